@@ -1,1 +1,27 @@
-//! Placeholder until the first commit of this room.
+//! The wire: etcd's v3 API and our peers' own service, as messages and stubs generated from `protos/`.
+//!
+//! The .proto files are our own text with etcd's field numbers and names. All RPCs of etcd's six services are there,
+//! served or not, so that an unserved one answers `Unimplemented` under its real name. URLs are `peer_urls` and
+//! `client_urls` in Rust (`peerURLs` in etcd's JSON); every other field has etcd's name in snake case.
+//!
+//! What this package deliberately does not do: it holds no logic, no conversion and no error text; whoever needs one
+//! has it where it is used.
+
+/// Generated modules, nested as the protobuf packages are.
+#[allow(
+    missing_docs,
+    unreachable_pub,
+    clippy::all,
+    clippy::pedantic,
+    clippy::use_self
+)]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/all.rs"));
+}
+
+pub use generated::{authpb, etcdserverpb, mvccpb};
+
+/// How members of one cluster talk with each other; see `protos/quorate/peer.proto`.
+pub mod peer {
+    pub use crate::generated::quorate::peer::v1::*;
+}
