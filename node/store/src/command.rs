@@ -1,0 +1,159 @@
+//! Everything that may enter the log, and its stable bytes.
+//!
+//! A command's bytes are `version (1) | CRC-32 of the rest (4, little endian) | protobuf`. The protobuf is one union whose
+//! field numbers are never reused. Taken: 1 to 4 the key-value commands, 10 to 14 the membership table. Kept free, because
+//! their numbers will come: 20 to 29 leases, 30 to 49 users and roles, 50 alarms, 60 the cluster's version.
+//!
+//! It does not carry who waits for the answer: a proposal's id belongs to the envelope of the one who proposes.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::{Message, Oneof};
+
+use crate::{CompactionRequest, DecodeError, DeleteRangeRequest, Member, PutRequest, TxnRequest};
+
+/// The format written today, and the only one there has been.
+const VERSION: u8 = 1;
+/// Version and checksum.
+const HEADER_LEN: usize = 5;
+
+/// One entry of the log, as the state machine understands it.
+#[derive(Clone, PartialEq, Eq, Hash, Oneof)]
+pub enum Command {
+    /// Writes one key.
+    #[prost(message, tag = "1")]
+    Put(PutRequest),
+    /// Deletes a range of keys.
+    #[prost(message, tag = "2")]
+    DeleteRange(DeleteRangeRequest),
+    /// Compares, then writes or reads.
+    #[prost(message, tag = "3")]
+    Txn(TxnRequest),
+    /// Gives history up.
+    #[prost(message, tag = "4")]
+    Compact(CompactionRequest),
+    /// A new member, voter or learner.
+    #[prost(message, tag = "10")]
+    MemberAdd(MemberAdd),
+    /// A member leaves; its id is never used again.
+    #[prost(message, tag = "11")]
+    MemberRemove(MemberRemove),
+    /// Other peer URLs for a member.
+    #[prost(message, tag = "12")]
+    MemberUpdate(MemberUpdate),
+    /// A learner becomes a voter.
+    #[prost(message, tag = "13")]
+    MemberPromote(MemberPromote),
+    /// A started member says its name and where clients reach it.
+    #[prost(message, tag = "14")]
+    MemberAttributes(MemberAttributes),
+}
+
+/// See [`Command::MemberAdd`].
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub struct MemberAdd {
+    /// The member; name and client URLs are empty until it has started.
+    #[prost(message, required, tag = "1")]
+    pub member: Member,
+    /// How many learners there may be, this one included, if it is one. It travels with the command because
+    /// it is a flag of the proposer and every replica must decide alike. etcd's default is 1.
+    #[prost(uint32, tag = "2")]
+    pub max_learners: u32,
+}
+
+/// See [`Command::MemberRemove`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Message)]
+pub struct MemberRemove {
+    /// Who.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+}
+
+/// See [`Command::MemberUpdate`].
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub struct MemberUpdate {
+    /// Who.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// All its peer URLs from now on.
+    #[prost(string, repeated, tag = "2")]
+    pub peer_urls: Vec<String>,
+}
+
+/// See [`Command::MemberPromote`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Message)]
+pub struct MemberPromote {
+    /// Who.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+}
+
+/// See [`Command::MemberAttributes`].
+#[derive(Clone, PartialEq, Eq, Hash, Message)]
+pub struct MemberAttributes {
+    /// Who.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+    /// Its name; a member with a name counts as started.
+    #[prost(string, tag = "2")]
+    pub name: String,
+    /// All its client URLs from now on.
+    #[prost(string, repeated, tag = "3")]
+    pub client_urls: Vec<String>,
+}
+
+/// The union as a message, which is what decoding needs.
+#[derive(Clone, PartialEq, Message)]
+struct Envelope {
+    #[prost(oneof = "Command", tags = "1, 2, 3, 4, 10, 11, 12, 13, 14")]
+    command: Option<Command>,
+}
+
+impl Command {
+    /// The bytes for the log: keys and values are copied once, into this one buffer.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        let mut bytes = BytesMut::with_capacity(HEADER_LEN + self.encoded_len());
+        bytes.put_u8(VERSION);
+        bytes.put_u32_le(0);
+        self.encode(&mut bytes);
+        let checksum = crc32fast::hash(&bytes[HEADER_LEN..]);
+        bytes[1..HEADER_LEN].copy_from_slice(&checksum.to_le_bytes());
+        bytes.freeze()
+    }
+
+    /// The command in `bytes`; its keys and values are slices of them.
+    ///
+    /// # Errors
+    /// [`DecodeError`] for bytes that [`Command::to_bytes`] did not write, or a later version of it did.
+    pub fn from_bytes(bytes: &Bytes) -> Result<Self, DecodeError> {
+        let what = "a command";
+        let Some((header, body)) = bytes.split_first_chunk::<HEADER_LEN>() else {
+            return Err(DecodeError::Truncated {
+                what,
+                have: bytes.len(),
+                need: HEADER_LEN,
+            });
+        };
+        let [version, checksum @ ..] = *header;
+        if version != VERSION {
+            return Err(DecodeError::Version {
+                what,
+                found: version,
+                known: VERSION,
+            });
+        }
+        let (found, expected) = (crc32fast::hash(body), u32::from_le_bytes(checksum));
+        if found != expected {
+            return Err(DecodeError::Checksum {
+                what,
+                offset: 0,
+                found,
+                expected,
+            });
+        }
+        let malformed = |why: String| DecodeError::Malformed { what, why };
+        let envelope = Envelope::decode(bytes.slice(HEADER_LEN..));
+        let command = envelope.map_err(|e| malformed(e.to_string()))?.command;
+        command.ok_or_else(|| malformed("no command number that is known here".to_owned()))
+    }
+}
