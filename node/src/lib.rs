@@ -1,1 +1,7 @@
-//! Placeholder until the first commit of this room.
+//! A Quorate node: consensus, disk, peers and the etcd v3 API around one pure replica.
+//!
+//! What this package deliberately does not do: it never talks to Kubernetes. Whoever keeps members alive speaks to them
+//! through their flags, their signals and the etcd API alone.
+
+pub mod convert;
+pub mod resolve;

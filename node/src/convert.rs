@@ -1,0 +1,205 @@
+//! Between the consensus core's plain values and their form on the peers' wire.
+//!
+//! What comes from the wire may be anything: every way in answers [`Malformed`] rather than guess. A snapshot's message
+//! has no form here, as it travels as a stream of its own (`transport::snapshot`).
+//!
+//! What this module deliberately does not do: judge what a message says. The core checks that.
+
+use proto::peer::{self, message::Body as Wire};
+use raft::{
+    Body, Change, ChangeKind, Configuration, Entry, Index, Message, Payload, PeerId, ReadId,
+    SnapshotMeta, Term, VoteKind,
+};
+
+/// A message that no member sends: a missing part or an unknown kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed peer message: {0}")]
+pub struct Malformed(&'static str);
+
+/// The wire's form of a message.
+///
+/// # Panics
+/// On a snapshot's message, which the caller must send as a stream.
+#[must_use]
+pub fn message_to_wire(message: Message) -> peer::Message {
+    peer::Message {
+        from: message.from.0,
+        to: message.to.0,
+        term: message.term.0,
+        body: Some(body_to_wire(message.body)),
+    }
+}
+
+/// The message that stands in its wire's form.
+///
+/// # Errors
+/// [`Malformed`] if a part is missing or unknown.
+pub fn message_from_wire(message: peer::Message) -> Result<Message, Malformed> {
+    Ok(Message {
+        from: PeerId(message.from),
+        to: PeerId(message.to),
+        term: Term(message.term),
+        body: body_from_wire(message.body.ok_or(Malformed("no body"))?)?,
+    })
+}
+
+fn body_to_wire(body: Body) -> Wire {
+    match body {
+        Body::RequestVote { kind, last_index, last_term, transfer } => {
+            Wire::RequestVote(peer::RequestVote {
+                pre_vote: kind == VoteKind::PreVote,
+                last_index: last_index.0,
+                last_term: last_term.0,
+                transfer,
+            })
+        }
+        Body::Vote { kind, granted } => {
+            Wire::Vote(peer::Vote { pre_vote: kind == VoteKind::PreVote, granted })
+        }
+        Body::Append { prev_index, prev_term, entries, commit } => Wire::Append(peer::Append {
+            prev_index: prev_index.0,
+            prev_term: prev_term.0,
+            entries: entries.into_iter().map(entry_to_wire).collect(),
+            commit: commit.0,
+        }),
+        Body::Accepted { match_index } => {
+            Wire::Accepted(peer::Accepted { match_index: match_index.0 })
+        }
+        Body::Rejected { prev_index, hint_index, hint_term } => Wire::Rejected(peer::Rejected {
+            prev_index: prev_index.0,
+            hint_index: hint_index.0,
+            hint_term: hint_term.0,
+        }),
+        Body::Heartbeat { commit, round } => {
+            Wire::Heartbeat(peer::Heartbeat { commit: commit.0, round })
+        }
+        Body::HeartbeatReply { round } => Wire::HeartbeatReply(peer::HeartbeatReply { round }),
+        Body::TimeoutNow => Wire::TimeoutNow(peer::TimeoutNow {}),
+        Body::Propose { payloads } => Wire::Propose(peer::Propose {
+            payloads: payloads.into_iter().map(payload_to_wire).collect(),
+        }),
+        Body::Read { ids } => Wire::Read(peer::Read { ids: numbers(ids) }),
+        Body::ReadReply { ids, index } => Wire::ReadReply(peer::ReadReply {
+            ids: numbers(ids),
+            index: index.map(|index| index.0),
+        }),
+        Body::InstallSnapshot { .. } => unreachable!("a snapshot travels as a stream of its own"),
+    }
+}
+
+fn body_from_wire(body: Wire) -> Result<Body, Malformed> {
+    Ok(match body {
+        Wire::RequestVote(vote) => Body::RequestVote {
+            kind: vote_kind(vote.pre_vote),
+            last_index: Index(vote.last_index),
+            last_term: Term(vote.last_term),
+            transfer: vote.transfer,
+        },
+        Wire::Vote(vote) => Body::Vote { kind: vote_kind(vote.pre_vote), granted: vote.granted },
+        Wire::Append(append) => Body::Append {
+            prev_index: Index(append.prev_index),
+            prev_term: Term(append.prev_term),
+            entries: append.entries.into_iter().map(entry_from_wire).collect::<Result<_, _>>()?,
+            commit: Index(append.commit),
+        },
+        Wire::Accepted(accepted) => Body::Accepted { match_index: Index(accepted.match_index) },
+        Wire::Rejected(rejected) => Body::Rejected {
+            prev_index: Index(rejected.prev_index),
+            hint_index: Index(rejected.hint_index),
+            hint_term: Term(rejected.hint_term),
+        },
+        Wire::Heartbeat(beat) => Body::Heartbeat { commit: Index(beat.commit), round: beat.round },
+        Wire::HeartbeatReply(reply) => Body::HeartbeatReply { round: reply.round },
+        Wire::TimeoutNow(_) => Body::TimeoutNow,
+        Wire::Propose(propose) => Body::Propose {
+            payloads: propose
+                .payloads
+                .into_iter()
+                .map(payload_from_wire)
+                .collect::<Result<_, _>>()?,
+        },
+        Wire::Read(read) => Body::Read { ids: read_ids(read.ids) },
+        Wire::ReadReply(reply) => {
+            Body::ReadReply { ids: read_ids(reply.ids), index: reply.index.map(Index) }
+        }
+    })
+}
+
+fn vote_kind(pre_vote: bool) -> VoteKind {
+    if pre_vote { VoteKind::PreVote } else { VoteKind::Vote }
+}
+
+fn numbers(ids: Vec<ReadId>) -> Vec<u64> {
+    ids.into_iter().map(|id| id.0).collect()
+}
+
+fn read_ids(numbers: Vec<u64>) -> Vec<ReadId> {
+    numbers.into_iter().map(ReadId).collect()
+}
+
+fn entry_to_wire(entry: Entry) -> peer::Entry {
+    peer::Entry { term: entry.term.0, index: entry.index.0, ..payload_to_wire(entry.payload) }
+}
+
+fn entry_from_wire(entry: peer::Entry) -> Result<Entry, Malformed> {
+    Ok(Entry {
+        term: Term(entry.term),
+        index: Index(entry.index),
+        payload: payload_from_wire(entry)?,
+    })
+}
+
+fn payload_to_wire(payload: Payload) -> peer::Entry {
+    let (kind, peer, body) = match payload {
+        Payload::Empty => (peer::EntryKind::Empty, 0, bytes::Bytes::new()),
+        Payload::Command(body) => (peer::EntryKind::Command, 0, body),
+        Payload::Change(Change { kind, context }) => (change_kind(kind), kind.peer().0, context),
+    };
+    peer::Entry { kind: kind.into(), peer, body, ..Default::default() }
+}
+
+fn change_kind(kind: ChangeKind) -> peer::EntryKind {
+    match kind {
+        ChangeKind::AddVoter(_) => peer::EntryKind::AddVoter,
+        ChangeKind::AddLearner(_) => peer::EntryKind::AddLearner,
+        ChangeKind::Remove(_) => peer::EntryKind::Remove,
+    }
+}
+
+fn payload_from_wire(entry: peer::Entry) -> Result<Payload, Malformed> {
+    let peer = PeerId(entry.peer);
+    let change = |kind| Payload::Change(Change { kind, context: entry.body.clone() });
+    let kind = peer::EntryKind::try_from(entry.kind).map_err(|_| Malformed("kind of entry"))?;
+    Ok(match kind {
+        peer::EntryKind::Empty => Payload::Empty,
+        peer::EntryKind::Command => Payload::Command(entry.body),
+        peer::EntryKind::AddVoter => change(ChangeKind::AddVoter(peer)),
+        peer::EntryKind::AddLearner => change(ChangeKind::AddLearner(peer)),
+        peer::EntryKind::Remove => change(ChangeKind::Remove(peer)),
+    })
+}
+
+/// The wire's form of what a snapshot stands for.
+#[must_use]
+pub fn meta_to_wire(meta: &SnapshotMeta) -> peer::SnapshotMeta {
+    peer::SnapshotMeta {
+        index: meta.index.0,
+        term: meta.term.0,
+        voters: meta.configuration.voters().iter().map(|peer| peer.0).collect(),
+        learners: meta.configuration.learners().iter().map(|peer| peer.0).collect(),
+    }
+}
+
+/// What a snapshot stands for, from its wire's form.
+#[must_use]
+pub fn meta_from_wire(meta: peer::SnapshotMeta) -> SnapshotMeta {
+    let peers = |numbers: Vec<u64>| numbers.into_iter().map(PeerId);
+    SnapshotMeta {
+        index: Index(meta.index),
+        term: Term(meta.term),
+        configuration: Configuration::new(peers(meta.voters), peers(meta.learners)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
