@@ -45,34 +45,48 @@ pub fn message_from_wire(message: peer::Message) -> Result<Message, Malformed> {
 
 fn body_to_wire(body: Body) -> Wire {
     match body {
-        Body::RequestVote { kind, last_index, last_term, transfer } => {
-            Wire::RequestVote(peer::RequestVote {
-                pre_vote: kind == VoteKind::PreVote,
-                last_index: last_index.0,
-                last_term: last_term.0,
-                transfer,
-            })
-        }
-        Body::Vote { kind, granted } => {
-            Wire::Vote(peer::Vote { pre_vote: kind == VoteKind::PreVote, granted })
-        }
-        Body::Append { prev_index, prev_term, entries, commit } => Wire::Append(peer::Append {
+        Body::RequestVote {
+            kind,
+            last_index,
+            last_term,
+            transfer,
+        } => Wire::RequestVote(peer::RequestVote {
+            pre_vote: kind == VoteKind::PreVote,
+            last_index: last_index.0,
+            last_term: last_term.0,
+            transfer,
+        }),
+        Body::Vote { kind, granted } => Wire::Vote(peer::Vote {
+            pre_vote: kind == VoteKind::PreVote,
+            granted,
+        }),
+        Body::Append {
+            prev_index,
+            prev_term,
+            entries,
+            commit,
+        } => Wire::Append(peer::Append {
             prev_index: prev_index.0,
             prev_term: prev_term.0,
             entries: entries.into_iter().map(entry_to_wire).collect(),
             commit: commit.0,
         }),
-        Body::Accepted { match_index } => {
-            Wire::Accepted(peer::Accepted { match_index: match_index.0 })
-        }
-        Body::Rejected { prev_index, hint_index, hint_term } => Wire::Rejected(peer::Rejected {
+        Body::Accepted { match_index } => Wire::Accepted(peer::Accepted {
+            match_index: match_index.0,
+        }),
+        Body::Rejected {
+            prev_index,
+            hint_index,
+            hint_term,
+        } => Wire::Rejected(peer::Rejected {
             prev_index: prev_index.0,
             hint_index: hint_index.0,
             hint_term: hint_term.0,
         }),
-        Body::Heartbeat { commit, round } => {
-            Wire::Heartbeat(peer::Heartbeat { commit: commit.0, round })
-        }
+        Body::Heartbeat { commit, round } => Wire::Heartbeat(peer::Heartbeat {
+            commit: commit.0,
+            round,
+        }),
         Body::HeartbeatReply { round } => Wire::HeartbeatReply(peer::HeartbeatReply { round }),
         Body::TimeoutNow => Wire::TimeoutNow(peer::TimeoutNow {}),
         Body::Propose { payloads } => Wire::Propose(peer::Propose {
@@ -95,20 +109,32 @@ fn body_from_wire(body: Wire) -> Result<Body, Malformed> {
             last_term: Term(vote.last_term),
             transfer: vote.transfer,
         },
-        Wire::Vote(vote) => Body::Vote { kind: vote_kind(vote.pre_vote), granted: vote.granted },
+        Wire::Vote(vote) => Body::Vote {
+            kind: vote_kind(vote.pre_vote),
+            granted: vote.granted,
+        },
         Wire::Append(append) => Body::Append {
             prev_index: Index(append.prev_index),
             prev_term: Term(append.prev_term),
-            entries: append.entries.into_iter().map(entry_from_wire).collect::<Result<_, _>>()?,
+            entries: append
+                .entries
+                .into_iter()
+                .map(entry_from_wire)
+                .collect::<Result<_, _>>()?,
             commit: Index(append.commit),
         },
-        Wire::Accepted(accepted) => Body::Accepted { match_index: Index(accepted.match_index) },
+        Wire::Accepted(accepted) => Body::Accepted {
+            match_index: Index(accepted.match_index),
+        },
         Wire::Rejected(rejected) => Body::Rejected {
             prev_index: Index(rejected.prev_index),
             hint_index: Index(rejected.hint_index),
             hint_term: Term(rejected.hint_term),
         },
-        Wire::Heartbeat(beat) => Body::Heartbeat { commit: Index(beat.commit), round: beat.round },
+        Wire::Heartbeat(beat) => Body::Heartbeat {
+            commit: Index(beat.commit),
+            round: beat.round,
+        },
         Wire::HeartbeatReply(reply) => Body::HeartbeatReply { round: reply.round },
         Wire::TimeoutNow(_) => Body::TimeoutNow,
         Wire::Propose(propose) => Body::Propose {
@@ -118,15 +144,22 @@ fn body_from_wire(body: Wire) -> Result<Body, Malformed> {
                 .map(payload_from_wire)
                 .collect::<Result<_, _>>()?,
         },
-        Wire::Read(read) => Body::Read { ids: read_ids(read.ids) },
-        Wire::ReadReply(reply) => {
-            Body::ReadReply { ids: read_ids(reply.ids), index: reply.index.map(Index) }
-        }
+        Wire::Read(read) => Body::Read {
+            ids: read_ids(read.ids),
+        },
+        Wire::ReadReply(reply) => Body::ReadReply {
+            ids: read_ids(reply.ids),
+            index: reply.index.map(Index),
+        },
     })
 }
 
 fn vote_kind(pre_vote: bool) -> VoteKind {
-    if pre_vote { VoteKind::PreVote } else { VoteKind::Vote }
+    if pre_vote {
+        VoteKind::PreVote
+    } else {
+        VoteKind::Vote
+    }
 }
 
 fn numbers(ids: Vec<ReadId>) -> Vec<u64> {
@@ -138,7 +171,11 @@ fn read_ids(numbers: Vec<u64>) -> Vec<ReadId> {
 }
 
 fn entry_to_wire(entry: Entry) -> peer::Entry {
-    peer::Entry { term: entry.term.0, index: entry.index.0, ..payload_to_wire(entry.payload) }
+    peer::Entry {
+        term: entry.term.0,
+        index: entry.index.0,
+        ..payload_to_wire(entry.payload)
+    }
 }
 
 fn entry_from_wire(entry: peer::Entry) -> Result<Entry, Malformed> {
@@ -155,7 +192,12 @@ fn payload_to_wire(payload: Payload) -> peer::Entry {
         Payload::Command(body) => (peer::EntryKind::Command, 0, body),
         Payload::Change(Change { kind, context }) => (change_kind(kind), kind.peer().0, context),
     };
-    peer::Entry { kind: kind.into(), peer, body, ..Default::default() }
+    peer::Entry {
+        kind: kind.into(),
+        peer,
+        body,
+        ..Default::default()
+    }
 }
 
 fn change_kind(kind: ChangeKind) -> peer::EntryKind {
@@ -168,7 +210,12 @@ fn change_kind(kind: ChangeKind) -> peer::EntryKind {
 
 fn payload_from_wire(entry: peer::Entry) -> Result<Payload, Malformed> {
     let peer = PeerId(entry.peer);
-    let change = |kind| Payload::Change(Change { kind, context: entry.body.clone() });
+    let change = |kind| {
+        Payload::Change(Change {
+            kind,
+            context: entry.body.clone(),
+        })
+    };
     let kind = peer::EntryKind::try_from(entry.kind).map_err(|_| Malformed("kind of entry"))?;
     Ok(match kind {
         peer::EntryKind::Empty => Payload::Empty,
@@ -185,8 +232,18 @@ pub fn meta_to_wire(meta: &SnapshotMeta) -> peer::SnapshotMeta {
     peer::SnapshotMeta {
         index: meta.index.0,
         term: meta.term.0,
-        voters: meta.configuration.voters().iter().map(|peer| peer.0).collect(),
-        learners: meta.configuration.learners().iter().map(|peer| peer.0).collect(),
+        voters: meta
+            .configuration
+            .voters()
+            .iter()
+            .map(|peer| peer.0)
+            .collect(),
+        learners: meta
+            .configuration
+            .learners()
+            .iter()
+            .map(|peer| peer.0)
+            .collect(),
     }
 }
 

@@ -40,7 +40,12 @@ impl Resolver {
     pub async fn dial(&self, host: &str, port: u16) -> io::Result<TcpStream> {
         tokio::time::timeout(DIAL_TIMEOUT, self.dial_any(host, port))
             .await
-            .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, format!("dialing {host}:{port}"))))
+            .unwrap_or_else(|_| {
+                Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    format!("dialing {host}:{port}"),
+                ))
+            })
     }
 
     async fn dial_any(&self, host: &str, port: u16) -> io::Result<TcpStream> {
@@ -64,13 +69,18 @@ impl Resolver {
         }
         let listed = self.listed(bare).await;
         if !listed.is_empty() {
-            return Ok(listed.into_iter().map(|address| SocketAddr::new(address, port)).collect());
+            return Ok(listed
+                .into_iter()
+                .map(|address| SocketAddr::new(address, port))
+                .collect());
         }
         Ok(tokio::net::lookup_host((bare, port)).await?.collect())
     }
 
     async fn listed(&self, host: &str) -> Vec<IpAddr> {
-        let Some(path) = &self.hosts_file else { return Vec::new() };
+        let Some(path) = &self.hosts_file else {
+            return Vec::new();
+        };
         match tokio::fs::read_to_string(path).await {
             Ok(text) => lookup(&text, host),
             Err(error) => {
@@ -84,20 +94,26 @@ impl Resolver {
 /// All addresses that `hosts` (text in the format of hosts(5)) gives for `name`, in the file's order. Lines that are
 /// no address and names are passed over, as every resolver does.
 fn lookup(hosts: &str, name: &str) -> Vec<IpAddr> {
-    hosts.lines().filter_map(|line| line_address(line, name)).collect()
+    hosts
+        .lines()
+        .filter_map(|line| line_address(line, name))
+        .collect()
 }
 
 fn line_address(line: &str, name: &str) -> Option<IpAddr> {
     let mut words = line.split('#').next()?.split_whitespace();
     let address = words.next()?.parse().ok()?;
-    words.any(|word| word.eq_ignore_ascii_case(name.trim_end_matches('.'))).then_some(address)
+    words
+        .any(|word| word.eq_ignore_ascii_case(name.trim_end_matches('.')))
+        .then_some(address)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const HOSTS: &str = "# pods\n127.0.1.5 a.kv.ns.svc a\n\n127.0.1.6\tb.kv.ns.svc # b\n::1 a\nnonsense a\n";
+    const HOSTS: &str =
+        "# pods\n127.0.1.5 a.kv.ns.svc a\n\n127.0.1.6\tb.kv.ns.svc # b\n::1 a\nnonsense a\n";
 
     #[test]
     fn a_name_has_every_address_that_is_listed_for_it() {
