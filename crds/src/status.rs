@@ -1,0 +1,230 @@
+//! What the operator knows of a cluster, and the little it remembers.
+//!
+//! Three fields are memory and not only a view: `serial` and `joining` (a member's name is written here before anything
+//! of that name is made, so that names are never reused), `members[].id` and `members[].claimUID` (a member once seen
+//! with an id or a volume is never started with another), and `image` (so that a newer operator alone restarts nothing).
+//!
+//! Nothing here changes with every write a client makes: lag is shown as 0 while a member is caught up.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::KubeSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+/// What the operator knows of a cluster.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RaftClusterStatus {
+    /// Generation of the spec that the whole status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Ready, Available, Progressing, Degraded, Quorate.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "conditions")]
+    pub conditions: Vec<Condition>,
+    /// Healthy, caught-up members of the current template, of those wanted: `3/3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<String>,
+    /// Members there are, for the scale subresource.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Healthy, caught-up members of the current template.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// Label selector of the member pods, for the scale subresource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// Id of the etcd cluster in hexadecimal, remembered when the first member has answered.
+    #[serde(default, rename = "clusterID", skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
+    /// The version that all members run, or the oldest among them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The image in force; remembered where the spec names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Who leads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<Leader>,
+    /// How near the cluster is to losing its majority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quorum: Option<Quorum>,
+    /// The members, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
+    pub members: Vec<MemberStatus>,
+    /// What the operator is doing; absent when all is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+    /// The last serial that was given to a member.
+    #[serde(default)]
+    pub serial: i64,
+    /// The member that is being added, remembered before anything of its name is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub joining: Option<Joining>,
+    /// Things a person should know and only a person can decide, such as volumes left by an earlier cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notices: Vec<String>,
+}
+
+/// Who leads.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Leader {
+    /// Member name.
+    pub name: String,
+    /// Raft term.
+    pub term: i64,
+}
+
+/// How near the cluster is to losing its majority.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Quorum {
+    /// Voters that must answer.
+    pub required: i32,
+    /// Voters that are healthy and caught up.
+    pub healthy: i32,
+    /// How many more may fail: healthy less required, never below 0.
+    pub tolerance: i32,
+}
+
+/// What is known of one member.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MemberStatus {
+    /// Member name, which is also its pod's.
+    pub name: String,
+    /// Member id in hexadecimal, remembered once the cluster has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Leader, follower, learner, or not known now.
+    pub role: MemberRole,
+    /// How far it is.
+    pub phase: MemberPhase,
+    /// Entries behind the leader; 0 while it counts as caught up; absent when it does not answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<i64>,
+    /// Version it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// Kubernetes node its pod is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Uid of its volume claim, remembered once seen: the member is never started with another.
+    #[serde(default, rename = "claimUID", skip_serializing_if = "Option::is_none")]
+    pub claim_uid: Option<String>,
+}
+
+/// A member's part in the consensus.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MemberRole {
+    /// It leads.
+    Leader,
+    /// It votes.
+    Follower,
+    /// It follows the log and does not vote yet.
+    Learner,
+    /// It is no member of the consensus, or it is not known.
+    #[default]
+    Unknown,
+}
+
+/// How far a member is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum MemberPhase {
+    /// Its objects are being made.
+    #[default]
+    Pending,
+    /// Its pod is there and does not answer yet.
+    Starting,
+    /// It follows the log and is not near its end yet.
+    CatchingUp,
+    /// It answers, agrees on the leader and is caught up.
+    Ready,
+    /// It answered before, or should, and does not.
+    Unhealthy,
+    /// It is being taken away, or its pod is ending.
+    Leaving,
+    /// Its volume is gone: it can never start again.
+    VolumeLost,
+}
+
+/// What the operator is doing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Operation {
+    /// The kind of work.
+    #[serde(rename = "type")]
+    pub kind: OperationType,
+    /// The step in hand, as a CamelCase verb phrase.
+    pub step: String,
+    /// The member it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
+    /// When this work on this member began.
+    pub started_at: Time,
+    /// When it should be done; after it the cluster counts as degraded, and the operator goes on trying.
+    pub deadline: Time,
+    /// What it waits for, with numbers; empty while it moves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub blocked_by: Vec<BlockedBy>,
+}
+
+/// The kinds of work, in order of precedence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OperationType {
+    /// The first member starts.
+    Bootstrap,
+    /// A member's pod is made again, or the remains of a removed member are cleared away.
+    Repair,
+    /// A member is added.
+    ScaleUp,
+    /// A member is taken away.
+    ScaleDown,
+    /// Members restart one by one with a changed template.
+    Rollout,
+}
+
+impl OperationType {
+    /// The word as it stands in status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bootstrap => "Bootstrap",
+            Self::Repair => "Repair",
+            Self::ScaleUp => "ScaleUp",
+            Self::ScaleDown => "ScaleDown",
+            Self::Rollout => "Rollout",
+        }
+    }
+}
+
+/// One thing that is waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BlockedBy {
+    /// Which gate, as a CamelCase noun.
+    pub gate: String,
+    /// What is missing, with numbers and names.
+    pub message: String,
+}
+
+/// A member that is being added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Joining {
+    /// Its name.
+    pub name: String,
+    /// Its serial.
+    pub serial: i64,
+}
+
+/// Conditions as a list that server-side apply merges by type.
+fn conditions(generator: &mut SchemaGenerator) -> Schema {
+    let schema = json!({
+        "type": "array",
+        "description": "Ready, Available, Progressing, Degraded, Quorate.",
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": generator.subschema_for::<Condition>(),
+    });
+    Schema::try_from(schema).expect("an object is a schema")
+}
