@@ -3,5 +3,7 @@
 //! What this package deliberately does not do: it never talks to Kubernetes. Whoever keeps members alive speaks to them
 //! through their flags, their signals and the etcd API alone.
 
+pub mod config;
 pub mod convert;
 pub mod resolve;
+pub mod version;

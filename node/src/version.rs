@@ -1,0 +1,27 @@
+//! Which etcd we say we are.
+//!
+//! Clients decide by this number what they may ask for: the API server of Kubernetes reads `Status.version` as a semantic
+//! version and turns features on by it, Patroni splits `/version` at the dots and reads integers. So it is a plain `X.Y.Z`
+//! of etcd, never ours with a suffix.
+//!
+//! What this module does not do: negotiate. All members of a cluster run versions of ours that speak the same minor.
+
+/// The etcd whose wire and behaviour we promise. 3.6 is the newest minor all of whose calls we know: 3.7 would promise
+/// `KV.RangeStream`. Of 3.6 the newest patch of the day, as clients avoid older ones by number (progress requests below
+/// 3.5.13, stale reads below 3.6.9), and those bugs are not ours.
+pub const ETCD_VERSION: &str = "3.6.14";
+
+/// What `etcdcluster` and `storage` in `/version` say: the minor that every member can speak, patch 0 as etcd has it.
+pub const ETCD_CLUSTER_VERSION: &str = "3.6.0";
+
+/// Our own version, of the package.
+pub const QUORATE_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What `--version` prints. The first line is etcd's own, as scripts look for it.
+#[must_use]
+pub fn text() -> String {
+    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    format!(
+        "etcd Version: {ETCD_VERSION}\nQuorate Version: {QUORATE_VERSION}\nOS/Arch: {os}/{arch}\n"
+    )
+}
