@@ -1,0 +1,168 @@
+//! `Action`: the complete list of what the operator can do to the world. One action is one call.
+//!
+//! Every action carries the ground it stands on. Creations demand that the name is free; deletions and changes name a
+//! uid; calls that change the membership name the membership they were planned on. A stale plan therefore fails and never
+//! regresses.
+//!
+//! This file deliberately does not know when an action is right: policies choose, `safety.rs` checks.
+
+use std::fmt;
+
+use crds::RaftMember;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+use crate::names::Role;
+
+/// One call to the API server or to a member.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Server-side apply, forced, of a whole service.
+    ApplyService(Box<Service>),
+    /// Server-side apply, forced, of the whole disruption budget.
+    ApplyBudget(Box<PodDisruptionBudget>),
+    /// Create; fails if the name is taken.
+    CreateMember(Box<RaftMember>),
+    /// Create; fails if the name is taken.
+    CreateClaim(Box<PersistentVolumeClaim>),
+    /// Create; fails if the name is taken.
+    CreatePod(Box<Pod>),
+    /// Set the label `quorate.io/role` by a merge patch that carries the uid.
+    LabelPod {
+        /// The pod.
+        pod: Target,
+        /// The label's new value.
+        role: Role,
+    },
+    /// Replace the owner references by a merge patch that carries the uid.
+    OwnClaim {
+        /// The claim.
+        claim: Target,
+        /// The one owner, or none.
+        owner: Option<OwnerReference>,
+    },
+    /// Delete with the uid as precondition, with the pod's own grace period.
+    DeletePod {
+        /// The pod.
+        pod: Target,
+        /// Why, for events and logs.
+        why: String,
+    },
+    /// Delete with the uid as precondition, in the background.
+    DeleteMember {
+        /// The `RaftMember`.
+        member: Target,
+    },
+    /// Delete with the uid as precondition. The data on the volume are lost.
+    DeleteClaim {
+        /// The claim.
+        claim: Target,
+    },
+    /// `Cluster.MemberAdd` as a learner.
+    AddLearner {
+        /// Its name.
+        name: String,
+        /// URL at which its peers will reach it.
+        peer_url: String,
+        /// The membership this was planned on.
+        ground: Ground,
+    },
+    /// `Cluster.MemberPromote`: a learner becomes a voter.
+    Promote {
+        /// Its name.
+        name: String,
+        /// Its id.
+        id: u64,
+        /// The membership this was planned on.
+        ground: Ground,
+    },
+    /// `Cluster.MemberRemove`.
+    RemoveMember {
+        /// Its name.
+        name: String,
+        /// Its id.
+        id: u64,
+        /// The membership this was planned on.
+        ground: Ground,
+    },
+    /// `Maintenance.MoveLeader`, sent to the leader, which is `ground.via`.
+    MoveLeader {
+        /// Name of the voter that shall lead.
+        to: String,
+        /// Its id.
+        to_id: u64,
+        /// The membership this was planned on.
+        ground: Ground,
+    },
+}
+
+/// An object that must still be the one that was seen.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// Its name, in the cluster's namespace.
+    pub name: String,
+    /// Its uid, the call's precondition.
+    pub uid: String,
+}
+
+/// The membership that a call was planned on. The executor asks `via` for a linearizable `MemberList` right before the
+/// call and gives up if [`Ground::holds`] says no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ground {
+    /// Name of the member through which the call is made.
+    pub via: String,
+    /// The etcd cluster.
+    pub cluster_id: u64,
+    /// Every member's id and whether it is a learner, sorted.
+    pub members: Vec<(u64, bool)>,
+}
+
+impl Ground {
+    /// Whether the membership found now is the one the action was planned on.
+    #[must_use]
+    pub fn holds(&self, cluster_id: u64, found: impl IntoIterator<Item = (u64, bool)>) -> bool {
+        let mut found: Vec<(u64, bool)> = found.into_iter().collect();
+        found.sort_unstable();
+        self.cluster_id == cluster_id && self.members == found
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ApplyService(it) => write!(f, "apply service {}", name(&it.metadata.name)),
+            Self::ApplyBudget(it) => {
+                write!(f, "apply disruption budget {}", name(&it.metadata.name))
+            }
+            Self::CreateMember(it) => write!(f, "create member {}", name(&it.metadata.name)),
+            Self::CreateClaim(it) => write!(f, "create claim {}", name(&it.metadata.name)),
+            Self::CreatePod(it) => write!(f, "create pod {}", name(&it.metadata.name)),
+            Self::LabelPod { pod, role } => {
+                write!(f, "label pod {} as {}", pod.name, role.as_str())
+            }
+            Self::OwnClaim {
+                claim,
+                owner: Some(owner),
+            } => {
+                write!(f, "make {} the owner of claim {}", owner.name, claim.name)
+            }
+            Self::OwnClaim { claim, owner: None } => {
+                write!(f, "make claim {} stay behind", claim.name)
+            }
+            Self::DeletePod { pod, why } => write!(f, "delete pod {}: {why}", pod.name),
+            Self::DeleteMember { member } => write!(f, "delete member {}", member.name),
+            Self::DeleteClaim { claim } => write!(f, "delete claim {}", claim.name),
+            Self::AddLearner { name, .. } => write!(f, "add {name} to the membership as a learner"),
+            Self::Promote { name, .. } => write!(f, "promote {name} to voter"),
+            Self::RemoveMember { name, .. } => write!(f, "remove {name} from the membership"),
+            Self::MoveLeader { to, ground, .. } => {
+                write!(f, "hand leadership over from {} to {to}", ground.via)
+            }
+        }
+    }
+}
+
+fn name(name: &Option<String>) -> &str {
+    name.as_deref().unwrap_or("without a name")
+}

@@ -1,0 +1,113 @@
+//! `Report`: what one round found, what it does, and why nothing happens where nothing does.
+//!
+//! Conditions, `blockedBy`, events, logs and the command line all read from it. Building the status from it is
+//! `status.rs`'s work; this file deliberately holds no rule.
+
+use crds::{BlockedBy, Joining, Leader, MemberStatus, OperationType, Quorum, RaftClusterStatus};
+use jiff::Timestamp;
+
+/// What one round found and decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The time the round was planned at.
+    pub at: Timestamp,
+    /// What is wrong with the spec; while anything is, nothing is changed.
+    pub invalid: Vec<Invalid>,
+    /// Why the operator keeps its hands off, if it does.
+    pub hands_off: Option<HandsOff>,
+    /// The one piece of work in hand; none when all is done.
+    pub work: Option<Work>,
+    /// How many members are wanted.
+    pub wanted: i32,
+    /// The members there are.
+    pub members: Vec<MemberStatus>,
+    /// Members that are healthy, caught up and of the current template.
+    pub ready: i32,
+    /// Whether a majority answers: `None` before the first member has ever answered.
+    pub quorate: Option<bool>,
+    /// How near the cluster is to losing its majority.
+    pub quorum: Option<Quorum>,
+    /// Who leads.
+    pub leader: Option<Leader>,
+    /// Pods that the client service sends clients to.
+    pub endpoints: usize,
+    /// What the status must remember.
+    pub memory: Memory,
+    /// What a person should know and only a person can decide.
+    pub notices: Vec<String>,
+}
+
+/// What must stand in the status before the next round may build on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Last serial given out.
+    pub serial: i64,
+    /// The member being added.
+    pub joining: Option<Joining>,
+    /// Id of the etcd cluster.
+    pub cluster_id: Option<String>,
+    /// The image in force.
+    pub image: Option<String>,
+}
+
+impl Memory {
+    /// What a status remembers.
+    #[must_use]
+    pub fn of(status: &RaftClusterStatus) -> Self {
+        Self {
+            serial: status.serial,
+            joining: status.joining.clone(),
+            cluster_id: status.cluster_id.clone(),
+            image: status.image.clone(),
+        }
+    }
+}
+
+/// Why the operator keeps its hands off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HandsOff {
+    /// The resource is being deleted: the garbage collector does all the work, with or without an operator.
+    Deletion,
+    /// `spec.paused` is set.
+    Paused,
+}
+
+/// A field that cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalid {
+    /// Path of the field, such as `spec.podTemplate.spec.nodeSelectr`.
+    pub field: String,
+    /// What is wrong and the way out.
+    pub message: String,
+}
+
+/// The work in hand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// Its kind.
+    pub kind: OperationType,
+    /// The step, as a CamelCase verb phrase.
+    pub step: &'static str,
+    /// The member it is about.
+    pub member: Option<String>,
+    /// What it waits for; empty while it moves.
+    pub blocked_by: Vec<BlockedBy>,
+}
+
+/// How the actions of a round went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// How many actions took effect, counted from the first.
+    pub done: usize,
+    /// The first that failed; those after it were not tried.
+    pub failed: Option<Failure>,
+}
+
+/// An action that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The action, as its `Display` says it.
+    pub action: String,
+    /// Why, with its causes. Should be the same text for the same cause, or the status changes with every try.
+    pub error: String,
+}
