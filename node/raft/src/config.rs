@@ -59,4 +59,16 @@ impl Config {
             catchup_entries: 5_000,
         }
     }
+
+    pub(crate) fn assert_sound(&self) {
+        assert!(self.id != PeerId(0), "peer 0 is nobody");
+        assert!(
+            0 < self.heartbeat_ticks && self.heartbeat_ticks < self.election_ticks,
+            "a leader must speak more often than its followers lose patience"
+        );
+        assert!(
+            self.max_inflight_messages > 0,
+            "with nothing in flight nothing is replicated"
+        );
+    }
 }

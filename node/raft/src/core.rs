@@ -1,0 +1,185 @@
+//! What a peer is whatever its role: its term, vote, log, membership, and what it is about to say.
+//!
+//! What this module does not do: choose the next role. [`crate::raft`] does, on what the roles say.
+
+use crate::config::Config;
+use crate::configuration::Configuration;
+use crate::ids::{Index, PeerId, ReadId, Term, Ticket};
+use crate::log::{Log, Misfit};
+use crate::membership::Membership;
+use crate::message::{Body, Entry, HardState, Message, Payload, SnapshotMeta};
+use crate::ready::Persist;
+use crate::rules::Rules;
+use rand::Rng;
+use rand::rngs::SmallRng;
+use std::collections::BTreeMap;
+
+/// What the roles share.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) rules: Rules,
+    pub(crate) term: Term,
+    pub(crate) vote: Option<PeerId>,
+    pub(crate) log: Log,
+    pub(crate) membership: Membership,
+    pub(crate) messages: Vec<Message>,
+    pub(crate) reads: Vec<(ReadId, Index)>,
+    pub(crate) reads_failed: Vec<ReadId>,
+    pub(crate) install: Option<SnapshotMeta>,
+    /// The hard state as last submitted, to tell what changed.
+    submitted: HardState,
+    tickets: Ticket,
+    rng: SmallRng,
+}
+
+impl Core {
+    pub(crate) fn new(
+        config: Config,
+        hard_state: HardState,
+        log: Log,
+        membership: Membership,
+        rng: SmallRng,
+    ) -> Self {
+        Self {
+            config,
+            rules: Rules::RAFT,
+            term: hard_state.term,
+            vote: hard_state.vote,
+            submitted: HardState {
+                commit: log.commit(),
+                ..hard_state
+            },
+            log,
+            membership,
+            messages: Vec::new(),
+            reads: Vec::new(),
+            reads_failed: Vec::new(),
+            install: None,
+            tickets: Ticket(0),
+            rng,
+        }
+    }
+
+    pub(crate) const fn id(&self) -> PeerId {
+        self.config.id
+    }
+
+    pub(crate) fn configuration(&self) -> &Configuration {
+        self.membership.current()
+    }
+
+    /// Whether this peer may stand for election.
+    pub(crate) fn may_lead(&self) -> bool {
+        self.configuration().is_voter(self.id())
+    }
+
+    pub(crate) fn quorum(&self) -> usize {
+        (self.rules.quorum)(self.configuration().voters().len())
+    }
+
+    /// How the election stands, given the answers so far.
+    pub(crate) fn tally(&self, votes: &BTreeMap<PeerId, bool>) -> crate::quorum::Tally {
+        let voters = self.configuration().voters();
+        crate::quorum::tally(voters, self.quorum(), |peer| votes.get(&peer).copied())
+    }
+
+    /// The largest number that a quorum of the voters has reached.
+    pub(crate) fn agreed(&self, reached: impl Fn(PeerId) -> u64) -> u64 {
+        crate::quorum::agreed(self.configuration().voters(), self.quorum(), reached)
+    }
+
+    /// For how many ticks to wait for a leader this time.
+    pub(crate) fn draw_patience(&mut self) -> u32 {
+        let least = self.config.election_ticks;
+        self.rng.random_range(least..2 * least)
+    }
+
+    pub(crate) fn enter_term(&mut self, term: Term) {
+        assert!(term >= self.term, "terms never fall");
+        if term > self.term {
+            self.term = term;
+            self.vote = None;
+        }
+    }
+
+    pub(crate) fn send(&mut self, to: PeerId, body: Body) {
+        self.send_in(self.term, to, body);
+    }
+
+    /// Sends in the name of another term: pre-votes speak of the term that would come.
+    pub(crate) fn send_in(&mut self, term: Term, to: PeerId, body: Body) {
+        self.messages.push(Message {
+            from: self.id(),
+            to,
+            term,
+            body,
+        });
+    }
+
+    /// Appends a leader's own entries.
+    pub(crate) fn append_own(&mut self, payloads: Vec<Payload>) {
+        for payload in payloads {
+            let index = self.log.push(self.term, payload);
+            for entry in self.log.between(index.previous(), index) {
+                self.membership.appended(entry);
+            }
+        }
+    }
+
+    /// Appends another leader's entries.
+    pub(crate) fn append(&mut self, entries: Vec<Entry>) -> Result<(), Misfit> {
+        if let Some(first) = self.log.append(entries)? {
+            self.membership.cut_from(first);
+            for entry in self.log.between(first.previous(), self.log.last_index()) {
+                self.membership.appended(entry);
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves the commit forward. Says whether the membership changed.
+    pub(crate) fn commit_to(&mut self, index: Index) -> bool {
+        self.log.commit_to(index);
+        self.membership.commit_to(index)
+    }
+
+    /// A snapshot takes the place of log and membership.
+    pub(crate) fn restore(&mut self, meta: SnapshotMeta) {
+        self.membership = Membership::at_snapshot(meta.index, meta.configuration.clone());
+        self.log.restore(meta.clone());
+        self.install = Some(meta);
+    }
+
+    /// The driver says that what it was given is durable.
+    pub(crate) fn persisted(&mut self, ticket: Ticket) {
+        assert!(
+            ticket <= self.tickets,
+            "only what was handed out can be durable"
+        );
+        self.log.persisted(ticket);
+    }
+
+    /// What must become durable since the last time.
+    pub(crate) fn submit(&mut self) -> Persist {
+        let now = HardState {
+            term: self.term,
+            vote: self.vote,
+            commit: self.log.commit(),
+        };
+        if now == self.submitted && !self.log.has_unsubmitted() {
+            return Persist::default();
+        }
+        self.tickets = Ticket(self.tickets.0 + 1);
+        let entries = self.log.submit(self.tickets);
+        let before = std::mem::replace(&mut self.submitted, now);
+        let must_sync = !entries.is_empty() || (before.term, before.vote) != (now.term, now.vote);
+        let hard_state = (before != now).then_some(now);
+        Persist {
+            ticket: self.tickets,
+            entries,
+            hard_state,
+            must_sync,
+        }
+    }
+}

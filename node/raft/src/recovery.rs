@@ -1,0 +1,122 @@
+//! From what the disk holds to a peer that may take part again.
+//!
+//! What this module does not do: repair. What does not fit together is refused.
+
+use crate::ids::{Index, Term};
+use crate::log::Log;
+use crate::membership::Membership;
+use crate::message::{Entry, HardState, SnapshotMeta};
+
+/// What a disk holds of a peer. A peer that never ran has the default.
+///
+/// A brand-new cluster of N members starts with the same log at each of them: entries 1 to N at
+/// term 1, each a change that adds one voter, with `hard_state` at term 1 and commit N.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// The last hard state written.
+    pub hard_state: HardState,
+    /// What the newest checkpoint stands for.
+    pub snapshot: SnapshotMeta,
+    /// The log as written, from at or before the place after the snapshot; what the snapshot
+    /// covers is skipped.
+    pub entries: Vec<Entry>,
+}
+
+/// Why a peer cannot take part with what its disk holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unrecoverable {
+    /// Entries between the snapshot and the log, or within the log, are missing.
+    #[error("the log misses entry {missing}")]
+    Gap {
+        /// The first that is missing.
+        missing: Index,
+    },
+    /// The terms of the log fall.
+    #[error("entry {index} is of term {term}, earlier than the entry before it")]
+    TermFalls {
+        /// The entry.
+        index: Index,
+        /// Its term.
+        term: Term,
+    },
+    /// Committed entries are missing.
+    #[error("entries up to {commit} were committed, the log ends at {last}")]
+    CommitBeyondLog {
+        /// What the hard state says.
+        commit: Index,
+        /// Where the log ends.
+        last: Index,
+    },
+}
+
+/// Puts a peer's lasting parts together again.
+///
+/// The disk may have been cut off anywhere between two units of [`Persist`](crate::Persist), so the
+/// hard state may be older than the log and the snapshot. Term and commit are then at least what
+/// those prove.
+pub(crate) fn rebuild(recovered: Recovered) -> Result<(HardState, Log, Membership), Unrecoverable> {
+    let Recovered {
+        mut hard_state,
+        snapshot,
+        entries,
+    } = recovered;
+    let entries = after_snapshot(&snapshot, entries);
+    check(&snapshot, &entries)?;
+    let last = Index(snapshot.index.0 + entries.len() as u64);
+    let last_term = entries.last().map_or(snapshot.term, |entry| entry.term);
+    if hard_state.commit > last {
+        return Err(Unrecoverable::CommitBeyondLog {
+            commit: hard_state.commit,
+            last,
+        });
+    }
+    if last_term > hard_state.term {
+        hard_state.term = last_term;
+        hard_state.vote = None;
+    }
+    let mut membership = Membership::at_snapshot(snapshot.index, snapshot.configuration.clone());
+    entries.iter().for_each(|entry| membership.appended(entry));
+    let implied = membership.implied_commit().max(snapshot.index);
+    hard_state.commit = hard_state.commit.max(implied);
+    membership.commit_to(hard_state.commit);
+    Ok((
+        hard_state,
+        Log::recover(snapshot, entries, hard_state.commit),
+        membership,
+    ))
+}
+
+/// The entries after the snapshot. If the log contradicts the snapshot at its index, or ends before
+/// it, the snapshot came from a leader and the log is what it replaced.
+fn after_snapshot(snapshot: &SnapshotMeta, entries: Vec<Entry>) -> Vec<Entry> {
+    let at_snapshot = entries.iter().find(|entry| entry.index == snapshot.index);
+    if at_snapshot.is_some_and(|entry| entry.term != snapshot.term) {
+        return Vec::new();
+    }
+    entries
+        .into_iter()
+        .filter(|entry| entry.index > snapshot.index)
+        .collect()
+}
+
+fn check(snapshot: &SnapshotMeta, entries: &[Entry]) -> Result<(), Unrecoverable> {
+    let mut before = (snapshot.index, snapshot.term);
+    for entry in entries {
+        if entry.index != before.0.next() {
+            return Err(Unrecoverable::Gap {
+                missing: before.0.next(),
+            });
+        }
+        if entry.term < before.1 {
+            return Err(Unrecoverable::TermFalls {
+                index: entry.index,
+                term: entry.term,
+            });
+        }
+        before = (entry.index, entry.term);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
