@@ -1,18 +1,52 @@
 //! The state machine of a Quorate node: etcd's key-value store with its revisions, and the membership table.
 //!
 //! Pure: no clock, no files, no randomness, no threads. What enters is a [`Command`] from the log, what leaves is a value.
+//! [`Store::apply`] is deterministic and has no error path: a request that cannot be done is *answered*, in etcd's words and with
+//! etcd's code ([`StoreError`]), and every replica answers the same.
+//!
+//! ```text
+//!  client ─► validate ─► Command ─► log ─► Store::apply ─► Applied { response, changes }
+//!                                            │  keys      every key and its history
+//!                                            │  timeline  every write by revision ─► Store::snapshot ─► Image (another thread)
+//!                                            └─ members   who belongs to the cluster
+//! ```
+//!
+//! The contract with the caller:
+//!
+//! 1. Check a client's request with [`validate`], a change of the membership with [`Members::check`], *before* proposing it.
+//! 2. Apply every committed entry once, in order; [`Store::advance`] for those that carry no command.
+//! 3. Reads take no part in the log: they are answered from [`Store::range`] once the caller knows that it has applied enough.
+//!
+//! # What is not here
+//!
+//! Leases, users and roles, alarms and the quota, the cluster's version: [`Command`] keeps their places. Watching is the
+//! caller's: [`Applied::changes`] and [`Store::changes_from`] say what there is to tell. Headers of answers, but for the revision,
+//! are the caller's as well. The keyspace lies in memory as a whole, with its history since the last compaction.
 
 mod command;
+mod compact;
+mod digest;
 mod error;
+mod image;
+mod keys;
+mod keyspace;
 mod members;
+mod range;
+mod record;
 mod request;
 mod response;
+mod store;
+mod timeline;
+mod txn;
+pub mod validate;
 
 pub use command::{
     Command, MemberAdd, MemberAttributes, MemberPromote, MemberRemove, MemberUpdate,
 };
 pub use error::{Code, DecodeError, StoreError};
+pub use image::Image;
 pub use members::{Member, Members};
+pub use record::{Change, Revision};
 pub use request::{
     CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, Op, PutRequest,
     RangeRequest, RequestOp, SortOrder, SortTarget, TargetUnion, TxnRequest,
@@ -21,3 +55,4 @@ pub use response::{
     CompactionResponse, DeleteRangeResponse, KeyValue, KeyspaceHash, MembersResponse, PutResponse,
     RangeResponse, Response, ResponseOp, TxnResponse,
 };
+pub use store::{Applied, Size, Store};

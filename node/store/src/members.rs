@@ -125,20 +125,11 @@ impl Members {
         started + 1 > voters.div_ceil(2)
     }
 
-    /// Carries a command on the table out; `None` if it is not one, the refusal if it cannot be.
-    pub fn apply(&mut self, command: &Command) -> Option<Result<(), StoreError>> {
-        match command {
-            Command::MemberAdd(_)
-            | Command::MemberRemove(_)
-            | Command::MemberUpdate(_)
-            | Command::MemberPromote(_)
-            | Command::MemberAttributes(_) => {
-                Some(self.check(command).map(|()| self.carry_out(command)))
-            }
-            Command::Put(_) | Command::DeleteRange(_) | Command::Txn(_) | Command::Compact(_) => {
-                None
-            }
-        }
+    /// Carries a command out that [`Members::check`] accepts; one that does not concern the table changes nothing.
+    pub(crate) fn apply(&mut self, command: &Command) -> Result<(), StoreError> {
+        self.check(command)?;
+        self.carry_out(command);
+        Ok(())
     }
 
     fn carry_out(&mut self, command: &Command) {

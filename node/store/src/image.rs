@@ -1,0 +1,410 @@
+//! The whole state at one applied index: immutable, cheap to take, written out by another thread, read back checked.
+//!
+//! The bytes are `QSTORE`, a zero, the format version, then frames `kind (1) | length (4) | CRC-32 of kind and body (4) | body`, numbers
+//! little endian, bodies protobuf: one header with everything but the records, the records by revision in frames of about a
+//! mebibyte, and an end. Applied index, running digest and data are one unit: none can be restored without the others.
+//!
+//! It does not write files or send anything; [`Image::frames`] hands out what the caller writes, piece by piece.
+
+use std::collections::BTreeSet;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+
+use crate::digest::{Crc32c, Digest};
+use crate::keyspace::Keyspace;
+use crate::record::{Record, Revision};
+use crate::timeline::Timeline;
+use crate::{DecodeError, KeyspaceHash, Member, Members, Store, StoreError};
+
+const MAGIC: [u8; 7] = *b"QSTORE\0";
+/// The format written today, and the only one there has been.
+const VERSION: u8 = 1;
+/// Kind, length and checksum.
+const FRAME_HEADER_LEN: usize = 9;
+/// A frame of records is closed once its body reaches this: small enough to send in one message, large enough that framing
+/// costs nothing. A single record that is larger gets a frame of its own size.
+const FRAME_TARGET_LEN: usize = 1 << 20;
+/// No revision reaches this in the life of a cluster, and counting on from below it cannot overflow.
+const REVISION_LIMIT: i64 = 1 << 62;
+
+const HEADER: u8 = 1;
+const RECORDS: u8 = 2;
+const END: u8 = 3;
+
+/// The store at one applied index. Cloning shares everything.
+#[derive(Clone, Debug)]
+pub struct Image {
+    header: Header,
+    timeline: Timeline,
+}
+
+#[derive(Clone, PartialEq, Eq, Message)]
+struct Header {
+    #[prost(uint64, tag = "1")]
+    applied_index: u64,
+    #[prost(int64, tag = "2")]
+    revision: i64,
+    #[prost(sint64, tag = "3")]
+    compacted: i64,
+    /// Where the sweep of the last compaction goes on.
+    #[prost(message, optional, tag = "4")]
+    sweep: Option<Cursor>,
+    #[prost(fixed64, tag = "5")]
+    digest: u64,
+    #[prost(message, repeated, tag = "6")]
+    members: Vec<Member>,
+    #[prost(uint64, repeated, tag = "7")]
+    removed: Vec<u64>,
+    /// Records that follow in all frames.
+    #[prost(uint64, tag = "8")]
+    records: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+struct Cursor {
+    #[prost(sint64, tag = "1")]
+    main: i64,
+    #[prost(sint64, tag = "2")]
+    sub: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Records {
+    #[prost(message, repeated, tag = "1")]
+    records: Vec<Record>,
+}
+
+impl Image {
+    pub(crate) fn of(store: &Store) -> Self {
+        let keyspace = &store.keyspace;
+        let timeline = keyspace.timeline.clone();
+        let cursor = |at: Revision| Cursor {
+            main: at.main,
+            sub: at.sub,
+        };
+        let header = Header {
+            applied_index: store.applied_index,
+            revision: keyspace.revision,
+            compacted: keyspace.compacted,
+            sweep: keyspace.sweep.map(cursor),
+            digest: store.digest.0,
+            members: store.members.iter().cloned().collect(),
+            removed: store.members.removed().collect(),
+            records: timeline.len() as u64,
+        };
+        Self { header, timeline }
+    }
+
+    /// The index of the last entry whose effects are in it.
+    #[must_use]
+    pub fn applied_index(&self) -> u64 {
+        self.header.applied_index
+    }
+
+    /// Its newest revision.
+    #[must_use]
+    pub fn revision(&self) -> i64 {
+        self.header.revision
+    }
+
+    /// The bytes, in pieces of about a mebibyte; written one after the other they are what [`Image::encode`] returns.
+    pub fn frames(&self) -> impl Iterator<Item = Bytes> {
+        let start = std::iter::once_with(|| {
+            let mut start = BytesMut::from(&MAGIC[..]);
+            start.put_u8(VERSION);
+            frame(&mut start, HEADER, |body| {
+                self.header.encode(body).expect("the buffer grows")
+            });
+            start.freeze()
+        });
+        let mut records = self.timeline.iter().peekable();
+        let records = std::iter::from_fn(move || {
+            records.peek()?;
+            let mut bytes = BytesMut::with_capacity(FRAME_TARGET_LEN);
+            frame(&mut bytes, RECORDS, |body| {
+                while body.len() < FRAME_TARGET_LEN
+                    && let Some(record) = records.next()
+                {
+                    prost::encoding::message::encode(1, record.as_ref(), body);
+                }
+            });
+            Some(bytes.freeze())
+        });
+        let end = std::iter::once_with(|| {
+            let mut end = BytesMut::new();
+            frame(&mut end, END, |_| ());
+            end.freeze()
+        });
+        start.chain(records).chain(end)
+    }
+
+    /// The bytes in one piece. [`Image::frames`] needs no second copy of the store.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        self.frames().fold(Vec::new(), |mut bytes, frame| {
+            bytes.extend_from_slice(&frame);
+            bytes
+        })
+    }
+
+    /// The checksum of the keyspace up to `revision`, by etcd's rule; 0 means the newest. Takes time in proportion to the data:
+    /// call it on an image, away from the thread that applies.
+    ///
+    /// CRC-32C over `"key"`, then every record up to `revision`: its revision (8 bytes, `_`, 8 bytes, big endian; `t` behind a
+    /// tombstone's), then its key-value as protobuf. Left out are records up to the last compaction that are not what their key is at
+    /// `revision`, unless no key exists at `revision`, and every tombstone up to the last compaction.
+    /// One habit of etcd's is not copied: it answers a revision that was once compacted at from a cache, with the compaction before.
+    ///
+    /// # Errors
+    /// [`StoreError::Compacted`], [`StoreError::FutureRevision`].
+    pub fn hash_kv(&self, revision: i64) -> Result<KeyspaceHash, StoreError> {
+        let (newest, compacted) = (self.header.revision, self.header.compacted);
+        if revision > 0 && revision < compacted {
+            return Err(StoreError::Compacted);
+        }
+        if revision > newest {
+            return Err(StoreError::FutureRevision);
+        }
+        let upto = if revision == 0 { newest } else { revision };
+        let live = self.live_at(upto);
+        let shown = if live.is_empty() {
+            self.live_at(compacted)
+        } else {
+            live
+        };
+        let mut crc = Crc32c::new();
+        crc.bytes(b"key");
+        for record in self
+            .timeline
+            .iter()
+            .take_while(|record| record.kv.mod_revision <= upto)
+        {
+            if record.kv.mod_revision > compacted || shown.contains(&record.revision()) {
+                hash_record(&mut crc, record);
+            }
+        }
+        let hash = crc.finish();
+        Ok(KeyspaceHash {
+            hash,
+            hash_revision: upto,
+            compact_revision: compacted,
+            revision: newest,
+        })
+    }
+
+    /// The records that show at revision `main`.
+    fn live_at(&self, main: i64) -> BTreeSet<Revision> {
+        let mut seen = BTreeSet::new();
+        let newest_first = self.timeline.iter().rev();
+        newest_first
+            .filter(|record| record.kv.mod_revision <= main)
+            .filter(|record| seen.insert(record.kv.key.as_ref()) && !record.tombstone)
+            .map(|record| record.revision())
+            .collect()
+    }
+}
+
+fn hash_record(crc: &mut Crc32c, record: &Record) {
+    crc.bytes(&record.kv.mod_revision.to_be_bytes());
+    crc.bytes(b"_");
+    crc.bytes(&record.sub.to_be_bytes());
+    if record.tombstone {
+        crc.bytes(b"t");
+        // etcd stores nothing but the key of a deletion.
+        let kv = crate::KeyValue {
+            key: record.kv.key.clone(),
+            ..Default::default()
+        };
+        crc.bytes(&kv.encode_to_vec());
+    } else {
+        crc.bytes(&record.kv.encode_to_vec());
+    }
+}
+
+/// Appends a frame whose body is written by `write`.
+fn frame(bytes: &mut BytesMut, kind: u8, write: impl FnOnce(&mut BytesMut)) {
+    let mut body = bytes.split_off(bytes.len());
+    write(&mut body);
+    let len = u32::try_from(body.len()).expect("a record comes from one message, which is shorter");
+    bytes.put_u8(kind);
+    bytes.put_u32_le(len);
+    bytes.put_u32_le(checksum(kind, &body));
+    bytes.extend_from_slice(&body);
+}
+
+fn checksum(kind: u8, body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&[kind]);
+    hasher.update(body);
+    hasher.finalize()
+}
+
+/// Reads an image; see [`Store::decode`].
+pub(crate) fn decode(bytes: &[u8]) -> Result<Store, DecodeError> {
+    let mut reader = Reader::new(bytes)?;
+    let header: Header = reader.message(HEADER)?;
+    let mut store = empty_store(&header)?;
+    let mut last = Revision::default();
+    let mut records = 0;
+    while reader.next_kind() == Some(RECORDS) {
+        let frame: Records = reader.message(RECORDS)?;
+        for record in frame.records {
+            check_record(&record, last, header.revision)?;
+            last = record.revision();
+            store.keyspace.restore(record);
+            records += 1;
+        }
+    }
+    reader.body(END)?;
+    if !reader.rest.is_empty() {
+        return Err(malformed(format!(
+            "{} bytes after its end",
+            reader.rest.len()
+        )));
+    }
+    if records != header.records {
+        return Err(malformed(format!(
+            "{records} records where {} are announced",
+            header.records
+        )));
+    }
+    Ok(store)
+}
+
+/// The store of an image without its records.
+fn empty_store(header: &Header) -> Result<Store, DecodeError> {
+    let revisions = 1..REVISION_LIMIT;
+    if !revisions.contains(&header.revision) || !(-1..=header.revision).contains(&header.compacted)
+    {
+        let Header {
+            revision,
+            compacted,
+            ..
+        } = header;
+        return Err(malformed(format!(
+            "revision {revision}, compacted at {compacted}"
+        )));
+    }
+    let members = header
+        .members
+        .iter()
+        .map(|member| (member.id, member.clone()))
+        .collect();
+    let removed = header.removed.iter().copied().collect();
+    let keyspace = Keyspace {
+        revision: header.revision,
+        compacted: header.compacted,
+        sweep: header.sweep.map(|at| Revision {
+            main: at.main,
+            sub: at.sub,
+        }),
+        ..Keyspace::default()
+    };
+    let members = Members { members, removed };
+    Ok(Store {
+        applied_index: header.applied_index,
+        keyspace,
+        members,
+        digest: Digest(header.digest),
+    })
+}
+
+fn check_record(record: &Record, last: Revision, newest: i64) -> Result<(), DecodeError> {
+    let at = record.revision();
+    if at > last && at.main <= newest {
+        return Ok(());
+    }
+    let rule = format!(
+        "ascend from {}.{} and not exceed {newest}",
+        last.main, last.sub
+    );
+    Err(malformed(format!(
+        "a record of revision {}.{}, which must {rule}",
+        at.main, at.sub
+    )))
+}
+
+fn malformed(why: String) -> DecodeError {
+    DecodeError::Malformed { what: WHAT, why }
+}
+
+const WHAT: &str = "an image";
+
+/// Takes frames off the front of an image.
+struct Reader<'a> {
+    rest: &'a [u8],
+    offset: usize,
+}
+
+impl<'a> Reader<'a> {
+    fn new(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        const START_LEN: usize = MAGIC.len() + 1;
+        let mut reader = Self {
+            rest: bytes,
+            offset: 0,
+        };
+        let start = reader.take(START_LEN)?;
+        if start[..MAGIC.len()] != MAGIC {
+            return Err(malformed("it does not start as one".to_owned()));
+        }
+        match start[MAGIC.len()] {
+            VERSION => Ok(reader),
+            found => Err(DecodeError::Version {
+                what: WHAT,
+                found,
+                known: VERSION,
+            }),
+        }
+    }
+
+    fn next_kind(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
+    fn message<M: Message + Default>(&mut self, kind: u8) -> Result<M, DecodeError> {
+        let offset = self.offset;
+        let body = self.body(kind)?;
+        // Decoding from a slice copies keys and values into allocations of their own.
+        M::decode(body).map_err(|error| malformed(format!("frame at byte {offset}: {error}")))
+    }
+
+    fn body(&mut self, kind: u8) -> Result<&'a [u8], DecodeError> {
+        let offset = self.offset;
+        let header = self.take(FRAME_HEADER_LEN)?;
+        let number = |at: usize| {
+            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+        };
+        let (found_kind, len, expected) = (header[0], number(1), number(5));
+        if found_kind != kind {
+            return Err(malformed(format!(
+                "frame at byte {offset} is {found_kind}, not {kind}"
+            )));
+        }
+        let body = self.take(len as usize)?;
+        let found = checksum(kind, body);
+        if found != expected {
+            return Err(DecodeError::Checksum {
+                what: WHAT,
+                offset,
+                found,
+                expected,
+            });
+        }
+        Ok(body)
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
+        let have = self.offset + self.rest.len();
+        let Some((taken, rest)) = self.rest.split_at_checked(len) else {
+            return Err(DecodeError::Truncated {
+                what: WHAT,
+                have,
+                need: self.offset + len,
+            });
+        };
+        self.rest = rest;
+        self.offset += len;
+        Ok(taken)
+    }
+}

@@ -1,0 +1,139 @@
+//! Reading a range: count, limit, filters and order, each exactly as etcd has them.
+//!
+//! Two rules look odd and are etcd's (`server/etcdserver/txn/range.go`): with no sort order but a sort target other than the
+//! key, the limit is taken from the keys in key order and only then sorted; and an answer without values comes from the index
+//! alone, so that its leases are 0, unless it is sorted by value.
+
+use bytes::Bytes;
+
+use crate::keys::KeyRange;
+use crate::keyspace::View;
+use crate::{KeyValue, RangeRequest, RangeResponse, SortOrder, SortTarget, StoreError};
+
+/// Answers `request` as `view` sees the keyspace.
+pub(crate) fn range(view: View<'_>, request: &RangeRequest) -> Result<RangeResponse, StoreError> {
+    let main = view.resolve(request.revision)?;
+    let keys = KeyRange::new(&request.key, &request.range_end);
+    let found = view.keyspace.range(keys, main);
+    let mut answer = RangeResponse {
+        revision: view.revision,
+        ..RangeResponse::default()
+    };
+    if request.count_only {
+        answer.count = found.count() as i64;
+        return Ok(answer);
+    }
+    (answer.kvs, answer.count) = gather(request, found);
+    answer.kvs.retain(|kv| passes_filters(request, kv));
+    sort(request, &mut answer.kvs);
+    if request.limit > 0 && answer.kvs.len() as u64 > request.limit.unsigned_abs() {
+        answer.kvs.truncate(request.limit as usize);
+        answer.more = true;
+    }
+    if request.keys_only {
+        answer.kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
+    }
+    Ok(answer)
+}
+
+/// The keys to filter and sort, and the count of all. One more than the limit is enough where neither filter nor order can
+/// change which keys come first; that one more is what says `more`.
+fn gather<'a>(
+    request: &RangeRequest,
+    found: impl Iterator<Item = &'a KeyValue>,
+) -> (Vec<KeyValue>, i64) {
+    let whole = !has_default_order(request) || has_filters(request) || request.limit <= 0;
+    let wanted = if whole {
+        u64::MAX
+    } else {
+        request.limit.unsigned_abs().saturating_add(1)
+    };
+    let from_index = request.keys_only && request.sort_target != SortTarget::Value as i32;
+    let mut kvs = Vec::new();
+    let mut count = 0;
+    for kv in found {
+        if count < wanted {
+            kvs.push(if from_index {
+                without_value_and_lease(kv)
+            } else {
+                kv.clone()
+            });
+        }
+        count += 1;
+    }
+    (kvs, count as i64)
+}
+
+fn without_value_and_lease(kv: &KeyValue) -> KeyValue {
+    KeyValue {
+        key: kv.key.clone(),
+        create_revision: kv.create_revision,
+        mod_revision: kv.mod_revision,
+        version: kv.version,
+        value: Bytes::new(),
+        lease: 0,
+    }
+}
+
+fn has_default_order(request: &RangeRequest) -> bool {
+    let by_key = request.sort_target == SortTarget::Key as i32;
+    request.sort_order == SortOrder::None as i32
+        || (by_key && request.sort_order == SortOrder::Ascend as i32)
+}
+
+fn has_filters(request: &RangeRequest) -> bool {
+    let RangeRequest {
+        min_mod_revision,
+        max_mod_revision,
+        ..
+    } = request;
+    let RangeRequest {
+        min_create_revision,
+        max_create_revision,
+        ..
+    } = request;
+    [
+        min_mod_revision,
+        max_mod_revision,
+        min_create_revision,
+        max_create_revision,
+    ]
+    .into_iter()
+    .any(|bound| *bound != 0)
+}
+
+fn passes_filters(request: &RangeRequest, kv: &KeyValue) -> bool {
+    let within = |revision: i64, min: i64, max: i64| {
+        (min == 0 || revision >= min) && (max == 0 || revision <= max)
+    };
+    within(
+        kv.mod_revision,
+        request.min_mod_revision,
+        request.max_mod_revision,
+    ) && within(
+        kv.create_revision,
+        request.min_create_revision,
+        request.max_create_revision,
+    )
+}
+
+/// Sorts stably, so that ties stay in the order of their keys.
+fn sort(request: &RangeRequest, kvs: &mut [KeyValue]) {
+    let Ok(target) = SortTarget::try_from(request.sort_target) else {
+        return;
+    };
+    let descending = request.sort_order == SortOrder::Descend as i32;
+    if target == SortTarget::Key && !descending {
+        return;
+    }
+    kvs.sort_by(|a, b| {
+        let (a, b) = if descending { (b, a) } else { (a, b) };
+        match target {
+            SortTarget::Key => a.key.cmp(&b.key),
+            SortTarget::Version => a.version.cmp(&b.version),
+            SortTarget::Create => a.create_revision.cmp(&b.create_revision),
+            SortTarget::Mod => a.mod_revision.cmp(&b.mod_revision),
+            SortTarget::Value => a.value.cmp(&b.value),
+        }
+    });
+}
