@@ -1,0 +1,310 @@
+//! The way to the Kubernetes API: one client, a timeout on every call, retries on reads alone.
+//!
+//! A read that failed for a passing reason is tried again a few times. A write never is: its answer may have been lost
+//! after it took effect, and only the next round, which reads the world anew, can tell. That is also why the client's own
+//! retry layer (which repeats POSTs) is left out.
+//!
+//! It deliberately keeps no cache: what a round decides by, it reads in that round.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use k8s_openapi::NamespaceResourceScope;
+use kube::api::ListParams;
+use kube::{Api, Client, Resource};
+use serde::de::DeserializeOwned;
+
+/// The field manager of everything that the operator applies, and its name in events.
+pub const MANAGER: &str = "quorate-operator";
+/// The longest a single write may take; see [`crate::gate`] for what rests on it.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The longest a single read may take. A list of one cluster's objects is a few kilobytes.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// A read is tried this often: a restarting API server is away for longer, and then the whole round is tried again.
+const READ_TRIES: usize = 3;
+/// One page of a list: small, so that a namespace full of claims costs no spike of memory.
+const PAGE: u32 = 100;
+
+/// A call to the Kubernetes API that did not do what it was sent for.
+#[derive(Debug, thiserror::Error)]
+pub enum CallError {
+    /// The server answered with an error, or could not be reached.
+    #[error("{verb} {object} failed")]
+    Failed {
+        /// `get`, `list`, `create`, `update`, `patch` or `delete`.
+        verb: &'static str,
+        /// The object, as `Kind name` or `Kind` for a list.
+        object: String,
+        /// What the client said.
+        #[source]
+        source: Box<kube::Error>,
+    },
+    /// No answer came in time; a write may have taken effect.
+    #[error("{verb} {object} was not answered within {after:?}")]
+    TimedOut {
+        /// As above.
+        verb: &'static str,
+        /// As above.
+        object: String,
+        /// How long it was waited for.
+        after: Duration,
+    },
+    /// Somebody else changed the object between our read and our write.
+    #[error("{verb} {object} was overtaken by another write")]
+    Raced {
+        /// As above.
+        verb: &'static str,
+        /// As above.
+        object: String,
+    },
+}
+
+impl CallError {
+    /// The error of a write that was overtaken.
+    pub(crate) fn raced(verb: &'static str, object: String) -> Self {
+        Self::Raced { verb, object }
+    }
+
+    /// The server's HTTP status, if it answered.
+    #[must_use]
+    pub fn code(&self) -> Option<u16> {
+        match self {
+            Self::Failed { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) => Some(status.code),
+                _ => None,
+            },
+            Self::TimedOut { .. } | Self::Raced { .. } => None,
+        }
+    }
+
+    /// The server's machine-readable reason, or an empty string.
+    #[must_use]
+    pub fn reason(&self) -> &str {
+        match self {
+            Self::Failed { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) => &status.reason,
+                _ => "",
+            },
+            Self::TimedOut { .. } | Self::Raced { .. } => "",
+        }
+    }
+
+    /// A precondition did not hold: the object is another one or another version than we saw.
+    #[must_use]
+    pub fn is_conflict(&self) -> bool {
+        self.code() == Some(409) && self.reason() != "AlreadyExists"
+    }
+
+    /// An object of that name is there already.
+    #[must_use]
+    pub fn is_already_there(&self) -> bool {
+        self.code() == Some(409) && self.reason() == "AlreadyExists"
+    }
+
+    /// There is no such object.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.code() == Some(404)
+    }
+
+    /// The reason may pass by itself.
+    fn is_passing(&self) -> bool {
+        match self {
+            Self::Failed { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) => matches!(status.code, 429 | 500 | 502 | 503 | 504),
+                kube::Error::HyperError(_) | kube::Error::Service(_) => true,
+                _ => false,
+            },
+            Self::TimedOut { .. } => true,
+            Self::Raced { .. } => false,
+        }
+    }
+}
+
+/// The error with all that caused it, for the one log line that consumes it.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
+}
+
+/// A kind that lives in namespaces and that we read.
+pub trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug
+{
+}
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + Debug
+{
+}
+
+/// The API server, as this operator asks it.
+#[derive(Clone)]
+pub struct Kubernetes {
+    client: Client,
+}
+
+impl Kubernetes {
+    /// Talks through `client`, which must not retry by itself; see [`crate::connect`].
+    #[must_use]
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// The kind's API in one namespace.
+    #[must_use]
+    pub fn namespaced<K: Kind>(&self, namespace: &str) -> Api<K> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// The kind's API in one namespace, or in all.
+    #[must_use]
+    pub fn scoped<K: Kind>(&self, namespace: Option<&str>) -> Api<K> {
+        match namespace {
+            Some(namespace) => self.namespaced(namespace),
+            None => Api::all(self.client.clone()),
+        }
+    }
+
+    /// Reads one object, live; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`CallError`], after a few tries.
+    pub async fn find<K: Kind>(&self, namespace: &str, name: &str) -> Result<Option<K>, CallError> {
+        let api = self.namespaced::<K>(namespace);
+        read(|| timed(READ_TIMEOUT, "get", object::<K>(name), api.get_opt(name))).await
+    }
+
+    /// Reads all objects of a kind that carry `labels`, live and whole, page by page.
+    ///
+    /// # Errors
+    /// [`CallError`], after a few tries of a page.
+    pub async fn list<K: Kind>(&self, namespace: &str, labels: &str) -> Result<Vec<K>, CallError> {
+        let api = self.namespaced::<K>(namespace);
+        let mut parameters = ListParams::default().labels(labels).limit(PAGE);
+        let mut all = Vec::new();
+        loop {
+            let of = || K::kind(&()).into_owned();
+            let page = read(|| timed(READ_TIMEOUT, "list", of(), api.list(&parameters))).await?;
+            all.extend(page.items);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => parameters.continue_token = Some(token),
+                None => return Ok(all),
+            }
+        }
+    }
+}
+
+/// `Kind name`, for messages.
+pub(crate) fn object<K: Resource<DynamicType = ()>>(name: &str) -> String {
+    format!("{} {name}", K::kind(&()))
+}
+
+/// Sends one write, once. Callers other than the lease pass the gate first; see [`crate::context::Context::write`].
+pub(crate) async fn write<T>(
+    verb: &'static str,
+    object: String,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, CallError> {
+    timed(WRITE_TIMEOUT, verb, object, call).await
+}
+
+async fn timed<T>(
+    limit: Duration,
+    verb: &'static str,
+    object: String,
+    call: impl Future<Output = kube::Result<T>>,
+) -> Result<T, CallError> {
+    match tokio::time::timeout(limit, call).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(CallError::Failed {
+            verb,
+            object,
+            source: Box::new(error),
+        }),
+        Err(_) => Err(CallError::TimedOut {
+            verb,
+            object,
+            after: limit,
+        }),
+    }
+}
+
+async fn read<T, F>(call: impl FnMut() -> F) -> Result<T, CallError>
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    let waits = ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_times(READ_TRIES - 1)
+        .with_jitter();
+    call.retry(waits).when(CallError::is_passing).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(code: u16, reason: &str) -> CallError {
+        let status = kube::core::Status {
+            code,
+            reason: reason.into(),
+            ..kube::core::Status::default()
+        };
+        let source = Box::new(kube::Error::Api(Box::new(status)));
+        CallError::Failed {
+            verb: "get",
+            object: "Pod a".into(),
+            source,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_is_tried_again_for_a_passing_reason_only() {
+        for (code, tries) in [
+            (503, READ_TRIES),
+            (429, READ_TRIES),
+            (404, 1),
+            (403, 1),
+            (409, 1),
+        ] {
+            let mut count = 0;
+            let result: Result<(), _> = read(|| {
+                count += 1;
+                async move { Err(answered(code, "")) }
+            })
+            .await;
+            assert_eq!(result.expect_err("it always fails").code(), Some(code));
+            assert_eq!(count, tries, "code {code}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_write_without_an_answer_ends_and_says_so() {
+        let never = std::future::pending::<kube::Result<()>>();
+        let error = write("patch", "Pod a".into(), never)
+            .await
+            .expect_err("never answered");
+        assert_eq!(error.to_string(), "patch Pod a was not answered within 5s");
+    }
+
+    #[test]
+    fn a_conflict_and_a_taken_name_are_told_apart() {
+        assert!(answered(409, "Conflict").is_conflict());
+        assert!(!answered(409, "AlreadyExists").is_conflict());
+        assert!(answered(409, "AlreadyExists").is_already_there());
+        assert_eq!(
+            chain(&answered(404, ""))
+                .matches("get Pod a failed")
+                .count(),
+            1
+        );
+    }
+}
