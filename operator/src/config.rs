@@ -74,14 +74,6 @@ pub struct Config {
     #[arg(long, env = "QUORATE_OPERATOR_LOG_LEVEL", default_value = "info")]
     pub log_level: String,
 
-    /// The image of members whose RaftCluster names none; its tag is the cluster's version.
-    #[arg(
-        long,
-        env = "QUORATE_OPERATOR_DEFAULT_IMAGE",
-        default_value = "quorate-node"
-    )]
-    pub default_image: String,
-
     /// How often every cluster is looked at although nothing happened.
     #[arg(long, env = "QUORATE_OPERATOR_RESYNC", default_value = "5m", value_parser = duration)]
     pub resync: Duration,

@@ -220,30 +220,27 @@ impl Candidate {
     /// Gives the Lease up, if it is ours, so that a successor need not wait. Errors cost only that wait.
     pub async fn release(mut self) {
         self.gate.shut(Shut::Stopping);
-        let Some(Seen {
-            lease: Some(lease), ..
-        }) = self.seen.take()
-        else {
-            return;
-        };
-        let Some(spec) = &lease.spec else { return };
-        if spec.holder_identity.as_deref() != Some(&self.identity) {
-            return;
+        match self.give_back().await {
+            Ok(()) => tracing::info!("the lease is not ours any more"),
+            Err(error) => {
+                let error = kubernetes::chain(&error);
+                tracing::warn!(error, "the lease was not released");
+            }
         }
-        let released = Lease {
-            spec: Some(LeaseSpec {
-                holder_identity: None,
-                renew_time: Some(MicroTime(self.clock.now())),
-                ..spec.clone()
-            }),
-            ..lease.clone()
-        };
-        match self.replace(&released).await {
-            Ok(_) => tracing::info!("the lease is released"),
-            Err(error) => tracing::warn!(
-                error = kubernetes::chain(&error),
-                "the lease was not released"
-            ),
+    }
+
+    async fn give_back(&mut self) -> Result<(), CallError> {
+        // A renewal that was cut off half-way may have left us with an old version: read, then write.
+        self.look().await?;
+        let lease = self.seen.as_ref().and_then(|seen| seen.lease.clone());
+        match lease {
+            Some(mut lease) if holder(Some(&lease)) == self.identity => {
+                let spec = lease.spec.get_or_insert_default();
+                spec.holder_identity = None;
+                spec.renew_time = Some(MicroTime(self.clock.now()));
+                self.replace(&lease).await.map(drop)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -292,7 +289,7 @@ impl Candidate {
         let wanted = match (verdict, &seen.lease) {
             (Verdict::Wait, lease) => {
                 return Ok(Standing::Waiting {
-                    holder: holder(lease),
+                    holder: holder(lease.as_ref()),
                 });
             }
             (Verdict::Create, _) => self.lease(None),
@@ -322,7 +319,7 @@ impl Candidate {
     async fn lost_race(&mut self) -> Result<Standing, CallError> {
         self.look().await?;
         let lease = self.seen.as_ref().and_then(|seen| seen.lease.clone());
-        if self.deadline.is_some() && holder(&lease) == self.identity {
+        if self.deadline.is_some() && holder(lease.as_ref()) == self.identity {
             // The next attempt renews upon what was just read; the gate's deadline has not moved.
             return Err(CallError::raced(
                 "update",
@@ -330,7 +327,7 @@ impl Candidate {
             ));
         }
         Ok(Standing::Waiting {
-            holder: holder(&lease),
+            holder: holder(lease.as_ref()),
         })
     }
 
@@ -420,8 +417,8 @@ fn version(lease: &Option<Lease>) -> Option<&str> {
         .and_then(|lease| lease.metadata.resource_version.as_deref())
 }
 
-fn holder(lease: &Option<Lease>) -> String {
-    let spec = lease.as_ref().and_then(|lease| lease.spec.as_ref());
+fn holder(lease: Option<&Lease>) -> String {
+    let spec = lease.and_then(|lease| lease.spec.as_ref());
     spec.and_then(|spec| spec.holder_identity.clone())
         .unwrap_or_default()
 }

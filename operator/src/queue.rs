@@ -35,8 +35,6 @@ impl std::fmt::Display for Key {
 /// How a look at a cluster ended, for the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Finish {
-    /// Nothing to do until something changes.
-    Idle,
     /// Look again after this long at the latest.
     After(Duration),
     /// It failed; look again after the failure's wait.
@@ -54,7 +52,6 @@ enum Entry {
         again: Option<Instant>,
         since: Instant,
     },
-    Resting,
 }
 
 /// What the queue hands out: a cluster, and since when it waited.
@@ -116,23 +113,20 @@ impl Queue {
             panic!("{key} was given back without having been taken");
         };
         let due = match how {
-            Finish::Idle => None,
-            Finish::After(wait) => Some(now + wait),
-            Finish::Failed => Some(now + self.fail(&key)),
+            Finish::After(wait) => now + wait,
+            Finish::Failed => now + self.fail(&key),
             Finish::Gone => return self.forget(key, again),
         };
         if how != Finish::Failed {
             self.failures.remove(&key);
         }
-        match (again, due) {
+        let due = match (again, how) {
+            (None, _) => due,
             // An event may be the very fix, but it may also be the echo of what just failed: never at once.
-            (Some(again), Some(due)) if how == Finish::Failed => {
-                self.wait(key, again.max(now + BACKOFF_MIN).min(due));
-            }
-            (Some(again), due) => self.wait(key, due.map_or(again, |due| due.min(again))),
-            (None, Some(due)) => self.wait(key, due),
-            (None, None) => drop(self.entries.insert(key, Entry::Resting)),
-        }
+            (Some(again), Finish::Failed) => again.max(now + BACKOFF_MIN).min(due),
+            (Some(again), _) => again.min(due),
+        };
+        self.wait(key, due);
     }
 
     /// Every cluster the queue has heard of and that was not [`Finish::Gone`].
@@ -154,7 +148,7 @@ impl Queue {
     pub fn running(&self, now: Instant) -> impl Iterator<Item = Duration> + '_ {
         self.entries.values().filter_map(move |entry| match entry {
             Entry::Running { since, .. } => Some(now.saturating_duration_since(*since)),
-            Entry::Waiting { .. } | Entry::Resting => None,
+            Entry::Waiting { .. } => None,
         })
     }
 
@@ -217,7 +211,7 @@ mod tests {
         assert!(queue.take(now).is_some());
         queue.add(key("a"), now);
         assert_eq!(taken(&mut queue, now), None, "it is in hand");
-        queue.finish(key("a"), Finish::Idle, now);
+        queue.finish(key("a"), Finish::After(Duration::from_secs(300)), now);
         assert_eq!(taken(&mut queue, now).as_deref(), Some("a"));
     }
 

@@ -1,0 +1,275 @@
+//! Act: all writes of a round but its publication. One action, one call; the first that fails ends the round.
+//!
+//! Every call carries the ground its action stands on: a creation fails on a taken name, a change and a deletion name the
+//! uid, and a change of the membership is sent only if a linearizable read right before it finds the membership that it
+//! was planned on.
+//!
+//! It deliberately repeats nothing and repairs nothing: a round that failed is followed by one that looks again.
+
+use crds::RaftMember;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use plan::{Action, Failure, Ground, Observed, Outcome, Target, names};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::context::{Context, WriteError};
+use crate::gate::Shut;
+use crate::kubernetes::{Kind, chain, object};
+use crate::members::{Endpoint, MembersError};
+use crate::observe::endpoint;
+
+/// An action that did not take effect, or whose effect is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    /// The call to the API server.
+    #[error(transparent)]
+    Write(WriteError),
+    /// The call to a member.
+    #[error(transparent)]
+    Members(MembersError),
+    /// The membership is not the one that the action was planned on.
+    #[error("the membership has changed since it was planned")]
+    GroundLost,
+    /// The member through which the call should be made has no address any more.
+    #[error("{via} has no address")]
+    NoWay {
+        /// The member's name.
+        via: String,
+    },
+}
+
+impl ActError {
+    /// Whether, and why, this process must not write any more.
+    #[must_use]
+    pub fn shut(&self) -> Option<Shut> {
+        match self {
+            Self::Write(WriteError::Shut(why)) => Some(*why),
+            _ => None,
+        }
+    }
+}
+
+/// Where the actions of one round take place.
+struct Stage<'a> {
+    ctx: &'a Context,
+    namespace: String,
+    observed: &'a Observed,
+}
+
+/// Carries the actions out, in their order, until one fails.
+///
+/// # Errors
+/// [`Shut`], if this process must not write any more: then nothing is to be published either.
+pub async fn act(
+    ctx: &Context,
+    namespace: &str,
+    observed: &Observed,
+    actions: &[Action],
+) -> Result<Outcome, Shut> {
+    let stage = Stage {
+        ctx,
+        namespace: namespace.to_owned(),
+        observed,
+    };
+    let mut outcome = Outcome::default();
+    for action in actions {
+        let result = stage.carry_out(action).await;
+        ctx.metrics.acted(kind(action), result.is_ok());
+        match result {
+            Ok(()) => {
+                tracing::info!(%action, "done");
+                outcome.done += 1;
+            }
+            Err(error) => {
+                if let Some(why) = error.shut() {
+                    return Err(why);
+                }
+                outcome.failed = Some(Failure {
+                    action: action.to_string(),
+                    error: chain(&error),
+                });
+                break;
+            }
+        }
+    }
+    Ok(outcome)
+}
+
+impl Stage<'_> {
+    async fn carry_out(&self, action: &Action) -> Result<(), ActError> {
+        match action {
+            Action::ApplyService(service) => self.apply(service.as_ref()).await,
+            Action::ApplyBudget(budget) => self.apply(budget.as_ref()).await,
+            Action::CreateMember(member) => self.create(member.as_ref()).await,
+            Action::CreateClaim(claim) => self.create(claim.as_ref()).await,
+            Action::CreatePod(pod) => self.create(pod.as_ref()).await,
+            Action::LabelPod { pod, role } => {
+                let labels = json!({ "labels": { names::ROLE_LABEL: role.as_str() } });
+                self.patch::<Pod>(pod, labels).await
+            }
+            Action::OwnClaim { claim, owner } => {
+                let owners = json!({ "ownerReferences": owner.as_ref().map(|owner| [owner]) });
+                self.patch::<PersistentVolumeClaim>(claim, owners).await
+            }
+            Action::DeletePod { pod, .. } => self.delete::<Pod>(pod).await,
+            Action::DeleteMember { member } => self.delete::<RaftMember>(member).await,
+            Action::DeleteClaim { claim } => self.delete::<PersistentVolumeClaim>(claim).await,
+            Action::AddLearner {
+                peer_url, ground, ..
+            } => {
+                let via = self.stand_on(ground).await?;
+                self.sent(self.ctx.members.add_learner(&via, peer_url).await.map(drop))
+            }
+            Action::Promote { id, ground, .. } => {
+                let via = self.stand_on(ground).await?;
+                self.sent(self.ctx.members.promote(&via, *id).await)
+            }
+            Action::RemoveMember { id, ground, .. } => {
+                let via = self.stand_on(ground).await?;
+                self.sent(self.ctx.members.remove(&via, *id).await)
+            }
+            Action::MoveLeader { to_id, ground, .. } => {
+                let via = self.stand_on(ground).await?;
+                self.sent(self.ctx.members.move_leader(&via, *to_id).await)
+            }
+        }
+    }
+
+    /// Server-side apply of the whole object, as its one owner.
+    async fn apply<K: Kind + Serialize>(&self, wanted: &K) -> Result<(), ActError> {
+        let (api, name) = (
+            self.ctx.kubernetes.namespaced::<K>(&self.namespace),
+            wanted.name_any(),
+        );
+        let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
+        let patch = Patch::Apply(wanted);
+        self.write(
+            "patch",
+            object::<K>(&name),
+            api.patch(&name, &parameters, &patch),
+        )
+        .await
+    }
+
+    async fn create<K: Kind + Serialize>(&self, wanted: &K) -> Result<(), ActError> {
+        let (api, name) = (
+            self.ctx.kubernetes.namespaced::<K>(&self.namespace),
+            wanted.name_any(),
+        );
+        let parameters = PostParams {
+            field_manager: Some(names::FIELD_MANAGER.into()),
+            dry_run: false,
+        };
+        self.write(
+            "create",
+            object::<K>(&name),
+            api.create(&parameters, wanted),
+        )
+        .await
+    }
+
+    /// A merge patch of the metadata that fails on any other object of that name.
+    async fn patch<K: Kind>(&self, target: &Target, mut metadata: Value) -> Result<(), ActError> {
+        metadata["uid"] = target.uid.clone().into();
+        let (api, name) = (
+            self.ctx.kubernetes.namespaced::<K>(&self.namespace),
+            &target.name,
+        );
+        let parameters = PatchParams {
+            field_manager: Some(names::FIELD_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        self.write(
+            "patch",
+            object::<K>(name),
+            api.patch_metadata(name, &parameters, &patch),
+        )
+        .await
+    }
+
+    /// A deletion of this very object; of one that is gone already there is nothing to do.
+    async fn delete<K: Kind>(&self, target: &Target) -> Result<(), ActError> {
+        let (api, name) = (
+            self.ctx.kubernetes.namespaced::<K>(&self.namespace),
+            &target.name,
+        );
+        let preconditions = Preconditions {
+            uid: Some(target.uid.clone()),
+            resource_version: None,
+        };
+        let parameters = DeleteParams::background().preconditions(preconditions);
+        match self
+            .write("delete", object::<K>(name), api.delete(name, &parameters))
+            .await
+        {
+            Err(ActError::Write(WriteError::Call(error))) if error.is_absent() => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn write<T>(
+        &self,
+        verb: &'static str,
+        object: String,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<(), ActError> {
+        self.ctx
+            .write(verb, object, call)
+            .await
+            .map(drop)
+            .map_err(ActError::Write)
+    }
+
+    /// Makes sure that the membership is still the planned one and that this process may still write; says through whom.
+    async fn stand_on(&self, ground: &Ground) -> Result<Endpoint, ActError> {
+        let member = |pod: &&Pod| pod.labels().get(names::MEMBER_LABEL) == Some(&ground.via);
+        let via = self.observed.pods.iter().filter(member).find_map(endpoint);
+        let via = via.ok_or_else(|| ActError::NoWay {
+            via: ground.via.clone(),
+        })?;
+        let found = self
+            .ctx
+            .members
+            .membership(&via)
+            .await
+            .map_err(ActError::Members)?;
+        let members = found
+            .members
+            .iter()
+            .map(|listed| (listed.id, listed.is_learner));
+        if !ground.holds(found.cluster_id, members) {
+            return Err(ActError::GroundLost);
+        }
+        self.ctx
+            .pass()
+            .map_err(|why| ActError::Write(WriteError::Shut(why)))?;
+        Ok(via)
+    }
+
+    fn sent(&self, answer: Result<(), MembersError>) -> Result<(), ActError> {
+        answer.map_err(ActError::Members)
+    }
+}
+
+/// The action's kind, as metrics and events name it.
+pub(crate) fn kind(action: &Action) -> &'static str {
+    match action {
+        Action::ApplyService(_) => "ApplyService",
+        Action::ApplyBudget(_) => "ApplyBudget",
+        Action::CreateMember(_) => "CreateMember",
+        Action::CreateClaim(_) => "CreateClaim",
+        Action::CreatePod(_) => "CreatePod",
+        Action::LabelPod { .. } => "LabelPod",
+        Action::OwnClaim { .. } => "OwnClaim",
+        Action::DeletePod { .. } => "DeletePod",
+        Action::DeleteMember { .. } => "DeleteMember",
+        Action::DeleteClaim { .. } => "DeleteClaim",
+        Action::AddLearner { .. } => "AddLearner",
+        Action::Promote { .. } => "Promote",
+        Action::RemoveMember { .. } => "RemoveMember",
+        Action::MoveLeader { .. } => "MoveLeader",
+    }
+}

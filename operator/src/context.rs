@@ -1,0 +1,79 @@
+//! What a round of reconciliation works with.
+//!
+//! It deliberately holds nothing of any cluster: a round that begins with an empty head cannot act on an old one.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use kube::Client;
+
+use crate::clock::{Clock, SystemClock};
+use crate::gate::{Gate, Shut};
+use crate::kubernetes::{self, CallError, Kubernetes};
+use crate::members::Members;
+use crate::metrics::Metrics;
+
+/// The world, as one operator process reaches it. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// The API server.
+    pub kubernetes: Kubernetes,
+    /// The members' own API.
+    pub members: Arc<dyn Members>,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// What every write passes.
+    pub gate: Gate,
+    /// Where to count.
+    pub metrics: Arc<Metrics>,
+    /// This process's name, for events.
+    pub instance: Arc<str>,
+}
+
+/// A write that was not sent, or did not do what it was sent for.
+#[derive(Debug, thiserror::Error)]
+pub enum WriteError {
+    /// It was not sent.
+    #[error("not sent")]
+    Shut(#[source] Shut),
+    /// It was sent to the API server.
+    #[error(transparent)]
+    Call(CallError),
+}
+
+impl Context {
+    /// A context with the machine's clock, an always open gate and fresh metrics; every field can be replaced.
+    /// `client` must not repeat requests by itself; see [`crate::connect`].
+    #[must_use]
+    pub fn new(client: Client, members: Arc<dyn Members>) -> Self {
+        Self {
+            kubernetes: Kubernetes::new(client),
+            members,
+            clock: Arc::new(SystemClock),
+            gate: Gate::always(),
+            metrics: Arc::new(Metrics::new()),
+            instance: kubernetes::MANAGER.into(),
+        }
+    }
+
+    /// Whether a write may be sent now.
+    ///
+    /// # Errors
+    /// [`Shut`], if not.
+    pub fn pass(&self) -> Result<(), Shut> {
+        self.gate.pass(self.clock.instant())
+    }
+
+    /// Sends one write to the API server, once, if the gate lets it pass.
+    pub(crate) async fn write<T>(
+        &self,
+        verb: &'static str,
+        object: String,
+        call: impl Future<Output = kube::Result<T>>,
+    ) -> Result<T, WriteError> {
+        self.pass().map_err(WriteError::Shut)?;
+        kubernetes::write(verb, object, call)
+            .await
+            .map_err(WriteError::Call)
+    }
+}

@@ -1,0 +1,104 @@
+//! The port to the members' own API: what the operator asks them and has them do.
+//!
+//! The real one ([`etcd::EtcdMembers`]) speaks etcd's v3 API, so that any server which does is a member; tests plug in
+//! a model. Every call is bounded in time, and a change is sent once: what became of one whose answer was lost, the next
+//! round's reads tell.
+//!
+//! It deliberately judges nothing: who is healthy, and what may be changed, is the planner's to say.
+
+pub mod etcd;
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use plan::{Answer, Listed};
+
+/// How long a member may take to say how it is. The dead cost a round this much, once, for all are asked side by side.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a linearizable read of the membership may take, right before a change of it.
+pub const READ_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a change may take; see [`crate::gate`] for what rests on it.
+pub const CHANGE_TIMEOUT: Duration = crate::kubernetes::WRITE_TIMEOUT;
+
+/// Where a member is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Endpoint {
+    /// The member's name.
+    pub member: String,
+    /// Its client URL, by its pod's address.
+    pub url: String,
+}
+
+/// The membership, as a majority agrees on it now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// The cluster that answered.
+    pub cluster_id: u64,
+    /// Its members.
+    pub members: Vec<Listed>,
+}
+
+/// A member that did not do what it was asked. The texts carry no counters and no times: they stand in status.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MembersError {
+    /// Nobody answers at its address.
+    #[error("{member} is not reachable at {url}")]
+    Unreachable {
+        /// Whom we asked.
+        member: String,
+        /// Where.
+        url: String,
+    },
+    /// It did not answer in time; a change may have taken effect.
+    #[error("{member} did not answer {call} within {after:?}")]
+    TimedOut {
+        /// Whom we asked.
+        member: String,
+        /// What.
+        call: &'static str,
+        /// For how long.
+        after: Duration,
+    },
+    /// It answered with an error.
+    #[error("{member} refused {call}: {message}")]
+    Refused {
+        /// Whom we asked.
+        member: String,
+        /// What.
+        call: &'static str,
+        /// What it said.
+        message: String,
+    },
+}
+
+/// The members of all clusters, as the operator reaches them.
+pub trait Members: Send + Sync {
+    /// How a member is, and, if it can find out within [`PROBE_TIMEOUT`], what the membership is.
+    fn probe<'a>(&'a self, at: &'a Endpoint) -> BoxFuture<'a, Result<Answer, MembersError>>;
+
+    /// The membership by a linearizable read.
+    fn membership<'a>(
+        &'a self,
+        at: &'a Endpoint,
+    ) -> BoxFuture<'a, Result<Membership, MembersError>>;
+
+    /// Adds a learner that will be reached at `peer_url`, and says its id.
+    fn add_learner<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        peer_url: &'a str,
+    ) -> BoxFuture<'a, Result<u64, MembersError>>;
+
+    /// Makes a learner a voter.
+    fn promote<'a>(&'a self, at: &'a Endpoint, id: u64) -> BoxFuture<'a, Result<(), MembersError>>;
+
+    /// Removes a member.
+    fn remove<'a>(&'a self, at: &'a Endpoint, id: u64) -> BoxFuture<'a, Result<(), MembersError>>;
+
+    /// Asks the leader, which must be the one at `at`, to hand over.
+    fn move_leader<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        to: u64,
+    ) -> BoxFuture<'a, Result<(), MembersError>>;
+}

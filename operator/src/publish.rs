@@ -1,0 +1,268 @@
+//! Publish: what the round found and did, for people and for the next round. The status, events, and figures.
+//!
+//! The status is replaced as a whole, against the very version of the resource that the round was planned on: what it
+//! remembers can then never be overwritten by one that knew less. Nothing is written where nothing changed.
+//!
+//! It deliberately lets an event be lost: an event tells a person what just changed, and the status tells all that is.
+
+use std::collections::BTreeSet;
+
+use crds::{RaftCluster, RaftClusterStatus};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use kube::api::{ObjectMeta, PostParams};
+use kube::{Resource, ResourceExt};
+use plan::{Action, names};
+use sha2::{Digest, Sha256};
+
+use crate::act;
+use crate::context::{Context, WriteError};
+use crate::gate::Shut;
+use crate::kubernetes::{MANAGER, chain, object};
+use crate::metrics::ClusterFigures;
+
+/// Events that say the same within this time are one.
+const EVENT_WINDOW_SECONDS: i64 = 600;
+/// The longest note that the events API takes, less a little.
+const NOTE_MAX: usize = 1_000;
+
+/// What became of the publication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Published {
+    /// The status stood already as it should.
+    Unchanged,
+    /// It was written.
+    Written,
+    /// The resource has changed since the round began: the next one, soon, begins with the change.
+    Overtaken,
+}
+
+/// Something for people to read, about a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct News {
+    /// Whether it is bad news.
+    pub warning: bool,
+    /// A CamelCase word: the condition's reason, the gate's name or the action's kind.
+    pub reason: String,
+    /// What the operator was at, as a CamelCase word.
+    pub action: String,
+    /// The sentence.
+    pub note: String,
+}
+
+/// Publishes one round.
+///
+/// # Errors
+/// [`WriteError`], if the status could not be written; what was carried out stands nevertheless.
+pub async fn publish(
+    ctx: &Context,
+    cluster: &RaftCluster,
+    status: RaftClusterStatus,
+    done: &[Action],
+) -> Result<Published, WriteError> {
+    let old = cluster.status.clone().unwrap_or_default();
+    show(ctx, cluster, &status);
+    let published = replace_status(ctx, cluster, &status).await?;
+    if published != Published::Overtaken {
+        for news in news(&old, &status, done) {
+            tell(ctx, cluster, news).await.map_err(WriteError::Shut)?;
+        }
+    }
+    Ok(published)
+}
+
+async fn replace_status(
+    ctx: &Context,
+    cluster: &RaftCluster,
+    status: &RaftClusterStatus,
+) -> Result<Published, WriteError> {
+    if cluster.status.as_ref() == Some(status) {
+        return Ok(Published::Unchanged);
+    }
+    let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+    let mut wanted = RaftCluster {
+        status: Some(status.clone()),
+        ..cluster.clone()
+    };
+    wanted.metadata.managed_fields = None;
+    let api = ctx.kubernetes.namespaced::<RaftCluster>(&namespace);
+    let parameters = PostParams {
+        field_manager: Some(MANAGER.into()),
+        dry_run: false,
+    };
+    let call = api.replace_status(&name, &parameters, &wanted);
+    match ctx
+        .write("update", object::<RaftCluster>(&name), call)
+        .await
+    {
+        Ok(_) => Ok(Published::Written),
+        Err(WriteError::Call(error)) if error.is_conflict() || error.is_absent() => {
+            Ok(Published::Overtaken)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn show(ctx: &Context, cluster: &RaftCluster, status: &RaftClusterStatus) {
+    let ready = |condition: &Condition| condition.type_ == "Ready" && condition.status == "True";
+    let figures = ClusterFigures {
+        ready: status.conditions.iter().any(ready),
+        members: i64::try_from(status.members.len()).unwrap_or(i64::MAX),
+        tolerance: status
+            .quorum
+            .map_or(-1, |quorum| i64::from(quorum.healthy - quorum.required)),
+        paused: cluster.spec.paused,
+    };
+    ctx.metrics.cluster_stands(
+        &cluster.namespace().unwrap_or_default(),
+        &cluster.name_any(),
+        figures,
+    );
+}
+
+/// What a person would want to be told between two statuses. Pure. Numbers that move are no news.
+#[must_use]
+pub fn news(old: &RaftClusterStatus, new: &RaftClusterStatus, done: &[Action]) -> Vec<News> {
+    let operation = new
+        .operation
+        .as_ref()
+        .map_or("Reconcile", |operation| operation.kind.as_str());
+    let acts = done.iter().map(|action| News {
+        warning: false,
+        reason: act::kind(action).to_owned(),
+        action: operation.to_owned(),
+        note: action.to_string(),
+    });
+    let turns = new
+        .conditions
+        .iter()
+        .filter(|condition| has_turned(old, condition))
+        .map(|condition| News {
+            warning: is_bad(condition),
+            reason: condition.reason.clone(),
+            action: operation.to_owned(),
+            note: format!(
+                "{} is {}: {}",
+                condition.type_, condition.status, condition.message
+            ),
+        });
+    let waited_for: BTreeSet<&str> = gates(old).map(|(gate, _)| gate).collect();
+    let waits = gates(new)
+        .filter(|(gate, _)| !waited_for.contains(gate))
+        .map(|(gate, message)| News {
+            warning: false,
+            reason: gate.to_owned(),
+            action: operation.to_owned(),
+            note: message.to_owned(),
+        });
+    let notices = new
+        .notices
+        .iter()
+        .filter(|notice| !old.notices.contains(notice))
+        .map(|notice| News {
+            warning: true,
+            reason: "Notice".to_owned(),
+            action: operation.to_owned(),
+            note: notice.clone(),
+        });
+    acts.chain(turns).chain(waits).chain(notices).collect()
+}
+
+/// Gates by name and message.
+fn gates(status: &RaftClusterStatus) -> impl Iterator<Item = (&str, &str)> {
+    let blocked = status
+        .operation
+        .iter()
+        .flat_map(|operation| &operation.blocked_by);
+    blocked.map(|gate| (gate.gate.as_str(), gate.message.as_str()))
+}
+
+/// A condition that is new is news only if it is bad or brings the first `Ready`.
+fn has_turned(old: &RaftClusterStatus, new: &Condition) -> bool {
+    match old
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == new.type_)
+    {
+        Some(old) => (&old.status, &old.reason) != (&new.status, &new.reason),
+        None => is_bad(new) && new.type_ == "Degraded",
+    }
+}
+
+fn is_bad(condition: &Condition) -> bool {
+    match condition.type_.as_str() {
+        "Degraded" => condition.status == "True",
+        "Available" | "Quorate" => condition.status == "False",
+        _ => false,
+    }
+}
+
+/// Tells the news once per window: the event's name says what it says, so that a second of the same name is refused.
+async fn tell(ctx: &Context, cluster: &RaftCluster, news: News) -> Result<(), Shut> {
+    let namespace = cluster.namespace().unwrap_or_default();
+    let api = ctx.kubernetes.namespaced::<Event>(&namespace);
+    let event = event(ctx, cluster, news);
+    let name = event.name_any();
+    match ctx
+        .write(
+            "create",
+            object::<Event>(&name),
+            api.create(&PostParams::default(), &event),
+        )
+        .await
+    {
+        Err(WriteError::Shut(why)) => Err(why),
+        Err(WriteError::Call(error)) if !error.is_already_there() => {
+            tracing::warn!(error = chain(&error), "an event was lost");
+            Ok(())
+        }
+        Ok(_) | Err(WriteError::Call(_)) => Ok(()),
+    }
+}
+
+fn event(ctx: &Context, cluster: &RaftCluster, news: News) -> Event {
+    let now = ctx.clock.now();
+    let window = now.as_second() / EVENT_WINDOW_SECONDS;
+    let uid = cluster.uid().unwrap_or_default();
+    let said = format!("{uid}/{window}/{}/{}", news.reason, news.note);
+    let digest = Sha256::digest(said.as_bytes());
+    let suffix: String = digest
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let note: String = news.note.chars().take(NOTE_MAX).collect();
+    Event {
+        metadata: ObjectMeta {
+            name: Some(format!("{}.{suffix}", cluster.name_any())),
+            namespace: cluster.namespace(),
+            labels: Some([(names::CLUSTER_LABEL.to_owned(), cluster.name_any())].into()),
+            ..ObjectMeta::default()
+        },
+        event_time: Some(MicroTime(now)),
+        reporting_controller: Some(format!("{}/{MANAGER}", crds::GROUP)),
+        reporting_instance: Some(ctx.instance.to_string()),
+        action: Some(news.action),
+        reason: Some(news.reason),
+        note: Some(note),
+        type_: Some(if news.warning { "Warning" } else { "Normal" }.to_owned()),
+        regarding: Some(reference(cluster, uid)),
+        ..Event::default()
+    }
+}
+
+fn reference(cluster: &RaftCluster, uid: String) -> ObjectReference {
+    ObjectReference {
+        api_version: Some(RaftCluster::api_version(&()).into_owned()),
+        kind: Some(RaftCluster::kind(&()).into_owned()),
+        name: Some(cluster.name_any()),
+        namespace: cluster.namespace(),
+        uid: Some(uid),
+        resource_version: cluster.resource_version(),
+        ..ObjectReference::default()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,264 @@
+//! The loop around the rounds: watches wake clusters, a bounded number of workers look at them.
+//!
+//! Invariants:
+//! - One cluster is in at most one worker's hands.
+//! - A round that takes too long, fails or panics concerns its own cluster and no other.
+//! - On `stop`, no round begins, and those begun end at their next action's boundary; on `abandon`, all are dropped at once.
+//!
+//! It deliberately keeps no copy of any object: what it knows of a cluster is its name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crds::{RaftCluster, RaftMember};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use plan::names;
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::context::Context;
+use crate::controller::{ReconcileError, Requeue, reconcile};
+use crate::gate::Shut;
+use crate::kubernetes::{Kind, chain};
+use crate::metrics::Outcome;
+use crate::queue::{Finish, Key, Queue};
+use crate::serve::Pulse;
+use crate::watch::{Belongs, Wake, Watch};
+
+/// The longest round: five lists, a second of probes and a handful of writes are over long before.
+const ROUND_MAX: Duration = Duration::from_secs(60);
+/// How long begun rounds are waited for when the process stops; a write takes less.
+const STOP_MAX: Duration = Duration::from_secs(8);
+
+/// What to look after, and how.
+#[derive(Debug, Clone)]
+pub struct Scope {
+    /// These namespaces; all, if there are none.
+    pub namespaces: Vec<String>,
+    /// Every cluster is looked at this often at least.
+    pub resync: Duration,
+    /// So many clusters at once.
+    pub workers: usize,
+}
+
+/// How the loop is told to end.
+#[derive(Debug, Clone, Default)]
+pub struct Ends {
+    /// In good order.
+    pub stop: CancellationToken,
+    /// At once: the lease is lost.
+    pub abandon: CancellationToken,
+}
+
+/// Looks after all clusters in scope until told to end.
+pub async fn run(ctx: Context, scope: Scope, pulse: Pulse, ends: Ends) {
+    let (wake, wakes) = mpsc::unbounded_channel();
+    let mut watches = JoinSet::new();
+    watch_all(&ctx, &scope, &pulse, &wake, &mut watches);
+    ctx.metrics.concurrency(scope.workers);
+    let workers = Workers {
+        ctx,
+        resync: scope.resync,
+        limit: scope.workers,
+        queue: Queue::default(),
+        rounds: JoinSet::new(),
+        hands: HashMap::new(),
+    };
+    workers.work(wakes, &ends).await;
+}
+
+fn watch_all(
+    ctx: &Context,
+    scope: &Scope,
+    pulse: &Pulse,
+    wake: &mpsc::UnboundedSender<Wake>,
+    watches: &mut JoinSet<()>,
+) {
+    let everywhere = [None];
+    let named: Vec<Option<&str>> = scope
+        .namespaces
+        .iter()
+        .map(|name| Some(name.as_str()))
+        .collect();
+    for namespace in if named.is_empty() {
+        &everywhere[..]
+    } else {
+        &named[..]
+    } {
+        let of = Watching {
+            ctx,
+            namespace: *namespace,
+            pulse,
+            wake,
+        };
+        watches.spawn(of.kind::<RaftCluster>(Belongs::Itself).run());
+        watches.spawn(of.owned::<RaftMember>().run());
+        watches.spawn(of.owned::<Pod>().run());
+        watches.spawn(of.owned::<PersistentVolumeClaim>().run());
+        watches.spawn(of.owned::<Service>().run());
+        watches.spawn(of.owned::<PodDisruptionBudget>().run());
+    }
+}
+
+struct Watching<'a> {
+    ctx: &'a Context,
+    namespace: Option<&'a str>,
+    pulse: &'a Pulse,
+    wake: &'a mpsc::UnboundedSender<Wake>,
+}
+
+impl Watching<'_> {
+    fn kind<K: Kind>(&self, belongs: Belongs) -> Watch<K> {
+        Watch {
+            api: self.ctx.kubernetes.scoped::<K>(self.namespace),
+            kind: K::kind(&()).into_owned(),
+            labels: None,
+            belongs,
+            wake: self.wake.clone(),
+            pulse: self.pulse.clone(),
+            metrics: Arc::clone(&self.ctx.metrics),
+        }
+    }
+
+    /// A kind of which only what belongs to a cluster concerns us.
+    fn owned<K: Kind>(&self) -> Watch<K> {
+        let labels = Some(names::CLUSTER_LABEL.to_owned());
+        Watch {
+            labels,
+            ..self.kind(Belongs::ByLabel(names::CLUSTER_LABEL))
+        }
+    }
+}
+
+struct Workers {
+    ctx: Context,
+    resync: Duration,
+    limit: usize,
+    queue: Queue,
+    rounds: JoinSet<Finish>,
+    hands: HashMap<Id, Key>,
+}
+
+impl Workers {
+    async fn work(mut self, mut wakes: mpsc::UnboundedReceiver<Wake>, ends: &Ends) {
+        loop {
+            self.begin_rounds();
+            let due = self
+                .queue
+                .next_due()
+                .filter(|_| self.rounds.len() < self.limit);
+            tokio::select! {
+                biased;
+                () = ends.abandon.cancelled() => return self.rounds.shutdown().await,
+                () = ends.stop.cancelled() => return self.wind_down(&ends.abandon).await,
+                Some(ended) = self.rounds.join_next_with_id() => self.end_round(ended),
+                Some(woken) = wakes.recv() => self.wake(woken),
+                () = until(due) => {}
+            }
+        }
+    }
+
+    fn begin_rounds(&mut self) {
+        let now = self.ctx.clock.instant();
+        self.ctx
+            .metrics
+            .queue_stands(self.queue.depth(now), self.queue.running(now));
+        while self.rounds.len() < self.limit {
+            let Some(due) = self.queue.take(now) else {
+                return;
+            };
+            self.ctx.metrics.reconcile_began(due.overdue);
+            let span = tracing::info_span!("round", cluster = %due.key);
+            let round = round(self.ctx.clone(), due.key.clone(), self.resync).instrument(span);
+            self.hands.insert(self.rounds.spawn(round).id(), due.key);
+        }
+    }
+
+    fn end_round(&mut self, ended: Result<(Id, Finish), JoinError>) {
+        let (id, finish) = match ended {
+            Ok(ended) => ended,
+            Err(panic) => {
+                tracing::error!(%panic, "a round panicked");
+                self.ctx.metrics.reconcile_panicked();
+                self.ctx
+                    .metrics
+                    .reconcile_ended(Outcome::Error, Duration::ZERO);
+                (panic.id(), Finish::Failed)
+            }
+        };
+        let key = self
+            .hands
+            .remove(&id)
+            .expect("every round has its cluster in hand");
+        self.queue.finish(key, finish, self.ctx.clock.instant());
+    }
+
+    fn wake(&mut self, wake: Wake) {
+        let now = self.ctx.clock.instant();
+        let keys = match wake {
+            Wake::One(key) => vec![key],
+            Wake::All => self.queue.known(),
+        };
+        for key in keys {
+            self.ctx.metrics.queued();
+            self.queue.add(key, now);
+        }
+    }
+
+    /// Waits for the rounds begun; the gate ends each at its next action's boundary.
+    async fn wind_down(mut self, abandon: &CancellationToken) {
+        self.ctx.gate.shut(Shut::Stopping);
+        let ended = async { while self.rounds.join_next().await.is_some() {} };
+        tokio::select! {
+            () = ended => {}
+            () = tokio::time::sleep(STOP_MAX) => tracing::warn!("a round did not end in time and is dropped"),
+            () = abandon.cancelled() => {}
+        }
+        self.rounds.shutdown().await;
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// One round, bounded, counted and, where it failed, logged.
+async fn round(ctx: Context, key: Key, resync: Duration) -> Finish {
+    let begun = ctx.clock.instant();
+    let ended = tokio::time::timeout(ROUND_MAX, reconcile(&ctx, &key.namespace, &key.name)).await;
+    let (outcome, finish) = match ended {
+        Ok(Ok(Requeue::Gone)) => (Outcome::Success, Finish::Gone),
+        Ok(Ok(Requeue::After(wait))) if wait >= resync => (Outcome::Success, Finish::After(resync)),
+        Ok(Ok(Requeue::After(wait))) => (Outcome::RequeueAfter, Finish::After(wait)),
+        Ok(Err(error)) => {
+            log(&error);
+            (Outcome::Error, Finish::Failed)
+        }
+        Err(_) => {
+            tracing::error!(after = ?ROUND_MAX, "a round took too long and was cut off");
+            ctx.metrics.reconcile_timed_out();
+            (Outcome::Error, Finish::Failed)
+        }
+    };
+    ctx.metrics
+        .reconcile_ended(outcome, ctx.clock.instant() - begun);
+    finish
+}
+
+fn log(error: &ReconcileError) {
+    match error {
+        ReconcileError::Shut(why) => tracing::info!(%why, "the round was given up"),
+        error => tracing::warn!(
+            error = chain(error),
+            "the round failed and will be tried again"
+        ),
+    }
+}
