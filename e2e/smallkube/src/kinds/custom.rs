@@ -1,0 +1,96 @@
+//! Kinds out of a `CustomResourceDefinition`.
+//!
+//! It deliberately supports no conversion webhook: every served version shows the stored fields.
+
+use super::{Cell, Column, Kind, Scale, built_in, resource_name};
+use crate::object::Object;
+use crate::schema::{Schema, cel::Rules};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// One kind for every served version.
+pub(super) fn kinds(definition: &Value) -> Result<Vec<Kind>, String> {
+    definition
+        .items("/spec/versions")
+        .iter()
+        .filter(|version| version["served"] == true)
+        .map(|version| kind(definition, version))
+        .collect()
+}
+
+fn kind(definition: &Value, version: &Value) -> Result<Kind, String> {
+    let names = &definition["spec"]["names"];
+    let group = definition.text("/spec/group").to_owned();
+    let plural = names.text("/plural").to_owned();
+    let kind = names.text("/kind").to_owned();
+    let source = version["schema"]["openAPIV3Schema"].clone();
+    let rules = Rules::compile(&source)?;
+    let singular = match names.text("/singular") {
+        "" => kind.to_lowercase(),
+        name => name.to_owned(),
+    };
+    Ok(Kind {
+        resource: resource_name(&group, &plural),
+        schema: Some(schema(&source)?),
+        rules: rules.any().then_some(rules),
+        group,
+        version: version.text("/name").to_owned(),
+        kind,
+        plural,
+        singular,
+        short_names: texts(names.items("/shortNames")),
+        categories: texts(names.items("/categories")),
+        namespaced: definition.text("/spec/scope") == "Namespaced",
+        status: version.pointer("/subresources/status").is_some(),
+        scale: version.pointer("/subresources/scale").map(scale),
+        custom: true,
+        source,
+        columns: columns(version),
+    })
+}
+
+/// The definition's schema with the identity that every object has.
+fn schema(source: &Value) -> Result<Schema, String> {
+    let mut schema = Schema::compile(source)?;
+    let text = Arc::new(Schema::compile(&json!({"type": "string"}))?);
+    for name in ["apiVersion", "kind"] {
+        schema.properties.insert(name.to_owned(), text.clone());
+    }
+    schema
+        .properties
+        .insert("metadata".to_owned(), built_in::object_meta());
+    Ok(schema)
+}
+
+fn scale(paths: &Value) -> Scale {
+    let pointer = |name: &str| paths.text(name).replace('.', "/");
+    Scale {
+        spec_replicas: pointer("/specReplicasPath"),
+        status_replicas: pointer("/statusReplicasPath"),
+        selector: Some(pointer("/labelSelectorPath")).filter(|p| !p.is_empty()),
+    }
+}
+
+fn columns(version: &Value) -> Vec<Column> {
+    let mut columns = vec![built_in::name_column()];
+    let own = version.items("/additionalPrinterColumns");
+    if own.is_empty() {
+        columns.push(built_in::age_column());
+    }
+    columns.extend(own.iter().map(|column| Column {
+        name: column.text("/name").to_owned(),
+        form: column.text("/type").to_owned(),
+        format: column.text("/format").to_owned(),
+        description: column.text("/description").to_owned(),
+        priority: column.number("/priority").unwrap_or_default(),
+        cell: Cell::Path(column.text("/jsonPath").to_owned()),
+    }));
+    columns
+}
+
+fn texts(values: &[Value]) -> Vec<String> {
+    values
+        .iter()
+        .filter_map(|v| v.as_str().map(str::to_owned))
+        .collect()
+}

@@ -1,0 +1,137 @@
+//! CEL rules of custom resources (`x-kubernetes-validations`), transition rules included.
+//!
+//! The engine is the one that comes with the kube client; this room words its findings as the API server does. Rules are
+//! compiled when the definition is stored, so a rule that does not parse is found then. It deliberately measures no cost.
+
+use crate::refusal::Cause;
+use kube::core::cel::{CompiledSchema, ErrorKind, Validator, compile_schema};
+use serde_json::Value;
+
+/// The compiled rules of one version of a custom resource.
+pub(crate) struct Rules {
+    compiled: CompiledSchema,
+    source: Value,
+}
+
+impl Rules {
+    /// Compiles the rules of a schema, or names the first that cannot be.
+    pub(crate) fn compile(source: &Value) -> Result<Self, String> {
+        let compiled = compile_schema(source);
+        if let Some(error) = compiled.compilation_errors().first() {
+            return Err(error.to_string());
+        }
+        Ok(Self {
+            compiled,
+            source: source.clone(),
+        })
+    }
+
+    /// Every rule that the object, or its change from `old`, breaks.
+    pub(crate) fn check(&self, object: &Value, old: Option<&Value>) -> Vec<Cause> {
+        let verdict = Validator::new().validate_compiled(&self.compiled, object, old);
+        let Err(errors) = verdict else {
+            return Vec::new();
+        };
+        errors
+            .into_vec()
+            .iter()
+            .map(|error| self.cause(error, object))
+            .collect()
+    }
+
+    fn cause(&self, error: &kube::core::cel::ValidationError, object: &Value) -> Cause {
+        let path = error.field_path.as_str();
+        let reason = match error.reason.as_deref() {
+            Some("FieldValueForbidden") => "FieldValueForbidden",
+            Some("FieldValueRequired") => "FieldValueRequired",
+            Some("FieldValueDuplicate") => "FieldValueDuplicate",
+            _ => "FieldValueInvalid",
+        };
+        let why = match error.kind {
+            ErrorKind::ValidationFailure => error.message.clone(),
+            _ => format!(
+                "rule `{}` cannot be evaluated: {}",
+                error.rule, error.message
+            ),
+        };
+        let message = match reason {
+            "FieldValueForbidden" => format!("Forbidden: {why}"),
+            "FieldValueRequired" => format!("Required value: {why}"),
+            "FieldValueDuplicate" => format!("Duplicate value: {why}"),
+            _ => format!("Invalid value: {}: {why}", shown(at(object, path))),
+        };
+        let field = if path.is_empty() { "<nil>" } else { path };
+        Cause::new(reason, field, message)
+    }
+
+    /// True when the schema has any rule at all.
+    pub(crate) fn any(&self) -> bool {
+        self.source.to_string().contains("x-kubernetes-validations")
+    }
+}
+
+/// The server shows scalars as they are and everything else by its type.
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::Object(_)) => "\"object\"".to_owned(),
+        Some(Value::Array(_)) => "\"array\"".to_owned(),
+        Some(scalar) => scalar.to_string(),
+        None => "\"null\"".to_owned(),
+    }
+}
+
+/// The value at a path like `spec.members[2].name`.
+fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    let mut place = object;
+    for step in path.split(['.', '[']).filter(|s| !s.is_empty()) {
+        place = match step.strip_suffix(']') {
+            Some(index) => match index.parse::<usize>() {
+                Ok(index) => place.get(index)?,
+                Err(_) => place.get(index.trim_matches('"'))?,
+            },
+            None => place.get(step)?,
+        };
+    }
+    Some(place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn rules_and_transition_rules_name_field_and_way_out() {
+        let rules = Rules::compile(
+            &json!({"type": "object", "properties": {"spec": {"type": "object",
+            "properties": {"size": {"type": "integer", "x-kubernetes-validations": [
+                {"rule": "self % 2 == 1", "message": "must be odd: use 3 or 5"}]},
+              "class": {"type": "string", "x-kubernetes-validations": [
+                {"rule": "self == oldSelf", "message": "cannot change"}]}}}}}),
+        )
+        .unwrap();
+        let old = json!({"spec": {"size": 3, "class": "a"}});
+        let new = json!({"spec": {"size": 4, "class": "b"}});
+        assert!(rules.check(&old, None).is_empty());
+        let mut said: Vec<String> = rules
+            .check(&new, Some(&old))
+            .iter()
+            .map(|c| format!("{}: {}", c.field, c.message))
+            .collect();
+        said.sort();
+        assert_eq!(
+            said,
+            [
+                "spec.class: Invalid value: \"b\": cannot change",
+                "spec.size: Invalid value: 4: must be odd: use 3 or 5",
+            ]
+        );
+        assert!(rules.any());
+    }
+
+    #[test]
+    fn a_rule_that_does_not_parse_is_found_at_once() {
+        let broken = json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.a ==", "message": "x"}]});
+        assert!(Rules::compile(&broken).is_err());
+    }
+}

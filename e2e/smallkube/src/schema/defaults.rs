@@ -1,0 +1,52 @@
+//! Fills in a schema's defaults, as the API server does on every write and read.
+//!
+//! A default of an object that is itself absent applies only when that object has a default of its own. It deliberately
+//! never overwrites a value that is there, except a null where null is not allowed.
+
+use super::Schema;
+use serde_json::Value;
+
+/// Puts every default of the schema where its field is missing.
+pub(crate) fn fill(schema: &Schema, value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            for (name, child) in &schema.properties {
+                let empty = map.get(name).is_none_or(|v| v.is_null() && !child.nullable);
+                if let (true, Some(default)) = (empty, &child.default) {
+                    map.insert(name.clone(), default.clone());
+                }
+            }
+            for (name, field) in map.iter_mut() {
+                if let Some(child) = schema.child(name) {
+                    fill(child, field);
+                }
+            }
+        }
+        Value::Array(items) => {
+            if let Some(schema) = &schema.items {
+                items.iter_mut().for_each(|item| fill(schema, item));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn defaults_reach_into_what_is_there_and_only_that() {
+        let schema = Schema::compile(&json!({"type": "object", "properties": {
+            "a": {"type": "integer", "default": 1},
+            "b": {"type": "object", "properties": {"c": {"type": "string", "default": "x"}}},
+            "d": {"type": "object", "default": {}, "properties": {"e": {"type": "boolean", "default": true}}},
+            "f": {"type": "array", "items": {"type": "object", "properties": {"g": {"type": "integer", "default": 7}}}},
+        }}))
+        .unwrap();
+        let mut value = json!({"a": null, "f": [{}]});
+        fill(&schema, &mut value);
+        assert_eq!(value, json!({"a": 1, "d": {"e": true}, "f": [{"g": 7}]}));
+    }
+}

@@ -1,0 +1,377 @@
+//! Objects one by one: versions, conflicts, preconditions, names, pages, selectors, patches, subresources.
+
+use crate::setting::{Setting, config_map, refusal, replicas};
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use serde_json::json;
+
+#[tokio::test]
+async fn a_stale_update_conflicts_and_a_fresh_one_does_not() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    let first = maps
+        .create(&PostParams::default(), &config_map("a", json!({"k": "1"})))
+        .await
+        .unwrap();
+    let mut second = first.clone();
+    second
+        .data
+        .get_or_insert_default()
+        .insert("k".into(), "2".into());
+    let second = maps
+        .replace("a", &PostParams::default(), &second)
+        .await
+        .unwrap();
+    assert_ne!(first.resource_version(), second.resource_version());
+    let mut stale = first.clone();
+    stale
+        .data
+        .get_or_insert_default()
+        .insert("k".into(), "3".into());
+    let (code, reason, message) = refusal(maps.replace("a", &PostParams::default(), &stale).await);
+    assert_eq!((code, reason.as_str()), (409, "Conflict"));
+    assert_eq!(
+        message,
+        "Operation cannot be fulfilled on configmaps \"a\": the object has been modified; \
+         please apply your changes to the latest version and try again"
+    );
+}
+
+#[tokio::test]
+async fn an_update_that_changes_nothing_keeps_the_version() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    let made = maps
+        .create(&PostParams::default(), &config_map("a", json!({"k": "1"})))
+        .await
+        .unwrap();
+    let same = maps
+        .replace("a", &PostParams::default(), &made)
+        .await
+        .unwrap();
+    assert_eq!(made.resource_version(), same.resource_version());
+    let patch = json!({"data": {"k": "1"}});
+    let same = maps
+        .patch("a", &PatchParams::default(), &Patch::Merge(patch))
+        .await
+        .unwrap();
+    assert_eq!(made.resource_version(), same.resource_version());
+}
+
+#[tokio::test]
+async fn names_are_made_and_doubles_refused() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    let mut nameless = config_map("", json!({}));
+    nameless.metadata.name = None;
+    nameless.metadata.generate_name = Some("x-".into());
+    let made = maps
+        .create(&PostParams::default(), &nameless)
+        .await
+        .unwrap();
+    assert!(made.name_any().starts_with("x-") && made.name_any().len() == 7);
+    let twice = maps
+        .create(
+            &PostParams::default(),
+            &config_map(&made.name_any(), json!({})),
+        )
+        .await;
+    let (code, reason, _) = refusal(twice);
+    assert_eq!((code, reason.as_str()), (409, "AlreadyExists"));
+    let bad = maps
+        .create(&PostParams::default(), &config_map("Upper", json!({})))
+        .await;
+    assert_eq!(refusal(bad).0, 422);
+}
+
+#[tokio::test]
+async fn deletes_hold_their_preconditions() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    let made = maps
+        .create(&PostParams::default(), &config_map("a", json!({})))
+        .await
+        .unwrap();
+    let with = |uid: Option<&str>, version: Option<&str>| DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: uid.map(str::to_owned),
+            resource_version: version.map(str::to_owned),
+        }),
+        ..DeleteParams::default()
+    };
+    assert_eq!(
+        refusal(maps.delete("a", &with(Some("other"), None)).await).0,
+        409
+    );
+    assert_eq!(
+        refusal(maps.delete("a", &with(None, Some("1"))).await).0,
+        409
+    );
+    let right = with(made.uid().as_deref(), made.resource_version().as_deref());
+    assert!(maps.delete("a", &right).await.unwrap().is_right());
+    assert_eq!(refusal(maps.get("a").await).0, 404);
+    assert_eq!(
+        refusal(maps.delete("a", &DeleteParams::default()).await).0,
+        404
+    );
+}
+
+#[tokio::test]
+async fn pages_show_one_moment() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    for name in ["m1", "m2", "m3", "m4", "m5"] {
+        let mut map = config_map(name, json!({}));
+        map.labels_mut().insert("page".into(), "yes".into());
+        maps.create(&PostParams::default(), &map).await.unwrap();
+    }
+    let first = ListParams::default().labels("page=yes").limit(2);
+    let page = maps.list(&first).await.unwrap();
+    assert_eq!(page.items.len(), 2);
+    maps.delete("m4", &DeleteParams::default()).await.unwrap();
+    let token = page.metadata.continue_.clone().unwrap();
+    let rest = maps
+        .list(
+            &ListParams::default()
+                .labels("page=yes")
+                .continue_token(&token),
+        )
+        .await
+        .unwrap();
+    let names: Vec<String> = rest.items.iter().map(|m| m.name_any()).collect();
+    assert_eq!(names, ["m3", "m4", "m5"], "m4 stood when the list began");
+    assert_eq!(
+        rest.metadata.resource_version,
+        page.metadata.resource_version
+    );
+}
+
+#[tokio::test]
+async fn selectors_select() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    for (name, tier) in [("a", "x"), ("b", "y")] {
+        let mut map = config_map(name, json!({}));
+        map.labels_mut().insert("tier".into(), tier.into());
+        maps.create(&PostParams::default(), &map).await.unwrap();
+    }
+    let count = async |params: ListParams| maps.list(&params).await.unwrap().items.len();
+    assert_eq!(
+        count(ListParams::default().labels("tier in (x, z)")).await,
+        1
+    );
+    assert_eq!(count(ListParams::default().labels("tier,tier!=x")).await, 1);
+    assert_eq!(
+        count(ListParams::default().fields("metadata.name=b")).await,
+        1
+    );
+    let unknown = maps.list(&ListParams::default().fields("data.k=1")).await;
+    assert_eq!(refusal(unknown).0, 400);
+}
+
+#[tokio::test]
+async fn json_patches_test_and_merge_patches_remove() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    maps.create(
+        &PostParams::default(),
+        &config_map("a", json!({"k": "1", "l": "1"})),
+    )
+    .await
+    .unwrap();
+    let operations = |expected: &str| -> json_patch::Patch {
+        serde_json::from_value(json!([
+            {"op": "test", "path": "/data/k", "value": expected},
+            {"op": "replace", "path": "/data/k", "value": "2"}]))
+        .unwrap()
+    };
+    let wrong = Patch::<()>::Json(operations("9"));
+    assert_eq!(
+        refusal(maps.patch("a", &PatchParams::default(), &wrong).await).0,
+        422
+    );
+    let right = Patch::<()>::Json(operations("1"));
+    maps.patch("a", &PatchParams::default(), &right)
+        .await
+        .unwrap();
+    let merge = Patch::Merge(json!({"data": {"l": null}}));
+    let after = maps
+        .patch("a", &PatchParams::default(), &merge)
+        .await
+        .unwrap();
+    assert_eq!(json!(after.data), json!({"k": "2"}));
+    let strategic =
+        Patch::Strategic(json!({"metadata": {"resourceVersion": "1"}, "data": {"k": "3"}}));
+    assert_eq!(
+        refusal(maps.patch("a", &PatchParams::default(), &strategic).await).0,
+        409
+    );
+}
+
+#[tokio::test]
+async fn status_has_a_door_of_its_own() {
+    let at = Setting::new().await;
+    let things = at.define(replicas()).await;
+    let mut thing = at.thing("t", json!({"replicas": 3}));
+    thing.data["status"] = json!({"replicas": 9});
+    let made = things.create(&PostParams::default(), &thing).await.unwrap();
+    assert_eq!(made.metadata.generation, Some(1));
+    assert!(
+        made.data.get("status").is_none(),
+        "created without its status"
+    );
+    let status = json!({"status": {"replicas": 2}, "spec": {"replicas": 7}});
+    let after = things
+        .patch_status("t", &PatchParams::default(), &Patch::Merge(status))
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            &after.data["status"]["replicas"],
+            &after.data["spec"]["replicas"]
+        ),
+        (&json!(2), &json!(3))
+    );
+    assert_eq!(
+        after.metadata.generation,
+        Some(1),
+        "a status is nothing desired"
+    );
+    let both = json!({"status": {"replicas": 5}, "spec": {"replicas": 4}});
+    let after = things
+        .patch("t", &PatchParams::default(), &Patch::Merge(both))
+        .await
+        .unwrap();
+    assert_eq!(
+        (
+            &after.data["status"]["replicas"],
+            &after.data["spec"]["replicas"]
+        ),
+        (&json!(2), &json!(4))
+    );
+    assert_eq!(after.metadata.generation, Some(2));
+}
+
+#[tokio::test]
+async fn scale_reads_and_sets_replicas() {
+    let at = Setting::new().await;
+    let things = at.define(replicas()).await;
+    things
+        .create(
+            &PostParams::default(),
+            &at.thing("t", json!({"replicas": 3})),
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        things.get_scale("t").await.unwrap().spec.unwrap().replicas,
+        Some(3)
+    );
+    let scale = Patch::Merge(json!({"spec": {"replicas": 5}}));
+    let scaled = things
+        .patch_scale("t", &PatchParams::default(), &scale)
+        .await
+        .unwrap();
+    assert_eq!(scaled.spec.unwrap().replicas, Some(5));
+    let thing = things.get("t").await.unwrap();
+    assert_eq!(thing.data["spec"]["replicas"], 5);
+    assert_eq!(thing.metadata.generation, Some(2));
+    let too_many = Patch::Merge(json!({"spec": {"replicas": 50}}));
+    assert_eq!(
+        refusal(
+            things
+                .patch_scale("t", &PatchParams::default(), &too_many)
+                .await
+        )
+        .0,
+        422
+    );
+}
+
+#[tokio::test]
+async fn a_try_changes_nothing() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    let dry = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    maps.create(&dry, &config_map("a", json!({})))
+        .await
+        .unwrap();
+    assert_eq!(refusal(maps.get("a").await).0, 404);
+}
+
+#[tokio::test]
+async fn finalizers_hold_what_is_deleted() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    let mut map = config_map("a", json!({}));
+    map.finalizers_mut().push("example.com/hold".into());
+    maps.create(&PostParams::default(), &map).await.unwrap();
+    let marked = maps.delete("a", &DeleteParams::default()).await.unwrap();
+    assert!(marked.is_left(), "the object comes back, marked");
+    assert!(
+        maps.get("a")
+            .await
+            .unwrap()
+            .metadata
+            .deletion_timestamp
+            .is_some()
+    );
+    let more =
+        Patch::Merge(json!({"metadata": {"finalizers": ["example.com/hold", "example.com/late"]}}));
+    assert_eq!(
+        refusal(maps.patch("a", &PatchParams::default(), &more).await).0,
+        422
+    );
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    maps.patch("a", &PatchParams::default(), &free)
+        .await
+        .unwrap();
+    assert_eq!(refusal(maps.get("a").await).0, 404);
+}
+
+#[tokio::test]
+async fn bad_requests_are_refused_as_kubernetes_refuses_them() {
+    let at = Setting::new().await;
+    let send = async |method: &str, path: &str, body: &str| {
+        let path = path.replace("NS", &at.namespace);
+        let request = http::Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/json")
+            .body(body.as_bytes().to_vec())
+            .unwrap();
+        let (code, reason, _) = refusal(at.client.request::<serde_json::Value>(request).await);
+        (code, reason)
+    };
+    let maps = "/api/v1/namespaces/NS/configmaps";
+    assert_eq!(send("POST", maps, "{no json").await.0, 400);
+    assert_eq!(
+        send(
+            "POST",
+            maps,
+            "{\"kind\": \"Pod\", \"apiVersion\": \"v1\", \"metadata\": {\"name\": \"x\"}}"
+        )
+        .await
+        .0,
+        400
+    );
+    assert_eq!(send("GET", "/apis/nothing.io/v1/things", "").await.0, 404);
+    assert_eq!(
+        send("GET", "/api/v1/namespaces/NS/configmaps/x/nothing", "")
+            .await
+            .0,
+        404
+    );
+    let elsewhere = "{\"metadata\": {\"name\": \"x\", \"namespace\": \"other\"}}";
+    assert_eq!(send("POST", maps, elsewhere).await.0, 400);
+    let nowhere = send(
+        "POST",
+        "/api/v1/namespaces/nowhere-at-all/configmaps",
+        "{\"metadata\": {\"name\": \"x\"}}",
+    )
+    .await;
+    assert_eq!(nowhere, (404, "NotFound".to_owned()));
+}
