@@ -6,4 +6,5 @@
 pub mod config;
 pub mod convert;
 pub mod resolve;
+pub mod storage;
 pub mod version;

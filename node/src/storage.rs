@@ -1,0 +1,275 @@
+//! What survives a crash: a log in segments, and checkpoints of the state machine.
+//!
+//! ```text
+//! <data-dir>/LOCK                                    held by the one process that uses the directory
+//! <data-dir>/wal/0000000000000001.wal …              the log, see `record` for its bytes
+//! <data-dir>/checkpoints/<index>-<term>.checkpoint   images of the state machine, see `checkpoint`
+//! ```
+//!
+//! Three promises, each with tests that crash, cut and flip every byte:
+//!
+//! 1. **What a completion said is durable stays.** Everything submitted while an `fdatasync` runs shares the next one.
+//! 2. **A torn tail is cut, damage is refused.** A batch that a crash tore was never acknowledged and is taken off the end.
+//!    Anything else that does not add up ends the start with file and byte, and nothing is changed. `replay` has the proof
+//!    that tells the two apart, and the one case that cannot be told.
+//! 3. **A failed write is final.** After a failed write or `fdatasync` nobody knows what the disk holds, so nothing is ever
+//!    tried again: every later submission fails with the same error, and the process is expected to end.
+//!
+//! A checkpoint is written beside the running log; only when it is durable does the log before the *older* of the last two
+//! go, so that recovery survives the loss of either. Nothing here blocks a caller: one thread writes the log, another
+//! checkpoints.
+//!
+//! What this module does not do: understand entries or images, retry, repair from peers, or decide when to checkpoint. It
+//! trusts the file system to keep the order of a rename after an `fsync`; what a disk does that lies about `fdatasync` shows
+//! as damage, or not at all.
+
+mod checkpoint;
+mod codec;
+mod directory;
+mod error;
+mod keeper;
+mod log;
+mod record;
+mod recovery;
+mod replay;
+mod segment;
+mod vitals;
+mod wal;
+mod writer;
+
+pub use directory::DataDir;
+pub use error::StorageError;
+pub use recovery::{Cut, Recovered};
+pub use vitals::{Observer, Silent, Vitals};
+
+use bytes::Bytes;
+use keeper::{Image, Keeper};
+use raft::{Persist, SnapshotMeta};
+use std::future::Future;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::sync::oneshot;
+use writer::Writer;
+
+/// Whose data a directory holds. Written into every file, so that files of two members never mix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster's id, as the etcd API shows it.
+    pub cluster_id: u64,
+    /// The member's id, which is also its peer id in Raft.
+    pub member_id: u64,
+}
+
+/// How the log is laid out, and who watches.
+#[derive(Clone)]
+pub struct Options {
+    /// The size a segment is preallocated with. One batch that is larger gets a segment of its own size.
+    pub segment_bytes: u64,
+    /// Is told how long the disk takes.
+    pub observer: Arc<dyn Observer>,
+}
+
+impl Default for Options {
+    /// Segments of 64 MiB, etcd's size: large enough that rolling over is rare, small enough that space comes back.
+    fn default() -> Self {
+        Self {
+            segment_bytes: 64 << 20,
+            observer: Arc::new(Silent),
+        }
+    }
+}
+
+/// The open storage of one member. Dropping it stops its threads after what was submitted is done; [`Storage::close`] says
+/// how that went.
+pub struct Storage {
+    writer: Writer,
+    keeper: Keeper,
+    vitals: Arc<Vitals>,
+}
+
+/// Resolves when what was submitted is durable, or with why it never will be.
+#[derive(Debug)]
+pub struct Completion(oneshot::Receiver<Result<(), StorageError>>);
+
+impl Storage {
+    /// Founds a member in a new directory. The first batch, with whatever `first` holds, is there whole or not at all: a
+    /// crash inside leaves the directory new.
+    ///
+    /// # Errors
+    /// What the disk refused.
+    ///
+    /// # Panics
+    /// If the directory is not new.
+    pub fn create(
+        directory: DataDir,
+        identity: Identity,
+        first: &Persist,
+        options: Options,
+    ) -> Result<Self, StorageError> {
+        assert!(
+            directory.is_new(),
+            "a member is founded once, in a new directory"
+        );
+        let vitals = Arc::new(Vitals::new());
+        let wal = wal::Wal::create(
+            directory.wal(),
+            identity,
+            first,
+            &options,
+            Arc::clone(&vitals),
+        )?;
+        Ok(Self::start(
+            directory,
+            identity,
+            wal,
+            Vec::new(),
+            options,
+            vitals,
+        ))
+    }
+
+    /// Opens a directory that has a member's data, and says what it holds. A torn tail is cut here, and an install that a
+    /// crash interrupted is completed; damage changes nothing and is the error.
+    ///
+    /// # Errors
+    /// [`StorageError`] names the file, the byte and the way out.
+    pub fn open(directory: DataDir, options: Options) -> Result<(Self, Recovered), StorageError> {
+        let vitals = Arc::new(Vitals::new());
+        let opened = recovery::recover(&directory, &options, Arc::clone(&vitals))?;
+        let recovery::Opened {
+            recovered,
+            wal,
+            checkpoints,
+        } = opened;
+        let storage = Self::start(
+            directory,
+            recovered.identity,
+            wal,
+            checkpoints,
+            options,
+            vitals,
+        );
+        Ok((storage, recovered))
+    }
+
+    fn start(
+        directory: DataDir,
+        identity: Identity,
+        wal: wal::Wal,
+        checkpoints: Vec<checkpoint::Kept>,
+        options: Options,
+        vitals: Arc<Vitals>,
+    ) -> Self {
+        let writer = Writer::start(wal);
+        let keeper = Keeper::start(
+            directory,
+            identity,
+            checkpoints,
+            writer.jobs(),
+            options.observer,
+            Arc::clone(&vitals),
+        );
+        Self {
+            writer,
+            keeper,
+            vitals,
+        }
+    }
+
+    /// Makes this durable after everything submitted before. Entries that overwrite an index cut the log there first. What
+    /// need not reach the disk at once (`must_sync` is false) completes at once and is written with what comes next.
+    #[must_use]
+    pub fn submit(&self, persist: Persist) -> Completion {
+        self.writer.submit(persist)
+    }
+
+    /// Writes a checkpoint of the state after `meta.index` in the background: `encode` is run on another thread and writes
+    /// the image. Then the log that two checkpoints cover is released. A checkpoint that is not newer than the last is
+    /// skipped.
+    ///
+    /// Completes with an error if it could not be written; the storage is as sound as before, and another may be tried.
+    #[must_use]
+    pub fn checkpoint(
+        &self,
+        meta: SnapshotMeta,
+        encode: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+    ) -> Completion {
+        self.keeper.checkpoint(meta, Image::Own(Box::new(encode)))
+    }
+
+    /// Takes a received snapshot in the place of log and state: it becomes the newest checkpoint, and the log restarts after
+    /// `meta.index`. Nothing submitted before may still be in flight.
+    #[must_use]
+    pub fn install(&self, meta: SnapshotMeta, image: Bytes) -> Completion {
+        self.keeper.checkpoint(meta, Image::Received(image))
+    }
+
+    /// The newest durable checkpoint: what to send to a peer that has fallen behind. It is read with [`read_checkpoint`];
+    /// an older file can be gone by then, so ask again where that fails.
+    #[must_use]
+    pub fn newest_checkpoint(&self) -> Option<(SnapshotMeta, PathBuf)> {
+        self.keeper.newest()
+    }
+
+    /// How the disk is doing; cheap to ask, from any thread.
+    #[must_use]
+    pub fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.vitals)
+    }
+
+    /// Finishes what was submitted, writes what was lazy, and stops. Blocks until then.
+    ///
+    /// # Errors
+    /// What the disk refused, now or earlier.
+    pub fn close(self) -> Result<(), StorageError> {
+        self.keeper.stop();
+        self.writer.stop()
+    }
+}
+
+/// Reads a checkpoint and checks every byte of it.
+///
+/// # Errors
+/// It cannot be read, or is damaged.
+pub fn read_checkpoint(path: &std::path::Path) -> Result<(SnapshotMeta, Bytes), StorageError> {
+    let read = checkpoint::read(path)?;
+    Ok((read.header.meta, read.image))
+}
+
+impl Completion {
+    pub(in crate::storage) fn new() -> (Done, Self) {
+        let (done, completion) = oneshot::channel();
+        (Done(done), Self(completion))
+    }
+
+    /// Waits on this thread, for tests and for programs without a runtime.
+    ///
+    /// # Errors
+    /// Why it never will be durable.
+    pub fn wait(self) -> Result<(), StorageError> {
+        self.0.blocking_recv().unwrap_or(Err(StorageError::Stopped))
+    }
+}
+
+impl Future for Completion {
+    type Output = Result<(), StorageError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0)
+            .poll(context)
+            .map(|done| done.unwrap_or(Err(StorageError::Stopped)))
+    }
+}
+
+/// The other end of a [`Completion`].
+pub(in crate::storage) struct Done(oneshot::Sender<Result<(), StorageError>>);
+
+impl Done {
+    fn with(self, outcome: Result<(), StorageError>) {
+        // Nobody listens any more: the waiter stopped caring, which is no failure of the disk.
+        drop(self.0.send(outcome));
+    }
+}

@@ -1,0 +1,325 @@
+//! Images of the state machine as files.
+//!
+//! ```text
+//! header   magic 8, format u32, length u32, then identity, origin u8, place and configuration; CRC-32 of all before u32
+//! chunk    length u32 (1 MiB at most), CRC-32 of number and bytes u32, bytes
+//! …
+//! end      length 0 u32, length of the image u64, SHA-256 of everything before 32
+//! ```
+//!
+//! The chunks' checksums say *where* damage is, the hash of the whole says *that* nothing is missing, doubled or exchanged.
+//! A file gets its name only when it is durable, so whatever has the name and does not add up was damaged later.
+//!
+//! What this module does not do: look into an image, or decide which checkpoint counts.
+
+use super::codec::{self, Reader, put_u32, put_u64};
+use super::directory::{TEMPORARY, files, sync_folder};
+use super::error::StorageError;
+use super::vitals::Observer;
+use super::{Identity, keeper::Image};
+use bytes::Bytes;
+use raft::SnapshotMeta;
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+const MAGIC: &[u8; 8] = b"quorckpt";
+const FORMAT: u32 = 1;
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// Where an image came from, which decides what a log that ends before it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// Made here, of what the log held: the log reaches at least as far.
+    Own,
+    /// Received: the log may not reach it, if a crash came before the log said so.
+    Received,
+}
+
+/// What stands before the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) identity: Identity,
+    pub(super) origin: Origin,
+    pub(super) meta: SnapshotMeta,
+}
+
+/// A durable checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kept {
+    pub(super) meta: SnapshotMeta,
+    pub(super) path: PathBuf,
+}
+
+/// A checkpoint that was read and found sound.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) header: Header,
+    pub(super) image: Bytes,
+}
+
+/// The checkpoint files of a folder, oldest first.
+pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, StorageError> {
+    files(folder, ".checkpoint")
+}
+
+/// Writes a checkpoint and makes it durable. Returns it and its size.
+pub(super) fn write(
+    folder: &Path,
+    identity: Identity,
+    meta: SnapshotMeta,
+    image: Image,
+    observer: &dyn Observer,
+) -> Result<(Kept, u64), StorageError> {
+    let name = format!("{:016x}-{:016x}", meta.index.0, meta.term.0);
+    let temporary = folder.join(format!("{name}{TEMPORARY}"));
+    let path = folder.join(format!("{name}.checkpoint"));
+    let bytes = write_file(&temporary, identity, &meta, image, observer).inspect_err(|_| {
+        // What cannot be written need not stay; and a full disk is helped.
+        drop(std::fs::remove_file(&temporary));
+    })?;
+    std::fs::rename(&temporary, &path)
+        .map_err(StorageError::attempt("rename the checkpoint", &temporary))?;
+    observer.step("checkpoint named");
+    sync_folder(folder)?;
+    observer.step("checkpoint durable");
+    Ok((Kept { meta, path }, bytes))
+}
+
+fn write_file(
+    path: &Path,
+    identity: Identity,
+    meta: &SnapshotMeta,
+    image: Image,
+    observer: &dyn Observer,
+) -> Result<u64, StorageError> {
+    let attempt = || StorageError::attempt("write the checkpoint", path);
+    let file = File::create(path).map_err(attempt())?;
+    observer.step("checkpoint begun");
+    let header = Header {
+        identity,
+        origin: image.origin(),
+        meta: meta.clone(),
+    };
+    let mut writer = Writer::begin(file, &header).map_err(attempt())?;
+    match image {
+        Image::Own(encode) => encode(&mut writer),
+        Image::Received(bytes) => writer.write_all(&bytes),
+    }
+    .map_err(attempt())?;
+    let (file, bytes) = writer.finish().map_err(attempt())?;
+    observer.step("checkpoint written");
+    file.sync_all()
+        .map_err(StorageError::attempt("sync the checkpoint", path))?;
+    observer.step("checkpoint synced");
+    Ok(bytes)
+}
+
+/// Cuts what is written into chunks with checksums.
+struct Writer {
+    file: File,
+    hasher: Sha256,
+    chunk: Vec<u8>,
+    chunks: u64,
+    image_bytes: u64,
+    file_bytes: u64,
+}
+
+impl Writer {
+    fn begin(file: File, header: &Header) -> io::Result<Self> {
+        let mut writer = Self {
+            file,
+            hasher: Sha256::new(),
+            chunk: Vec::with_capacity(CHUNK_BYTES),
+            chunks: 0,
+            image_bytes: 0,
+            file_bytes: 0,
+        };
+        writer.put(&encode_header(header))?;
+        Ok(writer)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.file_bytes += bytes.len() as u64;
+        self.file.write_all(bytes)
+    }
+
+    fn put_chunk(&mut self) -> io::Result<()> {
+        let chunk = std::mem::take(&mut self.chunk);
+        if !chunk.is_empty() {
+            let mut frame = Vec::with_capacity(8);
+            put_u32(&mut frame, u32::try_from(chunk.len()).expect("a mebibyte"));
+            put_u32(&mut frame, checksum(self.chunks, &chunk));
+            self.put(&frame)?;
+            self.put(&chunk)?;
+            self.chunks += 1;
+        }
+        self.chunk = chunk;
+        self.chunk.clear();
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<(File, u64)> {
+        self.put_chunk()?;
+        let mut end = Vec::new();
+        put_u32(&mut end, 0);
+        put_u64(&mut end, self.image_bytes);
+        self.put(&end)?;
+        let hash = self.hasher.finalize();
+        self.file.write_all(&hash)?;
+        Ok((self.file, self.file_bytes + hash.len() as u64))
+    }
+}
+
+impl Write for Writer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(CHUNK_BYTES - self.chunk.len());
+        self.chunk.extend_from_slice(&bytes[..taken]);
+        self.image_bytes += taken as u64;
+        if self.chunk.len() == CHUNK_BYTES {
+            self.put_chunk()?;
+        }
+        Ok(taken)
+    }
+
+    /// Does nothing: a chunk is written when it is full, and made durable at the end.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn encode_header(header: &Header) -> Vec<u8> {
+    let mut payload = Vec::new();
+    codec::put_identity(&mut payload, header.identity);
+    payload.push(match header.origin {
+        Origin::Own => 0,
+        Origin::Received => 1,
+    });
+    codec::put_meta(&mut payload, &header.meta);
+    let mut bytes = MAGIC.to_vec();
+    put_u32(&mut bytes, FORMAT);
+    put_u32(
+        &mut bytes,
+        u32::try_from(payload.len()).expect("a cluster has a handful of members"),
+    );
+    bytes.extend(payload);
+    let checksum = crc32fast::hash(&bytes);
+    put_u32(&mut bytes, checksum);
+    bytes
+}
+
+fn checksum(number: u64, chunk: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&number.to_le_bytes());
+    hasher.update(chunk);
+    hasher.finalize()
+}
+
+/// Reads a checkpoint and checks every byte.
+pub(super) fn read(path: &Path) -> Result<Read, StorageError> {
+    let bytes = std::fs::read(path).map_err(StorageError::attempt("read the checkpoint", path))?;
+    let mut file = Source {
+        path,
+        bytes: &bytes,
+        reader: Reader(&bytes),
+    };
+    let header = file.header()?;
+    let image = file.image()?;
+    let body = bytes.len() - file.reader.0.len();
+    let hash = Sha256::digest(&bytes[..body]);
+    if file.reader.0 != &hash[..] {
+        return Err(file.damaged("the hash of the whole is another"));
+    }
+    Ok(Read {
+        header,
+        image: image.into(),
+    })
+}
+
+struct Source<'a> {
+    path: &'a Path,
+    bytes: &'a [u8],
+    reader: Reader<'a>,
+}
+
+impl Source<'_> {
+    fn damaged(&self, what: &str) -> StorageError {
+        let offset = self.bytes.len() - self.reader.0.len();
+        StorageError::corrupt(self.path, offset as u64, what)
+    }
+
+    fn header(&mut self) -> Result<Header, StorageError> {
+        let start = Reader(self.reader.0);
+        if self.reader.bytes(MAGIC.len()) != Some(MAGIC) {
+            self.reader = start;
+            return Err(self.damaged("it does not begin as a checkpoint does"));
+        }
+        let format = self.reader.u32();
+        let length = self.reader.u32().unwrap_or(0) as usize;
+        let payload = self.reader.bytes(length);
+        let covered = &self.bytes[..self.bytes.len() - self.reader.0.len()];
+        if payload.is_none() || self.reader.u32() != Some(crc32fast::hash(covered)) {
+            return Err(self.damaged("the header's checksum is another"));
+        }
+        match format {
+            Some(FORMAT) => {}
+            Some(found) => {
+                return Err(StorageError::Newer {
+                    path: self.path.to_owned(),
+                    found,
+                    known: FORMAT,
+                });
+            }
+            None => return Err(self.damaged("the header is incomplete")),
+        }
+        payload
+            .and_then(|payload| decode_header(Reader(payload)))
+            .ok_or_else(|| self.damaged("the header makes no sense"))
+    }
+
+    fn image(&mut self) -> Result<Vec<u8>, StorageError> {
+        let mut image = Vec::new();
+        for number in 0.. {
+            let Some(length) = self.reader.u32() else {
+                return Err(self.damaged("it ends early"));
+            };
+            if length == 0 {
+                break;
+            }
+            let sum = self.reader.u32();
+            let at = Reader(self.reader.0);
+            let chunk = self.reader.bytes(length as usize);
+            match chunk.filter(|chunk| sum == Some(checksum(number, chunk))) {
+                Some(chunk) => image.extend_from_slice(chunk),
+                None => {
+                    self.reader = at;
+                    return Err(self.damaged("the chunk's checksum is another"));
+                }
+            }
+        }
+        if self.reader.u64() != Some(image.len() as u64) {
+            return Err(self.damaged("the image's length is another"));
+        }
+        Ok(image)
+    }
+}
+
+fn decode_header(mut reader: Reader<'_>) -> Option<Header> {
+    let identity = codec::identity(&mut reader)?;
+    let origin = match reader.u8()? {
+        0 => Origin::Own,
+        1 => Origin::Received,
+        _ => return None,
+    };
+    let meta = codec::meta(&mut reader)?;
+    Some(Header {
+        identity,
+        origin,
+        meta,
+    })
+}
+
+#[cfg(test)]
+mod tests;

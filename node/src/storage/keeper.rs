@@ -1,0 +1,190 @@
+//! The thread that writes checkpoints, and what it keeps.
+//!
+//! The last two checkpoints stay, and the log from the older one on: if the newest is damaged, the one before and the log
+//! still say everything.
+//!
+//! What this module does not do: fail the process. A checkpoint that cannot be written leaves the log longer.
+
+use super::checkpoint::{self, Kept, Origin};
+use super::directory::{DataDir, sync_folder};
+use super::error::StorageError;
+use super::vitals::{Observer, Vitals};
+use super::writer::Jobs;
+use super::{Completion, Done, Identity};
+use bytes::Bytes;
+use raft::SnapshotMeta;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+/// Writes an image of the state machine.
+pub(super) type Encode = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
+
+/// An image on its way into a file.
+pub(super) enum Image {
+    Own(Encode),
+    Received(Bytes),
+}
+
+impl Image {
+    pub(super) const fn origin(&self) -> Origin {
+        match self {
+            Self::Own(_) => Origin::Own,
+            Self::Received(_) => Origin::Received,
+        }
+    }
+}
+
+struct Job {
+    meta: SnapshotMeta,
+    image: Image,
+    done: Done,
+}
+
+/// The handle of the thread.
+pub(super) struct Keeper {
+    jobs: Option<Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+    kept: Arc<Mutex<Vec<Kept>>>,
+}
+
+impl Keeper {
+    /// Starts with the checkpoints that recovery found sound, oldest first. The thread holds the directory's lock.
+    pub(super) fn start(
+        directory: DataDir,
+        identity: Identity,
+        checkpoints: Vec<Kept>,
+        log: Jobs,
+        observer: Arc<dyn Observer>,
+        vitals: Arc<Vitals>,
+    ) -> Self {
+        let kept = Arc::new(Mutex::new(checkpoints));
+        let (jobs, queue) = mpsc::channel();
+        let work = Work {
+            directory,
+            identity,
+            kept: Arc::clone(&kept),
+            log,
+            observer,
+            vitals,
+        };
+        let thread = std::thread::Builder::new()
+            .name("checkpoints".to_owned())
+            .spawn(move || work.run(&queue))
+            .expect("a process that cannot start its checkpoints' thread cannot run");
+        Self {
+            jobs: Some(jobs),
+            thread: Some(thread),
+            kept,
+        }
+    }
+
+    pub(super) fn checkpoint(&self, meta: SnapshotMeta, image: Image) -> Completion {
+        let (done, completion) = Completion::new();
+        let jobs = self
+            .jobs
+            .as_ref()
+            .expect("the sender goes only with the keeper");
+        if let Err(mpsc::SendError(job)) = jobs.send(Job { meta, image, done }) {
+            job.done.with(Err(StorageError::Stopped));
+        }
+        completion
+    }
+
+    pub(super) fn newest(&self) -> Option<(SnapshotMeta, PathBuf)> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.last()
+            .map(|kept| (kept.meta.clone(), kept.path.clone()))
+    }
+
+    /// Finishes what was asked for and stops.
+    pub(super) fn stop(mut self) {
+        self.join();
+    }
+
+    fn join(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has left its waiters without an answer, which they take for a failure.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+struct Work {
+    directory: DataDir,
+    identity: Identity,
+    kept: Arc<Mutex<Vec<Kept>>>,
+    log: Jobs,
+    observer: Arc<dyn Observer>,
+    vitals: Arc<Vitals>,
+}
+
+/// How many checkpoints stay: the newest, and one to fall back on.
+const KEPT: usize = 2;
+
+impl Work {
+    fn run(self, queue: &Receiver<Job>) {
+        while let Ok(Job { meta, image, done }) = queue.recv() {
+            done.with(self.keep(meta, image));
+        }
+    }
+
+    fn keep(&self, meta: SnapshotMeta, image: Image) -> Result<(), StorageError> {
+        let origin = image.origin();
+        let newest = self.kept().last().map(|kept| kept.meta.index);
+        if origin == Origin::Own && newest >= Some(meta.index) {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let place = (meta.index, meta.term);
+        let (kept, bytes) = checkpoint::write(
+            self.directory.checkpoints(),
+            self.identity,
+            meta,
+            image,
+            self.observer.as_ref(),
+        )?;
+        if origin == Origin::Received {
+            self.log.installed(place).wait()?;
+            self.observer.step("install durable");
+        }
+        self.vitals.set_checkpoint_bytes(bytes);
+        self.observer.checkpointed(bytes, begun.elapsed());
+        self.retire(kept)
+    }
+
+    /// Adds a checkpoint, lets those beyond the last two go, and then the log that only they needed.
+    fn retire(&self, added: Kept) -> Result<(), StorageError> {
+        let mut kept = self.kept();
+        kept.retain(|kept| kept.path != added.path);
+        kept.push(added);
+        let surplus = kept.len().saturating_sub(KEPT);
+        let gone: Vec<_> = kept.drain(..surplus).collect();
+        for old in &gone {
+            std::fs::remove_file(&old.path)
+                .map_err(StorageError::attempt("remove the checkpoint", &old.path))?;
+            self.observer.step("checkpoint removed");
+        }
+        if !gone.is_empty() {
+            sync_folder(self.directory.checkpoints())?;
+        }
+        if kept.len() == KEPT {
+            self.log.release(kept[0].meta.index);
+        }
+        Ok(())
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Vec<Kept>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,256 @@
+//! From what lies in a directory to what a member was.
+//!
+//! The newest sound checkpoint counts, and the log must reach from it on. A damaged checkpoint is put aside (and said) where
+//! the one before and the log still say everything. A received checkpoint that the log does not know is an install that a
+//! crash interrupted: it is completed here, before anything is appended that would otherwise look like a part of the old log.
+//!
+//! What this module does not do: repair. What is missing has to come from the other members.
+
+use super::checkpoint::{self, Header, Kept, Origin};
+use super::directory::{DataDir, files, sweep, sync_folder};
+use super::error::StorageError;
+use super::log::Log;
+use super::replay::{self, Tail};
+use super::vitals::Vitals;
+use super::wal::{State, Wal, Write};
+use super::{Identity, Options};
+use bytes::Bytes;
+use raft::{Entry, HardState, Index, SnapshotMeta};
+use std::fs::OpenOptions;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What a member was when it stopped, however it stopped.
+#[derive(Clone, Debug)]
+pub struct Recovered {
+    /// Whose data this is.
+    pub identity: Identity,
+    /// The newest durable hard state; its commit is at least the checkpoint's index.
+    pub hard_state: HardState,
+    /// What the newest sound checkpoint stands for; index 0 if there is none.
+    pub snapshot: SnapshotMeta,
+    /// The checkpoint's image; none if there is no checkpoint.
+    pub image: Option<Bytes>,
+    /// The entries after the checkpoint, without a gap.
+    pub entries: Vec<Entry>,
+    /// What a crash had left half written and was cut off, to be said in the log.
+    pub cut: Option<Cut>,
+    /// Damaged checkpoints that were renamed to `*.damaged`, with what was wrong, to be said in the log.
+    pub damaged: Vec<StorageError>,
+}
+
+/// A torn tail that was overwritten with zeros.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The segment.
+    pub path: PathBuf,
+    /// Where the cut begins.
+    pub offset: u64,
+    /// How many bytes were overwritten.
+    pub bytes: u64,
+}
+
+pub(super) struct Opened {
+    pub(super) recovered: Recovered,
+    pub(super) wal: Wal,
+    pub(super) checkpoints: Vec<Kept>,
+}
+
+/// Reads the directory; cuts a torn tail and completes an install, both only once everything else was found sound.
+pub(super) fn recover(
+    directory: &DataDir,
+    options: &Options,
+    vitals: Arc<Vitals>,
+) -> Result<Opened, StorageError> {
+    let segments = files(directory.wal(), ".wal")?;
+    let replayed = replay::replay(directory.wal(), &segments)?;
+    let found = checkpoints(directory, replayed.state.identity)?;
+    let newest = found.sound.first().map(|(_, header)| header);
+    let base = base(directory, replayed.log, newest)?;
+    let mut state = replayed.state;
+    let install = base.install;
+    if install {
+        state.last = (base.snapshot.index, base.snapshot.term);
+    }
+    let hard_state = hard_state(directory, &state, &base.snapshot)?;
+    // All is sound: from here on the directory is changed.
+    sweep(directory.wal())?;
+    sweep(directory.checkpoints())?;
+    let damaged = put_aside(directory, found.damaged)?;
+    let cut = replayed.tail.map(|tail| zero(&tail)).transpose()?;
+    let recovered = Recovered {
+        identity: state.identity,
+        hard_state,
+        snapshot: base.snapshot,
+        image: found.image,
+        entries: base.entries,
+        cut,
+        damaged,
+    };
+    let mut wal = Wal::resume(directory.wal(), state, options, Arc::clone(&vitals))?;
+    if install {
+        let place = (recovered.snapshot.index, recovered.snapshot.term);
+        wal.commit(&[Write::Installed(place)])?;
+    }
+    if let Some(image) = &recovered.image {
+        vitals.set_checkpoint_bytes(image.len() as u64);
+    }
+    let kept = |(path, header): (PathBuf, Header)| Kept {
+        meta: header.meta,
+        path,
+    };
+    Ok(Opened {
+        checkpoints: found.sound.into_iter().rev().map(kept).collect(),
+        recovered,
+        wal,
+    })
+}
+
+/// The checkpoints that are there.
+#[derive(Default)]
+struct Found {
+    /// Sound ones, newest first.
+    sound: Vec<(PathBuf, Header)>,
+    /// The image of the newest sound one; those of others are only checked.
+    image: Option<Bytes>,
+    damaged: Vec<(PathBuf, StorageError)>,
+}
+
+fn checkpoints(directory: &DataDir, owner: Identity) -> Result<Found, StorageError> {
+    let mut found = Found::default();
+    for path in checkpoint::list(directory.checkpoints())?.into_iter().rev() {
+        match checkpoint::read(&path) {
+            Ok(read) if read.header.identity != owner => {
+                let Identity {
+                    cluster_id: cluster,
+                    member_id: member,
+                } = read.header.identity;
+                return Err(StorageError::Foreign {
+                    path,
+                    cluster,
+                    member,
+                });
+            }
+            Ok(read) => {
+                found.image.get_or_insert(read.image);
+                found.sound.push((path, read.header));
+            }
+            Err(error @ StorageError::Corrupt { .. }) => found.damaged.push((path, error)),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+/// What recovery stands on.
+struct Base {
+    snapshot: SnapshotMeta,
+    entries: Vec<Entry>,
+    /// The log does not know of the snapshot yet.
+    install: bool,
+}
+
+fn base(directory: &DataDir, log: Log, newest: Option<&Header>) -> Result<Base, StorageError> {
+    let (begins, ends) = (log.base().0, log.last().0);
+    let Some(newest) = newest else {
+        return if begins == Index(0) {
+            Ok(Base {
+                snapshot: SnapshotMeta::default(),
+                entries: log.into_entries_after(Index(0)),
+                install: false,
+            })
+        } else {
+            let what =
+                format!("the log begins after entry {begins}, and no sound checkpoint is left");
+            Err(gap(directory, what))
+        };
+    };
+    let snapshot = newest.meta.clone();
+    let (index, term) = (snapshot.index, snapshot.term);
+    if index < begins {
+        let what = format!(
+            "the newest sound checkpoint ends at entry {index}, and the log begins after entry {begins}"
+        );
+        return Err(gap(directory, what));
+    }
+    let agrees = log.term_at(index) == Some(term);
+    if !agrees && newest.origin == Origin::Own {
+        let what = format!(
+            "the newest checkpoint is of entry {index} of term {term}, which the log, ending at entry {ends}, does not have"
+        );
+        return Err(gap(directory, what));
+    }
+    Ok(Base {
+        snapshot,
+        entries: if agrees {
+            log.into_entries_after(index)
+        } else {
+            Vec::new()
+        },
+        install: !agrees,
+    })
+}
+
+fn gap(directory: &DataDir, what: String) -> StorageError {
+    StorageError::Gap {
+        path: directory.path().to_owned(),
+        what,
+    }
+}
+
+/// A snapshot is of committed entries, and of no later term than its receiver has seen.
+fn hard_state(
+    directory: &DataDir,
+    state: &State,
+    snapshot: &SnapshotMeta,
+) -> Result<HardState, StorageError> {
+    let mut hard_state = state.hard_state;
+    if hard_state.term < snapshot.term {
+        hard_state.term = snapshot.term;
+        hard_state.vote = None;
+    }
+    hard_state.commit = hard_state.commit.max(snapshot.index);
+    let (commit, last) = (hard_state.commit, state.last.0);
+    if commit > last {
+        let what =
+            format!("entries up to {commit} are committed, and the log ends at entry {last}");
+        return Err(gap(directory, what));
+    }
+    Ok(hard_state)
+}
+
+fn put_aside(
+    directory: &DataDir,
+    damaged: Vec<(PathBuf, StorageError)>,
+) -> Result<Vec<StorageError>, StorageError> {
+    for (path, _) in &damaged {
+        let aside = path.with_extension("damaged");
+        std::fs::rename(path, &aside).map_err(StorageError::attempt(
+            "put aside the damaged checkpoint",
+            path,
+        ))?;
+    }
+    if !damaged.is_empty() {
+        sync_folder(directory.checkpoints())?;
+    }
+    Ok(damaged.into_iter().map(|(_, error)| error).collect())
+}
+
+/// Overwrites a torn tail, so that nothing of it can ever be taken for a part of what comes there.
+fn zero(tail: &Tail) -> Result<Cut, StorageError> {
+    let attempt = || StorageError::attempt("cut the torn end of the log file", &tail.path);
+    let file = OpenOptions::new()
+        .write(true)
+        .open(&tail.path)
+        .map_err(attempt())?;
+    let bytes = tail.to - tail.from;
+    file.write_all_at(&vec![0; bytes], tail.from as u64)
+        .map_err(attempt())?;
+    file.sync_data().map_err(attempt())?;
+    Ok(Cut {
+        path: tail.path.clone(),
+        offset: tail.from as u64,
+        bytes: bytes as u64,
+    })
+}
