@@ -3,8 +3,18 @@
 //! What this package deliberately does not do: it never talks to Kubernetes. Whoever keeps members alive speaks to them
 //! through their flags, their signals and the etcd API alone.
 
+pub mod api;
+pub mod bootstrap;
 pub mod config;
 pub mod convert;
+pub mod event;
+pub mod handle;
+pub mod refusal;
+pub mod replica;
 pub mod resolve;
+pub mod server;
+pub mod status;
 pub mod storage;
+pub mod transport;
+pub mod turn;
 pub mod version;

@@ -1,0 +1,121 @@
+//! The etcd v3 services, and the port they are served on.
+//!
+//! A service's work here: check what can be checked without the state, turn the wire's messages into the store's (field by
+//! field, moving keys and values, never copying them), ask the loop, put the header before the answer.
+//!
+//! Served: KV but for `RangeStream`, Cluster, Maintenance but for `Snapshot` and `Downgrade`, and `grpc.health.v1`.
+//! Everything else answers `Unimplemented`.
+//!
+//! What this module deliberately does not do: authenticate. Whoever reaches the port may do everything.
+
+mod cluster;
+mod convert;
+mod gate;
+mod kv;
+mod maintenance;
+pub mod port;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Response, StatusCode, Uri};
+use proto::etcdserverpb::ResponseHeader;
+use proto::etcdserverpb::cluster_server::ClusterServer;
+use proto::etcdserverpb::kv_server::KvServer;
+use proto::etcdserverpb::maintenance_server::MaintenanceServer;
+use store::{Command, Response as Answer};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tonic_health::pb::health_server::{Health, HealthServer};
+
+pub(crate) use self::convert::member as member_to_wire;
+use self::gate::Gate;
+use crate::handle::Handle;
+use crate::refusal::Refusal;
+use crate::transport::Dialer;
+
+/// What the frame of a gRPC message may have beyond `--max-request-bytes`; etcd's figure.
+const OVERHEAD_BYTES: usize = 512 << 10;
+
+/// What the services need to know.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// `--max-request-bytes`.
+    pub max_request_bytes: usize,
+    /// `--max-txn-ops`.
+    pub max_txn_ops: usize,
+    /// How many learners the cluster may have at once.
+    pub max_learners: u32,
+    /// `--quota-backend-bytes`.
+    pub quota_bytes: u64,
+    /// How long a request may take that is passed on to the leader.
+    pub request_timeout: std::time::Duration,
+}
+
+/// What all services share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    handle: Handle,
+    limits: Limits,
+    dialer: Dialer,
+}
+
+impl Shared {
+    fn header(&self, revision: i64) -> Option<ResponseHeader> {
+        self.handle.with_status(|status| {
+            Some(ResponseHeader {
+                cluster_id: status.identity.cluster_id,
+                member_id: status.identity.member_id,
+                revision,
+                raft_term: status.term,
+            })
+        })
+    }
+
+    /// Puts a checked command into the log, if it is not too large.
+    async fn propose(&self, command: &Command) -> Result<Answer, Status> {
+        let bytes: Bytes = command.to_bytes();
+        if bytes.len() > self.limits.max_request_bytes {
+            return Err(Refusal::RequestTooLarge.into());
+        }
+        Ok(self.handle.propose(bytes).await?)
+    }
+}
+
+/// All gRPC services of the client port; what is not served answers `Unimplemented`.
+pub fn routes<H: Health>(
+    handle: Handle,
+    limits: Limits,
+    dialer: Dialer,
+    health: HealthServer<H>,
+) -> axum::Router {
+    let limit = limits.max_request_bytes + OVERHEAD_BYTES;
+    let shared = Arc::new(Shared {
+        handle: handle.clone(),
+        limits,
+        dialer,
+    });
+    let kv = KvServer::new(kv::Kv(Arc::clone(&shared))).max_decoding_message_size(limit);
+    let cluster = ClusterServer::new(cluster::Cluster(Arc::clone(&shared)));
+    let maintenance = MaintenanceServer::new(maintenance::Maintenance(shared));
+    Routes::new(Gate::new(handle.clone(), kv))
+        .add_service(Gate::new(handle.clone(), cluster))
+        .add_service(Gate::new(handle, maintenance))
+        .add_service(health)
+        .into_axum_router()
+}
+
+/// The answer to a path that nothing is served at: to a gRPC call `Unimplemented`, to anything else 404.
+pub async fn nothing_here(uri: Uri, headers: HeaderMap) -> Response<Body> {
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    if content_type.is_some_and(|value| value.starts_with("application/grpc")) {
+        return Status::unimplemented(format!("{} is not served", uri.path())).into_http();
+    }
+    let mut response = Response::new(Body::new(format!("{} is not served\n", uri.path())));
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
+}

@@ -1,0 +1,79 @@
+//! What is asked of every call before its service sees it.
+//!
+//! - A client that says `hasleader: true` wants no answer from a member that knows no leader.
+//! - A learner serves its status and serializable ranges alone; the second is known only by the service, so that the gate
+//!   lets `Range` through and the service decides.
+//!
+//! What this module deliberately does not do: cut streams when the leader is lost; there are none yet.
+
+use std::convert::Infallible;
+use std::future::{Ready, ready};
+use std::task::{Context, Poll};
+
+use futures::future::Either;
+use http::{HeaderMap, Request, Response};
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tower::Service;
+
+use crate::handle::Handle;
+use crate::refusal::Refusal;
+
+/// Metadata by which clients ask for a member that knows a leader.
+const HAS_LEADER: &str = "hasleader";
+
+/// What a learner serves, or may serve.
+const OF_LEARNERS: [&str; 2] = ["/etcdserverpb.Maintenance/Status", "/etcdserverpb.KV/Range"];
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub(super) struct Gate<S> {
+    handle: Handle,
+    inner: S,
+}
+
+impl<S> Gate<S> {
+    pub(super) const fn new(handle: Handle, inner: S) -> Self {
+        Self { handle, inner }
+    }
+
+    fn check(&self, path: &str, headers: &HeaderMap) -> Result<(), Refusal> {
+        let (leader, is_learner) = self
+            .handle
+            .with_status(|status| (status.leader, status.is_learner));
+        if is_learner && !OF_LEARNERS.contains(&path) {
+            return Err(Refusal::NotForLearner);
+        }
+        let wants_leader = headers.get(HAS_LEADER).is_some_and(|value| value == "true");
+        if wants_leader && leader.is_none() {
+            return Err(Refusal::NoLeader);
+        }
+        Ok(())
+    }
+}
+
+impl<S: NamedService> NamedService for Gate<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+type Answer = Result<Response<Body>, Infallible>;
+
+impl<S, B> Service<Request<B>> for Gate<S>
+where
+    S: Service<Request<B>, Response = Response<Body>, Error = Infallible>,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Either<Ready<Answer>, S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        match self.check(request.uri().path(), request.headers()) {
+            Ok(()) => Either::Right(self.inner.call(request)),
+            Err(refusal) => Either::Left(ready(Ok(tonic::Status::from(refusal).into_http()))),
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! The KV service.
+//!
+//! What this module deliberately does not do: `RangeStream`, which is newer than the version we say we are.
+
+use std::sync::Arc;
+
+use proto::etcdserverpb as pb;
+use proto::etcdserverpb::kv_server;
+use store::{Command, CompactionRequest, Response as Answer, validate};
+use tonic::{Request, Response, Status};
+
+use super::{Shared, convert};
+use crate::event::{Outcome, Read};
+use crate::refusal::Refusal;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Kv(pub(super) Arc<Shared>);
+
+type Pieces = futures::stream::Empty<Result<pb::RangeStreamResponse, Status>>;
+
+#[tonic::async_trait]
+impl kv_server::Kv for Kv {
+    type RangeStreamStream = Pieces;
+
+    async fn range(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<pb::RangeResponse>, Status> {
+        let request = convert::range(request.into_inner());
+        validate::range(&request).map_err(Refusal::from)?;
+        let serializable = request.serializable;
+        match self.read(Read::Range(request), serializable).await? {
+            Outcome::Range(answer) => {
+                let header = self.0.header(answer.revision);
+                Ok(Response::new(convert::range_answer(answer, header)))
+            }
+            other => unreachable!("a range is not answered by {other:?}"),
+        }
+    }
+
+    async fn range_stream(
+        &self,
+        _request: Request<pb::RangeRequest>,
+    ) -> Result<Response<Pieces>, Status> {
+        Err(Status::unimplemented(
+            "RangeStream is not served yet; use Range",
+        ))
+    }
+
+    async fn put(
+        &self,
+        request: Request<pb::PutRequest>,
+    ) -> Result<Response<pb::PutResponse>, Status> {
+        let request = convert::put(request.into_inner());
+        validate::put(&request).map_err(Refusal::from)?;
+        self.check_quota(request.key.len() + request.value.len())?;
+        match self.0.propose(&Command::Put(request)).await? {
+            Answer::Put(answer) => {
+                let header = self.0.header(answer.revision);
+                Ok(Response::new(convert::put_answer(answer, header)))
+            }
+            other => unreachable!("a put is not answered by {other:?}"),
+        }
+    }
+
+    async fn delete_range(
+        &self,
+        request: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let request = convert::delete_range(request.into_inner());
+        validate::delete_range(&request).map_err(Refusal::from)?;
+        match self.0.propose(&Command::DeleteRange(request)).await? {
+            Answer::DeleteRange(answer) => {
+                let header = self.0.header(answer.revision);
+                Ok(Response::new(convert::delete_answer(answer, header)))
+            }
+            other => unreachable!("a deletion is not answered by {other:?}"),
+        }
+    }
+
+    async fn txn(
+        &self,
+        request: Request<pb::TxnRequest>,
+    ) -> Result<Response<pb::TxnResponse>, Status> {
+        let request = convert::txn(request.into_inner());
+        validate::txn(&request, self.0.limits.max_txn_ops).map_err(Refusal::from)?;
+        let answer = if request.is_read_only() {
+            self.read_txn(request).await?
+        } else {
+            self.write_txn(request).await?
+        };
+        let header = self.0.header(answer.revision);
+        Ok(Response::new(convert::txn_answer(answer, header)))
+    }
+
+    async fn compact(
+        &self,
+        request: Request<pb::CompactionRequest>,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let pb::CompactionRequest { revision, physical } = request.into_inner();
+        match self
+            .0
+            .propose(&Command::Compact(CompactionRequest { revision, physical }))
+            .await?
+        {
+            Answer::Compact(answer) => {
+                let header = self.0.header(answer.revision);
+                Ok(Response::new(pb::CompactionResponse { header }))
+            }
+            other => unreachable!("a compaction is not answered by {other:?}"),
+        }
+    }
+}
+
+impl Kv {
+    async fn read(&self, read: Read, serializable: bool) -> Result<Outcome, Refusal> {
+        if serializable {
+            self.0.handle.read_local(read).await
+        } else {
+            self.0.handle.read(read).await
+        }
+    }
+
+    async fn read_txn(&self, request: store::TxnRequest) -> Result<store::TxnResponse, Status> {
+        let serializable = request.is_serializable();
+        match self.read(Read::Txn(request), serializable).await? {
+            Outcome::Txn(answer) => Ok(answer),
+            other => unreachable!("a transaction is not answered by {other:?}"),
+        }
+    }
+
+    async fn write_txn(&self, request: store::TxnRequest) -> Result<store::TxnResponse, Status> {
+        if request.has_put() {
+            self.check_quota(prost::Message::encoded_len(&request))?;
+        }
+        match self.0.propose(&Command::Txn(request)).await? {
+            Answer::Txn(answer) => Ok(answer),
+            other => unreachable!("a transaction is not answered by {other:?}"),
+        }
+    }
+
+    /// etcd raises an alarm that somebody must take back; until there are alarms, what compaction frees may be used at once.
+    fn check_quota(&self, bytes: usize) -> Result<(), Refusal> {
+        let used = self.0.handle.with_status(|status| status.size_bytes);
+        if used + bytes as u64 > self.0.limits.quota_bytes {
+            return Err(Refusal::NoSpace);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,436 @@
+//! How a member finds out who it is: of a new cluster by its flags, of a running one by asking the others, after a restart
+//! by its disk.
+//!
+//! Ids are drawn as etcd draws them: the first eight bytes of a hash over sorted peer URLs, the cluster's token and, for
+//! members that are added later, the time. Every founding member computes the same ids from the same flags, and a cluster
+//! founded with another token is another cluster.
+//!
+//! What this module deliberately does not do: discovery services and DNS records.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use raft::{HardState, Index, Persist, SnapshotMeta, Term, Ticket};
+use sha2::{Digest, Sha256};
+use store::{DecodeError, Member, Store};
+
+use crate::config::{ClusterState, Config, ConfigError, Url};
+use crate::replica::founding_entries;
+use crate::status::Membership;
+use crate::storage::{DataDir, Identity, Options, Recovered, Storage, StorageError};
+use crate::transport::Dialer;
+
+/// How long a member that joins looks for one that knows the cluster, before it gives up and whoever keeps it starts it
+/// anew.
+const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
+const JOIN_PAUSE: Duration = Duration::from_millis(500);
+/// How long a founding member looks whether it founds what is already there. Nobody answers at a true founding.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Why a member cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// The flags do not fit together.
+    #[error(transparent)]
+    Flags(#[from] ConfigError),
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The checkpoint is sound as a file, but no store.
+    #[error("cannot read the checkpoint of entry {index}")]
+    Image {
+        /// What it stands for.
+        index: Index,
+        /// Why not.
+        #[source]
+        source: DecodeError,
+    },
+    /// Nobody told who belongs to the cluster.
+    #[error(
+        "cannot fetch the members of the cluster from {asked:?} within {JOIN_TIMEOUT:?}: make sure that a member of \
+         --initial-cluster runs and can be reached at its peer URL"
+    )]
+    NobodyAnswers {
+        /// All peer URLs asked.
+        asked: Vec<String>,
+    },
+    /// The cluster does not know this member.
+    #[error(
+        "cluster {cluster_id:x} knows no member with the peer URLs {urls:?}: add it first (etcdctl member add), or correct \
+         --initial-advertise-peer-urls"
+    )]
+    NotAMember {
+        /// The cluster that was asked.
+        cluster_id: u64,
+        /// The member's URLs by its flags.
+        urls: Vec<String>,
+    },
+    /// This member has been part of the cluster before, and what it had promised is gone with its data.
+    #[error(
+        "member {member_id:x} has already been bootstrapped, and its data directory is empty: a member that lost its data \
+         must not come back, as it has forgotten what it acknowledged; remove it (etcdctl member remove {member_id:x}) and \
+         add a new one"
+    )]
+    AlreadyBootstrapped {
+        /// Who.
+        member_id: u64,
+    },
+}
+
+/// A member that may begin.
+pub(crate) struct Beginning {
+    pub(crate) identity: Identity,
+    pub(crate) storage: Storage,
+    pub(crate) store: Store,
+    pub(crate) recovered: raft::Recovered,
+    /// Where the durable log ends.
+    pub(crate) durable: Index,
+    /// Whom to speak to until the log says it.
+    pub(crate) known: Membership,
+}
+
+/// Finds out who this member is, and opens its storage.
+pub(crate) async fn begin(
+    config: &Config,
+    dialer: &Dialer,
+    options: Options,
+) -> Result<Beginning, BootstrapError> {
+    let directory = DataDir::open(&config.data_dir)?;
+    if !directory.is_new() {
+        let opening = tokio::task::spawn_blocking(move || reopen(directory, options));
+        return opening
+            .await
+            .expect("opening a data directory does not panic");
+    }
+    config.check_founding()?;
+    match config.initial_cluster_state {
+        ClusterState::New => found(config, dialer, directory, options).await,
+        ClusterState::Existing => join(config, dialer, directory, options).await,
+    }
+}
+
+/// After a restart the flags about the founding are no longer looked at, as in etcd.
+fn reopen(directory: DataDir, options: Options) -> Result<Beginning, BootstrapError> {
+    let path = directory.path().to_path_buf();
+    let (storage, recovered) = Storage::open(directory, options)?;
+    let Recovered {
+        identity,
+        hard_state,
+        snapshot,
+        image,
+        entries,
+        cut,
+        damaged,
+    } = recovered;
+    if let Some(cut) = cut {
+        tracing::warn!(file = %cut.path.display(), offset = cut.offset, bytes = cut.bytes, "cut a torn tail that a crash left");
+    }
+    for error in &damaged {
+        tracing::warn!(%error, "set a damaged checkpoint aside");
+    }
+    let index = snapshot.index;
+    let store = image.map_or_else(|| Ok(Store::new()), |image| Store::decode(&image));
+    let store = store.map_err(|source| BootstrapError::Image { index, source })?;
+    let durable = entries.last().map_or(snapshot.index, |entry| entry.index);
+    tracing::info!(
+        path = %path.display(),
+        cluster_id = %format!("{:x}", identity.cluster_id),
+        member_id = %format!("{:x}", identity.member_id),
+        term = hard_state.term.0,
+        checkpoint = snapshot.index.0,
+        last_index = durable.0,
+        "found a member's data; the --initial-* flags are not looked at"
+    );
+    let known = Membership::of(store.members());
+    let recovered = raft::Recovered {
+        hard_state,
+        snapshot,
+        entries,
+    };
+    Ok(Beginning {
+        identity,
+        storage,
+        store,
+        recovered,
+        durable,
+        known,
+    })
+}
+
+async fn found(
+    config: &Config,
+    dialer: &Dialer,
+    directory: DataDir,
+    options: Options,
+) -> Result<Beginning, BootstrapError> {
+    let members = founding_members(&config.initial_cluster, &config.initial_cluster_token);
+    let identity = founding_identity(&members, &config.name);
+    refuse_second_founding(config, dialer, identity).await?;
+    let entries = founding_entries(&members);
+    let commit = Index(entries.len() as u64);
+    let hard_state = HardState {
+        term: Term(1),
+        vote: None,
+        commit,
+    };
+    let persist = Persist {
+        ticket: Ticket::default(),
+        entries: entries.clone(),
+        hard_state: Some(hard_state),
+        must_sync: true,
+    };
+    let storage = Storage::create(directory, identity, &persist, options)?;
+    tracing::info!(
+        cluster_id = %format!("{:x}", identity.cluster_id),
+        member_id = %format!("{:x}", identity.member_id),
+        members = members.len(),
+        "founded a new cluster"
+    );
+    let known = Membership {
+        members: members
+            .into_iter()
+            .map(|member| (member.id, member))
+            .collect(),
+        ..Membership::default()
+    };
+    let recovered = raft::Recovered {
+        hard_state,
+        snapshot: SnapshotMeta::default(),
+        entries,
+    };
+    Ok(Beginning {
+        identity,
+        storage,
+        store: Store::new(),
+        recovered,
+        durable: commit,
+        known,
+    })
+}
+
+fn founding_members(cluster: &BTreeMap<String, Vec<Url>>, token: &str) -> Vec<Member> {
+    let member = |(name, urls): (&String, &Vec<Url>)| {
+        let peer_urls: Vec<String> = urls.iter().map(ToString::to_string).collect();
+        let id = member_id(&peer_urls, token, None);
+        Member {
+            id,
+            name: name.clone(),
+            peer_urls,
+            ..Member::default()
+        }
+    };
+    let mut members: Vec<Member> = cluster.iter().map(member).collect();
+    members.sort_by_key(|member| member.id);
+    members
+}
+
+fn founding_identity(members: &[Member], name: &str) -> Identity {
+    let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
+    let me = members.iter().find(|member| member.name == name);
+    let member_id = me.expect("the flags were checked to list this member").id;
+    Identity {
+        cluster_id: cluster_id(&ids),
+        member_id,
+    }
+}
+
+/// Whoever founds with an empty directory a cluster that already knows him has lost his data.
+async fn refuse_second_founding(
+    config: &Config,
+    dialer: &Dialer,
+    identity: Identity,
+) -> Result<(), BootstrapError> {
+    let asked = others(config);
+    let look = async |urls: &Vec<String>| {
+        let answer = tokio::time::timeout(LOOK_TIMEOUT, dialer.members(urls)).await;
+        let known = answer.ok()?.ok()?;
+        let me = known
+            .members
+            .into_iter()
+            .find(|member| member.id == identity.member_id)?;
+        (known.cluster_id == identity.cluster_id && !me.client_urls.is_empty()).then_some(())
+    };
+    let answers = futures::future::join_all(asked.iter().map(look)).await;
+    if answers.iter().any(Option::is_some) {
+        return Err(BootstrapError::AlreadyBootstrapped {
+            member_id: identity.member_id,
+        });
+    }
+    Ok(())
+}
+
+async fn join(
+    config: &Config,
+    dialer: &Dialer,
+    directory: DataDir,
+    options: Options,
+) -> Result<Beginning, BootstrapError> {
+    let asked = others(config);
+    let asking = tokio::time::timeout(JOIN_TIMEOUT, ask_until_answered(dialer, &asked));
+    let answer = asking.await.map_err(|_| BootstrapError::NobodyAnswers {
+        asked: asked.iter().flatten().cloned().collect(),
+    })?;
+    let mut urls = texts(&config.initial_advertise_peer_urls);
+    urls.sort();
+    let mut members: Vec<Member> = answer.members.into_iter().map(from_wire).collect();
+    members
+        .iter_mut()
+        .for_each(|member| member.peer_urls.sort());
+    let cluster_id = answer.cluster_id;
+    let Some(me) = members.iter().find(|member| member.peer_urls == urls) else {
+        return Err(BootstrapError::NotAMember { cluster_id, urls });
+    };
+    if !me.client_urls.is_empty() {
+        return Err(BootstrapError::AlreadyBootstrapped { member_id: me.id });
+    }
+    let identity = Identity {
+        cluster_id,
+        member_id: me.id,
+    };
+    let storage = Storage::create(directory, identity, &Persist::default(), options)?;
+    tracing::info!(
+        cluster_id = %format!("{cluster_id:x}"),
+        member_id = %format!("{:x}", identity.member_id),
+        members = members.len(),
+        "joined a running cluster"
+    );
+    let known = Membership {
+        members: members
+            .into_iter()
+            .map(|member| (member.id, member))
+            .collect(),
+        ..Membership::default()
+    };
+    let recovered = raft::Recovered::default();
+    Ok(Beginning {
+        identity,
+        storage,
+        store: Store::new(),
+        recovered,
+        durable: Index(0),
+        known,
+    })
+}
+
+async fn ask_until_answered(
+    dialer: &Dialer,
+    asked: &[Vec<String>],
+) -> proto::peer::MembersResponse {
+    loop {
+        for urls in asked {
+            match dialer.members(urls).await {
+                // A member that has not heard of anybody yet cannot help.
+                Ok(answer) if !answer.members.is_empty() => return answer,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::info!(?urls, %error, "a member does not answer; asking the next")
+                }
+            }
+        }
+        tokio::time::sleep(JOIN_PAUSE).await;
+    }
+}
+
+/// Peer URLs of everybody in `--initial-cluster` but this member.
+fn others(config: &Config) -> Vec<Vec<String>> {
+    let others = config
+        .initial_cluster
+        .iter()
+        .filter(|(name, _)| **name != config.name);
+    others.map(|(_, urls)| texts(urls)).collect()
+}
+
+fn texts(urls: &[Url]) -> Vec<String> {
+    urls.iter().map(ToString::to_string).collect()
+}
+
+fn from_wire(member: proto::etcdserverpb::Member) -> Member {
+    Member {
+        id: member.id,
+        name: member.name,
+        peer_urls: member.peer_urls,
+        client_urls: member.client_urls,
+        is_learner: member.is_learner,
+    }
+}
+
+/// The id of a member: never 0, which means nobody.
+#[must_use]
+pub fn member_id(peer_urls: &[String], token: &str, added_at_unix: Option<u64>) -> u64 {
+    let mut urls = peer_urls.to_vec();
+    urls.sort();
+    let mut text = urls.concat();
+    text.push_str(token);
+    if let Some(seconds) = added_at_unix {
+        text.push_str(&seconds.to_string());
+    }
+    first_eight(text.as_bytes())
+}
+
+/// The id of a cluster that these members found.
+#[must_use]
+pub fn cluster_id(member_ids: &[u64]) -> u64 {
+    let mut ids = member_ids.to_vec();
+    ids.sort_unstable();
+    let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_be_bytes()).collect();
+    first_eight(&bytes)
+}
+
+fn first_eight(bytes: &[u8]) -> u64 {
+    let hash = Sha256::digest(bytes);
+    let (first, _) = hash.split_first_chunk().expect("a SHA-256 has 32 bytes");
+    u64::from_be_bytes(*first).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn urls(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_members_id_depends_on_urls_token_and_time_but_not_on_the_order_of_urls() {
+        let id = member_id(&urls(&["http://a:1", "http://b:2"]), "token", None);
+        assert_eq!(
+            id,
+            member_id(&urls(&["http://b:2", "http://a:1"]), "token", None)
+        );
+        assert_ne!(
+            id,
+            member_id(&urls(&["http://a:1", "http://b:3"]), "token", None)
+        );
+        assert_ne!(
+            id,
+            member_id(&urls(&["http://a:1", "http://b:2"]), "other", None)
+        );
+        assert_ne!(
+            id,
+            member_id(&urls(&["http://a:1", "http://b:2"]), "token", Some(1))
+        );
+    }
+
+    #[test]
+    fn every_founding_member_computes_the_same_cluster() {
+        let cluster = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| ((*name).to_owned(), vec![Url::new(*name, 2380)]))
+                .collect()
+        };
+        let members = founding_members(&cluster(&["a", "b", "c"]), "token");
+        assert_eq!(
+            members,
+            founding_members(&cluster(&["c", "a", "b"]), "token")
+        );
+        let identity = |name| founding_identity(&members, name);
+        assert_eq!(identity("a").cluster_id, identity("b").cluster_id);
+        assert_ne!(identity("a").member_id, identity("b").member_id);
+        let other = founding_members(&cluster(&["a", "b", "c"]), "another token");
+        assert_ne!(
+            founding_identity(&other, "a").cluster_id,
+            identity("a").cluster_id
+        );
+    }
+}

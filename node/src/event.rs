@@ -1,0 +1,95 @@
+//! Everything that wakes the loop, as one closed list, and everything a client can be told.
+//!
+//! `W` is whoever waits for an answer: in the server a one-shot channel, in simulations a number. The replica hands it
+//! back with the answer and never looks inside.
+//!
+//! What this module deliberately does not do: it knows neither gRPC nor sockets. Requests arrive checked and, where they
+//! go into the log, already encoded, so that this work is spread over the callers and not done by the loop.
+
+use bytes::Bytes;
+use raft::{Index, Message, PeerId};
+use store::{Command, RangeRequest, RangeResponse, Response, Store, TxnRequest, TxnResponse};
+
+use crate::refusal::Refusal;
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Event<W> {
+    /// One tick of the clock passed.
+    Tick,
+    /// A client wants something.
+    Ask(Request, W),
+    /// A peer said something.
+    Receive(Message),
+    /// A snapshot arrived whole from the leader: its message, and the store that was read from `image`.
+    ReceiveSnapshot {
+        /// The message that the core must see; its body is an `InstallSnapshot`.
+        message: Message,
+        /// The store's bytes, as they will lie on the disk.
+        image: Bytes,
+        /// What they say.
+        store: Box<Store>,
+    },
+    /// What was sent to this peer is probably lost.
+    Unreachable(PeerId),
+    /// A snapshot's sending ended.
+    SnapshotSent {
+        /// Whom it was for.
+        to: PeerId,
+        /// Whether the receiver said that it has it.
+        ok: bool,
+    },
+    /// A checkpoint of the state after this entry is durable.
+    Checkpointed(Index),
+}
+
+/// What a client wants.
+#[derive(Debug)]
+pub enum Request {
+    /// A command for the log, by `Command::to_bytes`.
+    Propose(Bytes),
+    /// A read of everything that was committed before it was asked.
+    Read(Read),
+    /// A read of what this member has, old or not.
+    ReadLocal(Read),
+    /// A change of membership; only the leader takes it.
+    Reconfigure(Command),
+    /// The store as it is now.
+    Image,
+    /// Let this member lead; only the leader takes it.
+    MoveLeader(PeerId),
+    /// Let any member lead that can, if this one leads: it is about to stop.
+    HandOver,
+}
+
+/// What to read.
+#[derive(Debug)]
+pub enum Read {
+    /// Keys.
+    Range(RangeRequest),
+    /// A transaction that only reads.
+    Txn(TxnRequest),
+    /// The membership.
+    Members,
+    /// Nothing: the caller wants to know whether the cluster answers.
+    Nothing,
+}
+
+/// What a client is told.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// A command of the log was applied.
+    Applied(Response),
+    /// Keys.
+    Range(RangeResponse),
+    /// What a reading transaction found.
+    Txn(TxnResponse),
+    /// All members, by id.
+    Members(Vec<store::Member>),
+    /// The store.
+    Image(store::Image),
+    /// The cluster answers, this member is up to date, or leads no more: whatever was asked for is so.
+    Done,
+    /// Not done, or unknown.
+    Refused(Refusal),
+}

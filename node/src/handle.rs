@@ -1,0 +1,141 @@
+//! How the rest of the process speaks with the loop.
+//!
+//! What this module deliberately does not do: decide how long to wait. The replica answers everybody by his deadline.
+
+use bytes::Bytes;
+use raft::PeerId;
+use store::{Command, Response};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::event::{Event, Outcome, Read, Request};
+use crate::refusal::Refusal;
+use crate::status::Status;
+
+/// Who waits for an answer of the loop.
+pub type Waiter = oneshot::Sender<Outcome>;
+
+/// Events on their way to the loop. Bounded: whoever brings more than the loop takes in waits, and with him his client.
+pub const EVENTS_MAX: usize = 16_384;
+
+/// Asks the loop. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    events: mpsc::Sender<Event<Waiter>>,
+    status: watch::Receiver<Status>,
+}
+
+impl Handle {
+    /// A handle on the loop that takes these events and publishes this status.
+    #[must_use]
+    pub const fn new(events: mpsc::Sender<Event<Waiter>>, status: watch::Receiver<Status>) -> Self {
+        Self { events, status }
+    }
+
+    /// What the loop last knew.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.status.borrow().clone()
+    }
+
+    /// One look at the status without copying it. Not to be held across an await.
+    pub fn with_status<T>(&self, look: impl FnOnce(&Status) -> T) -> T {
+        look(&self.status.borrow())
+    }
+
+    /// Wakes whenever the status changes.
+    #[must_use]
+    pub fn watch_status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// Waits until a majority has confirmed that this member is up to date: "the cluster answers".
+    ///
+    /// # Errors
+    /// Why not, at the latest after the request timeout (5 s and two election timeouts).
+    pub async fn confirm(&self) -> Result<(), Refusal> {
+        self.read(Read::Nothing).await.map(drop)
+    }
+
+    /// Puts a command, by `Command::to_bytes`, into the log and waits until it is applied here.
+    ///
+    /// # Errors
+    /// What the store answered, or why that is unknown.
+    pub async fn propose(&self, command: Bytes) -> Result<Response, Refusal> {
+        self.response(Request::Propose(command)).await
+    }
+
+    /// Changes the membership; only the leader takes it.
+    ///
+    /// # Errors
+    /// Why not, or why that is unknown.
+    pub async fn reconfigure(&self, command: Command) -> Result<Response, Refusal> {
+        self.response(Request::Reconfigure(command)).await
+    }
+
+    async fn response(&self, request: Request) -> Result<Response, Refusal> {
+        match self.ask(request).await? {
+            Outcome::Applied(response) => Ok(response.into_result()?),
+            other => unreachable!("a command is answered by its response, not by {other:?}"),
+        }
+    }
+
+    /// A linearizable read.
+    ///
+    /// # Errors
+    /// What the store answered, or that a majority did not confirm it in time.
+    pub async fn read(&self, read: Read) -> Result<Outcome, Refusal> {
+        self.ask(Request::Read(read)).await
+    }
+
+    /// A serializable read: what this member has.
+    ///
+    /// # Errors
+    /// What the store answered.
+    pub async fn read_local(&self, read: Read) -> Result<Outcome, Refusal> {
+        self.ask(Request::ReadLocal(read)).await
+    }
+
+    /// The store as this member has it now.
+    ///
+    /// # Errors
+    /// That this member is stopping.
+    pub async fn image(&self) -> Result<store::Image, Refusal> {
+        match self.ask(Request::Image).await? {
+            Outcome::Image(image) => Ok(image),
+            other => unreachable!("an image is not answered by {other:?}"),
+        }
+    }
+
+    /// Lets another member lead, and waits until it does.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn move_leader(&self, to: u64) -> Result<(), Refusal> {
+        self.ask(Request::MoveLeader(PeerId(to))).await.map(drop)
+    }
+
+    /// Lets any other member lead, if this one does, and waits until it does. A lone voter keeps its office.
+    ///
+    /// # Errors
+    /// That nobody took over in time.
+    pub async fn hand_over(&self) -> Result<(), Refusal> {
+        self.ask(Request::HandOver).await.map(drop)
+    }
+
+    /// Brings an event to the loop; waits while it is behind. Says whether there still is a loop.
+    pub(crate) async fn bring(&self, event: Event<Waiter>) -> bool {
+        self.events.send(event).await.is_ok()
+    }
+
+    async fn ask(&self, request: Request) -> Result<Outcome, Refusal> {
+        let (waiter, answer) = oneshot::channel();
+        if !self.bring(Event::Ask(request, waiter)).await {
+            return Err(Refusal::Stopped);
+        }
+        match answer.await {
+            Ok(Outcome::Refused(refusal)) => Err(refusal),
+            Ok(outcome) => Ok(outcome),
+            Err(_) => Err(Refusal::Stopped),
+        }
+    }
+}

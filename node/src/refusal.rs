@@ -1,0 +1,106 @@
+//! Why a client's request was not done, in etcd's words.
+//!
+//! Clients match these by gRPC code *and* text (etcd's `api/v3rpc/rpctypes/error.go`), so both are part of the wire. What
+//! the store refuses by a request's content has its own list there ([`store::StoreError`]); here stands what depends on
+//! the cluster's state.
+//!
+//! What this module deliberately does not do: decide. It only names what was decided.
+
+use store::StoreError;
+use tonic::{Code, Status};
+
+/// A request that was not done, or of which nobody knows whether it was done: [`Refusal::is_unknown`] tells which.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The request's content or the stored state does not allow it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No leader is known.
+    #[error("etcdserver: no leader")]
+    NoLeader,
+    /// Only the leader can do this. The other text of this case is never shown: the caller asks the leader.
+    #[error("etcdserver: not leader")]
+    NotLeader,
+    /// The leader changed while the request was under way; it may or may not have been done.
+    #[error("etcdserver: leader changed")]
+    LeaderChanged,
+    /// No answer in time; it may or may not have been done, or be done later.
+    #[error("etcdserver: request timed out")]
+    Timeout,
+    /// No answer in time, and a leader was lost meanwhile; unknown as with [`Refusal::Timeout`].
+    #[error("etcdserver: request timed out, possibly due to previous leader failure")]
+    TimeoutLeaderFailed,
+    /// More is waiting than this member can hold.
+    #[error("etcdserver: too many requests")]
+    TooManyRequests,
+    /// The request is larger than `--max-request-bytes`.
+    #[error("etcdserver: request is too large")]
+    RequestTooLarge,
+    /// The quota is used up; only deletions and compactions are taken.
+    #[error("etcdserver: mvcc: database space exceeded")]
+    NoSpace,
+    /// The member is going down; it may or may not have been done.
+    #[error("etcdserver: server stopped")]
+    Stopped,
+    /// Too few voters answer for a change of membership to be safe.
+    #[error("etcdserver: unhealthy cluster")]
+    Unhealthy,
+    /// Too few voters have ever started for a change of membership to be safe.
+    #[error("etcdserver: re-configuration failed due to not enough started members")]
+    NotEnoughStarted,
+    /// The learner lacks more than a tenth of the leader's log.
+    #[error("etcdserver: can only promote a learner member which is in sync with leader")]
+    LearnerNotReady,
+    /// Peer URLs that are none.
+    #[error("etcdserver: given member URLs are invalid")]
+    BadUrls,
+    /// The member to lead is unknown or has no vote.
+    #[error("etcdserver: bad leader transferee")]
+    BadTransferee,
+    /// Leadership did not move in time.
+    #[error("etcdserver: request timed out, leader transfer took too long")]
+    TimeoutLeaderTransfer,
+    /// Learners serve little.
+    #[error("etcdserver: rpc not supported for learner")]
+    NotForLearner,
+}
+
+impl Refusal {
+    /// The gRPC code that etcd answers with.
+    #[must_use]
+    pub fn code(self) -> Code {
+        match self {
+            Self::Store(error) => Code::from_i32(error.code() as i32),
+            Self::NoLeader
+            | Self::LeaderChanged
+            | Self::Timeout
+            | Self::TimeoutLeaderFailed
+            | Self::Stopped
+            | Self::Unhealthy => Code::Unavailable,
+            Self::NotLeader
+            | Self::NotEnoughStarted
+            | Self::LearnerNotReady
+            | Self::BadTransferee
+            | Self::NotForLearner => Code::FailedPrecondition,
+            Self::TooManyRequests | Self::NoSpace => Code::ResourceExhausted,
+            Self::RequestTooLarge | Self::BadUrls => Code::InvalidArgument,
+            // etcd has no entry for it in its table of codes, which makes it Unknown.
+            Self::TimeoutLeaderTransfer => Code::Unknown,
+        }
+    }
+
+    /// Whether the request may have been done all the same.
+    #[must_use]
+    pub const fn is_unknown(self) -> bool {
+        matches!(
+            self,
+            Self::LeaderChanged | Self::Timeout | Self::TimeoutLeaderFailed | Self::Stopped
+        )
+    }
+}
+
+impl From<Refusal> for Status {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.code(), refusal.to_string())
+    }
+}

@@ -1,0 +1,554 @@
+//! Consensus and state machine of one member, as one value: events in, turns and answers out.
+//!
+//! The order in which the loop uses it is the contract:
+//!
+//! 1. [`Replica::on`] for everything that happened; nothing leaves by it.
+//! 2. When the disk is idle, [`Replica::turn`]: what to write, and, behind the door of [`Turn`], what to send then.
+//! 3. [`Replica::apply`] while the disk works, then [`Replica::take_answers`].
+//! 4. [`Replica::written`] when the disk is done.
+//!
+//! Invariants:
+//! - The state machine never runs ahead of this member's disk: applied <= durable. So an answer, which is made of applied
+//!   state, speaks only of what survives a crash of this member, beside the quorum that already has it.
+//! - Every waiter is answered exactly once, at the latest when his deadline passes.
+//! - A request that may have gone into the log is never answered as if it had not.
+//!
+//! What this module deliberately does not do: no clock, no disk, no network, no channel, no randomness but what is handed in.
+
+mod batch;
+mod handover;
+mod membership;
+mod proposals;
+mod reads;
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use raft::{
+    Body, Configuration, Entry, Index, Input, Message, Payload, PeerId, Raft, Refused, Role,
+    SnapshotMeta, Term, Ticket,
+};
+use store::{Command, DecodeError, MemberAttributes, Members, Response, Store};
+
+pub use batch::{Batch, BatchError};
+
+use crate::event::{Event, Outcome, Read, Request};
+use crate::refusal::Refusal;
+use crate::turn::{Release, Turn};
+use handover::Handover;
+use membership::Ground;
+use proposals::Proposals;
+use reads::Reads;
+
+/// What the replica is told once. Times are in ticks of [`Event::Tick`].
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// For the core.
+    pub raft: raft::Config,
+    /// How long a client's request may wait.
+    pub request_timeout_ticks: u64,
+    /// `--strict-reconfig-check`.
+    pub strict_reconfig_check: bool,
+    /// What this member tells the others about itself, once it can.
+    pub attributes: MemberAttributes,
+    /// Drawn at random at every start: names this start in the log.
+    pub starter: u64,
+}
+
+/// A committed entry that this program cannot read: it comes from a newer one, or the log is damaged. Going on would make
+/// this member differ from the others, so it must stop.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read committed entry {index}")]
+pub struct Unreadable {
+    /// Where it stands in the log.
+    pub index: Index,
+    #[source]
+    source: UnreadableCause,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum UnreadableCause {
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    #[error(transparent)]
+    Command(#[from] DecodeError),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Replica<W> {
+    raft: Raft,
+    store: Store,
+    settings: Settings,
+    now: u64,
+    leader: Option<PeerId>,
+    leader_since: u64,
+    proposals: Proposals<W>,
+    changes: VecDeque<(Command, W, u64)>,
+    reads: Reads<W>,
+    handover: Handover<W>,
+    publish_again_at: u64,
+    /// Committed and not yet applied.
+    unapplied: VecDeque<Entry>,
+    /// The end of what this member's disk holds of the log.
+    durable: Index,
+    applied: SnapshotMeta,
+    /// Snapshots that arrived since the last turn, for the core to choose.
+    arrived: Vec<(SnapshotMeta, Bytes, Box<Store>)>,
+    answers: Vec<(W, Outcome)>,
+    unsound: u64,
+    applied_bytes: u64,
+}
+
+impl<W> Replica<W> {
+    /// A member as it was when it stopped: `raft` recovered from what `applied` and the log after it say, `store` as of
+    /// `applied`, the log durable up to `durable`.
+    #[must_use]
+    pub fn new(
+        raft: Raft,
+        store: Store,
+        applied: SnapshotMeta,
+        durable: Index,
+        settings: Settings,
+    ) -> Self {
+        Self {
+            leader: raft.leader(),
+            raft,
+            store,
+            now: 0,
+            leader_since: 0,
+            proposals: Proposals::new(settings.starter),
+            changes: VecDeque::new(),
+            reads: Reads::new(settings.starter),
+            handover: Handover::default(),
+            publish_again_at: 0,
+            unapplied: VecDeque::new(),
+            durable,
+            applied,
+            arrived: Vec::new(),
+            answers: Vec::new(),
+            unsound: 0,
+            applied_bytes: 0,
+            settings,
+        }
+    }
+
+    /// Stands for election at once if this is the only voter: nobody else could lead, so that waiting serves nobody.
+    pub fn campaign_if_alone(&mut self) {
+        let voters = self.raft.configuration().voters();
+        if voters.len() == 1 && voters.contains(&self.me()) {
+            self.tell(Input::Campaign);
+        }
+    }
+
+    /// Takes one event in.
+    pub fn on(&mut self, event: Event<W>) {
+        match event {
+            Event::Tick => self.tick(),
+            Event::Ask(request, waiter) => self.ask(request, waiter),
+            Event::Receive(message) => self.receive(message),
+            Event::ReceiveSnapshot {
+                message,
+                image,
+                store,
+            } => {
+                if let Body::InstallSnapshot { meta } = &message.body {
+                    self.arrived.push((meta.clone(), image, store));
+                }
+                self.receive(message);
+            }
+            Event::Unreachable(peer) => self.tell(Input::PeerUnreachable(peer)),
+            Event::SnapshotSent { to, ok } => self.tell(Input::SnapshotSent { to, ok }),
+            Event::Checkpointed(index) => self.tell(Input::SnapshotTaken { index }),
+        }
+    }
+
+    /// What the disk and the peers are to be given next. Only to be called when the turn before is written.
+    pub fn turn(&mut self) -> Turn {
+        self.propose_gathered();
+        self.propose_change();
+        self.ask_gathered();
+        let ready = self.raft.ready();
+        self.note_leader();
+        for (id, index) in ready.reads {
+            self.reads.confirm(id, index);
+        }
+        for id in ready.reads_failed {
+            self.reads.fail(id);
+        }
+        self.unapplied.extend(ready.committed);
+        let install = ready.install.map(|meta| self.install(meta));
+        self.arrived.clear();
+        if let Some(first) = ready.persist.entries.first() {
+            self.durable = self.durable.min(first.index.previous());
+        }
+        Turn::new(install, ready.persist, ready.messages)
+    }
+
+    /// What the turn asked for is durable.
+    pub fn written(&mut self, release: &Release) {
+        let ticket = release.ticket;
+        self.durable = release.durable.unwrap_or(self.durable);
+        if ticket > Ticket(0) {
+            self.tell(Input::Persisted { ticket });
+        }
+    }
+
+    /// Applies what is committed and durable here, and answers whom that concerns. Says whether the membership changed.
+    ///
+    /// # Errors
+    /// [`Unreadable`]: this member must stop.
+    pub fn apply(&mut self) -> Result<bool, Unreadable> {
+        let mut members_changed = false;
+        while let Some(entry) = self
+            .unapplied
+            .pop_front_if(|entry| entry.index <= self.durable)
+        {
+            members_changed |= self.apply_entry(entry)?;
+        }
+        self.serve_reads();
+        Ok(members_changed)
+    }
+
+    /// Whom to answer what.
+    #[must_use]
+    pub fn take_answers(&mut self) -> Vec<(W, Outcome)> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// Frees memory of compacted history, visiting up to `records` records; changes nothing that can be read.
+    pub fn sweep(&mut self, records: usize) {
+        self.store.sweep(records);
+    }
+
+    /// Answers everybody who still waits: this member stops.
+    pub fn stop(&mut self) -> Vec<(W, Outcome)> {
+        let waiters = self.proposals.drain().into_iter().chain(self.reads.drain());
+        let waiters = waiters.chain(self.changes.drain(..).map(|(_, waiter, _)| waiter));
+        let waiters: Vec<W> = waiters.chain(self.handover.drain()).collect();
+        self.refuse(waiters, Refusal::Stopped);
+        self.take_answers()
+    }
+
+    /// The state machine.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The consensus core.
+    #[must_use]
+    pub const fn raft(&self) -> &Raft {
+        &self.raft
+    }
+
+    /// The newest applied entry and the membership there: what an image of [`Replica::store`] taken now stands for.
+    #[must_use]
+    pub const fn applied(&self) -> &SnapshotMeta {
+        &self.applied
+    }
+
+    /// Bytes of entries applied since the start, to judge how much log a checkpoint would free.
+    #[must_use]
+    pub const fn applied_bytes(&self) -> u64 {
+        self.applied_bytes
+    }
+
+    /// Commands that wait to be applied.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.proposals.pending()
+    }
+
+    /// Peer messages that no sound peer sends, since the start.
+    #[must_use]
+    pub const fn unsound(&self) -> u64 {
+        self.unsound
+    }
+
+    fn me(&self) -> PeerId {
+        self.settings.raft.id
+    }
+
+    fn members(&self) -> &Members {
+        self.store.members()
+    }
+
+    fn deadline(&self) -> u64 {
+        self.now + self.settings.request_timeout_ticks
+    }
+
+    fn leads(&self) -> bool {
+        self.raft.role() == Role::Leader
+    }
+
+    /// For inputs whose refusal changes nothing: the core is as sound after as before.
+    fn tell(&mut self, input: Input) {
+        let _refused = self.raft.step(input);
+    }
+
+    fn tick(&mut self) {
+        self.now += 1;
+        self.tell(Input::Tick);
+        let now = self.now;
+        self.reads.retry(|patience| patience <= now);
+        self.publish();
+        self.move_leadership();
+        self.expire();
+    }
+
+    fn receive(&mut self, message: Message) {
+        if let Err(Refused::Unsound { what }) = self.raft.step(Input::Receive(message)) {
+            self.unsound += 1;
+            tracing::error!(what, "a peer sent what no sound peer sends");
+        }
+    }
+
+    fn ask(&mut self, request: Request, waiter: W) {
+        let deadline = self.deadline();
+        match request {
+            Request::Propose(command) => {
+                if let Some(waiter) = self.proposals.gather(command, Some(waiter), deadline) {
+                    self.refuse([waiter], Refusal::TooManyRequests);
+                }
+            }
+            Request::Read(read) => self.reads.gather(read, waiter, deadline),
+            Request::ReadLocal(read) => {
+                let outcome = self.read(read);
+                self.answers.push((waiter, outcome));
+            }
+            Request::Image => {
+                self.answers
+                    .push((waiter, Outcome::Image(self.store.snapshot())));
+            }
+            Request::Reconfigure(_) if !self.leads() => self.refuse([waiter], Refusal::NotLeader),
+            Request::Reconfigure(command) => self.changes.push_back((command, waiter, deadline)),
+            Request::MoveLeader(to) => self.begin_move(to, waiter),
+            Request::HandOver => self.begin_hand_over(waiter),
+        }
+    }
+
+    fn refuse(&mut self, waiters: impl IntoIterator<Item = W>, refusal: Refusal) {
+        let refused = waiters
+            .into_iter()
+            .map(|waiter| (waiter, Outcome::Refused(refusal)));
+        self.answers.extend(refused);
+    }
+
+    /// Everything that clients asked since the last turn goes into the log together.
+    fn propose_gathered(&mut self) {
+        while let Some((bytes, count)) = self.proposals.next_batch() {
+            match self
+                .raft
+                .step(Input::Propose(vec![Payload::Command(bytes)]))
+            {
+                Ok(_) => self.proposals.mark_sent(count, self.raft.term()),
+                // No leader, a hand-over or a full log: they wait for the next turn, or their deadline.
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn propose_change(&mut self) {
+        if !self.leads() || self.applied.index < self.raft.commit() {
+            return;
+        }
+        let Some((command, waiter, deadline)) = self.changes.pop_front() else {
+            return;
+        };
+        if let Err(refusal) = self.check_change(&command) {
+            return self.refuse([waiter], refusal);
+        }
+        let term = self.raft.term();
+        // Numbered before it is proposed, as the number stands in the entry; a refused one's number goes unused.
+        let (number, context) = self.proposals.reserve(command.to_bytes(), deadline, term);
+        match self
+            .raft
+            .step(Input::Propose(vec![membership::payload(&command, context)]))
+        {
+            Ok(_) => self.proposals.wait_for(number, waiter),
+            Err(_) => self.changes.push_front((command, waiter, deadline)),
+        }
+    }
+
+    fn check_change(&self, command: &Command) -> Result<(), Refusal> {
+        let status = self.raft.status();
+        let ground = Ground {
+            me: self.me(),
+            members: self.members(),
+            progress: &status.progress,
+            last_index: status.last_index.0,
+            strict: self.settings.strict_reconfig_check,
+        };
+        ground.check(command)
+    }
+
+    fn ask_gathered(&mut self) {
+        if !self.reads.has_gathered() {
+            return;
+        }
+        let id = self.reads.draw_id();
+        if self.raft.step(Input::Read(id)).is_ok() {
+            // Long enough for a round of heartbeats, short against a client's patience; etcd waits half a second.
+            let patience = self.now + u64::from(self.settings.raft.election_ticks).div_ceil(2);
+            self.reads.mark_asked(id, patience);
+        }
+    }
+
+    fn note_leader(&mut self) {
+        let leader = self.raft.leader();
+        if leader == self.leader {
+            return;
+        }
+        self.leader = leader;
+        self.leader_since = self.now;
+        self.reads.retry(|_| true);
+        if !self.leads() {
+            let waiters: Vec<W> = self
+                .changes
+                .drain(..)
+                .map(|(_, waiter, _)| waiter)
+                .collect();
+            self.refuse(waiters, Refusal::NotLeader);
+        }
+    }
+
+    fn install(&mut self, meta: SnapshotMeta) -> (SnapshotMeta, Bytes) {
+        let place = self
+            .arrived
+            .iter()
+            .position(|(arrived, ..)| *arrived == meta);
+        let place = place.expect("the core installs only what arrived since the last turn");
+        let (_, image, store) = self.arrived.swap_remove(place);
+        self.store = *store;
+        self.applied = meta.clone();
+        self.unapplied.retain(|entry| entry.index > meta.index);
+        (meta, image)
+    }
+
+    fn apply_entry(&mut self, entry: Entry) -> Result<bool, Unreadable> {
+        let index = entry.index;
+        let unreadable = |source| Unreadable { index, source };
+        if entry.term > self.applied.term {
+            let overtaken = self.proposals.overtaken(entry.term);
+            self.refuse(overtaken, Refusal::LeaderChanged);
+        }
+        self.applied_bytes += entry.weight();
+        let mut members_changed = false;
+        match entry.payload {
+            Payload::Empty => self.store.advance(index.0),
+            Payload::Command(bytes) => {
+                members_changed = self.apply_batch(index, bytes).map_err(unreadable)?;
+            }
+            Payload::Change(change) => {
+                let next: Option<Configuration> = self.applied.configuration.after(change.kind);
+                self.applied.configuration = next.unwrap_or_default();
+                self.apply_batch(index, change.context)
+                    .map_err(unreadable)?;
+                members_changed = true;
+            }
+        }
+        self.applied.index = index;
+        self.applied.term = entry.term;
+        Ok(members_changed)
+    }
+
+    fn apply_batch(&mut self, index: Index, bytes: Bytes) -> Result<bool, UnreadableCause> {
+        let batch = Batch::decode(bytes)?;
+        let mut members_changed = false;
+        for (number, command) in (batch.first..).zip(&batch.commands) {
+            let applied = self.store.apply(index.0, &Command::from_bytes(command)?);
+            members_changed |= matches!(applied.response, Response::Members(_));
+            if let Some(waiter) = self.proposals.applied(batch.starter, number) {
+                self.answers
+                    .push((waiter, Outcome::Applied(applied.response)));
+            }
+        }
+        Ok(members_changed)
+    }
+
+    fn serve_reads(&mut self) {
+        for pending in self.reads.serve(self.applied.index) {
+            let outcome = self.read(pending.read);
+            self.answers.push((pending.waiter, outcome));
+        }
+    }
+
+    /// Answers from what this member has, now: for reads that a quorum confirmed, and for serializable ones.
+    #[must_use]
+    pub fn read(&self, read: Read) -> Outcome {
+        let refused = |error: store::StoreError| Outcome::Refused(error.into());
+        match read {
+            Read::Range(request) => self
+                .store
+                .range(&request)
+                .map_or_else(refused, Outcome::Range),
+            Read::Txn(request) => self
+                .store
+                .read_txn(&request)
+                .map_or_else(refused, Outcome::Txn),
+            Read::Members => Outcome::Members(self.members().iter().cloned().collect()),
+            Read::Nothing => Outcome::Done,
+        }
+    }
+
+    /// Until the table says of this member what this member says of itself.
+    fn publish(&mut self) {
+        let wanted = &self.settings.attributes;
+        let Some(known) = self.store.members().find(wanted.id) else {
+            return;
+        };
+        let is_known = known.name == wanted.name && known.client_urls == wanted.client_urls;
+        if is_known || self.leader.is_none() || self.now < self.publish_again_at {
+            return;
+        }
+        self.publish_again_at = self.deadline();
+        let command = Command::MemberAttributes(wanted.clone()).to_bytes();
+        self.proposals.gather(command, None, self.publish_again_at);
+    }
+
+    fn expire(&mut self) {
+        let now = self.now;
+        // A leader was found or lost while they waited: etcd says so.
+        let began = now.saturating_sub(self.settings.request_timeout_ticks);
+        let timeout = if self.leader_since > began {
+            Refusal::TimeoutLeaderFailed
+        } else {
+            Refusal::Timeout
+        };
+        let mut late = self.proposals.expired(now);
+        late.extend(self.reads.expired(now));
+        while self
+            .changes
+            .front()
+            .is_some_and(|(_, _, deadline)| *deadline <= now)
+        {
+            late.extend(self.changes.pop_front().map(|(_, waiter, _)| waiter));
+        }
+        self.refuse(late, timeout);
+    }
+}
+
+/// The first term's log of a brand-new cluster, the same at every member: each founding member, added. The cluster begins
+/// with all of it committed.
+#[must_use]
+pub fn founding_entries(members: &[store::Member]) -> Vec<Entry> {
+    let entry = |(index, member): (u64, &store::Member)| {
+        let command = Command::MemberAdd(store::MemberAdd {
+            member: member.clone(),
+            max_learners: 0,
+        });
+        let batch = Batch {
+            starter: 0,
+            first: 0,
+            commands: vec![command.to_bytes()],
+        };
+        let payload = membership::payload(&command, batch.encode());
+        Entry {
+            term: Term(1),
+            index: Index(index),
+            payload,
+        }
+    };
+    (1..).zip(members).map(entry).collect()
+}

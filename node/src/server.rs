@@ -1,0 +1,310 @@
+//! One member, from its start to its end: who it is, its loop, its ports.
+//!
+//! What this module deliberately does not do: read flags, set up logs, or take signals; `main.rs` does. Health and metrics
+//! come in as routes.
+
+mod rounds;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use raft::{PeerId, Raft};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use store::MemberAttributes;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+use crate::api::{self, Limits, port};
+use crate::bootstrap::{self, Beginning, BootstrapError};
+use crate::config::{Config, Url};
+use crate::handle::{EVENTS_MAX, Handle};
+use crate::replica::{Replica, Settings, Unreadable};
+use crate::resolve::Resolver;
+use crate::status::{Membership, Status};
+use crate::storage::{Options, StorageError, Vitals};
+use crate::transport::{self, Context, Dialer, Peers};
+use rounds::{Rounds, Schedule};
+
+/// How long a client's request may wait beside two election timeouts; etcd's figure.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// What a message of a peer may have beyond one request: a full append of the core, and room for the frame.
+const PEER_MESSAGE_BYTES: usize = 16 << 20;
+
+/// Why a member cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It does not know who it is, or cannot read its data.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
+    /// What its disk holds cannot have been written by a sound member.
+    #[error("cannot recover the log")]
+    Recover(#[source] raft::Unrecoverable),
+    /// A port cannot be opened.
+    #[error("cannot listen on {url}")]
+    Listen {
+        /// By the flags.
+        url: Url,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// Why a member that ran ended, other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The disk failed; nothing can be promised any more.
+    #[error("the disk failed, and a member that cannot write has nothing to say")]
+    Storage(#[source] StorageError),
+    /// The log holds what this program cannot read.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+}
+
+/// How a member ended that ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to stop.
+    Stopped,
+    /// The cluster has removed it; it must not be started again.
+    Removed,
+}
+
+/// A member that takes part: its loop runs, its ports are open; clients are served by [`Member::serve`].
+#[derive(Debug)]
+pub struct Member {
+    handle: Handle,
+    vitals: Arc<Vitals>,
+    rounds: JoinHandle<Result<Ended, ServeError>>,
+    stop_rounds: CancellationToken,
+    clients: Vec<TcpListener>,
+    peers: Vec<TcpListener>,
+    peer_routes: Router,
+    client_routes: Router,
+    health: HealthReporter,
+}
+
+impl Member {
+    /// Finds out who it is, opens storage and ports, and takes part in consensus.
+    ///
+    /// `rng` draws the numbers that must differ between members and starts; `options` lay the log out.
+    ///
+    /// # Errors
+    /// [`StartError`].
+    pub async fn start(
+        config: &Config,
+        resolver: Resolver,
+        options: Options,
+        mut rng: SmallRng,
+    ) -> Result<Self, StartError> {
+        let clients = listeners(&config.listen_client_urls)?;
+        let peers = listeners(&config.listen_peer_urls)?;
+        let dialer = Dialer::new(resolver);
+        let beginning = bootstrap::begin(config, &dialer, options).await?;
+        let identity = beginning.identity;
+        let vitals = beginning.storage.vitals();
+        let (events, waiting) = mpsc::channel(EVENTS_MAX);
+        let (status, published) = watch::channel(Status::new(identity));
+        let handle = Handle::new(events, published);
+        let context = Context {
+            identity,
+            dialer: dialer.clone(),
+            handle: handle.clone(),
+            removed: CancellationToken::new(),
+            snapshot_bytes_max: 2 * config.quota_backend_bytes + (64 << 20),
+            message_bytes_max: config.max_request_bytes + PEER_MESSAGE_BYTES,
+        };
+        let known = beginning.known.clone();
+        let rounds = begin_rounds(
+            config, beginning, &context, &mut rng, waiting, status, &known,
+        )?;
+        let stop_rounds = CancellationToken::new();
+        let rounds = tokio::spawn(rounds.run(stop_rounds.clone()));
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let client_routes = api::routes(handle.clone(), limits(config), dialer, health_service);
+        let peer_routes = transport::routes(context);
+        Ok(Self {
+            handle,
+            vitals,
+            rounds,
+            stop_rounds,
+            clients,
+            peers,
+            peer_routes,
+            client_routes,
+            health,
+        })
+    }
+
+    /// How to ask it.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// How its disk is doing.
+    #[must_use]
+    pub fn vitals(&self) -> Arc<Vitals> {
+        Arc::clone(&self.vitals)
+    }
+
+    /// Serves clients and peers until `stop` resolves or the member ends by itself. When told to stop, it first hands
+    /// leadership over and sees that it is taken, for up to two election timeouts; then it takes no more calls, answers
+    /// everybody who waits, and closes its storage.
+    ///
+    /// `http` has the routes that are not gRPC, for the client port.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn serve(
+        self,
+        http: Router,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Ended, ServeError> {
+        let closing = CancellationToken::new();
+        let client_routes = self.client_routes.merge(http).fallback(api::nothing_here);
+        let ports = self
+            .clients
+            .into_iter()
+            .map(|listener| (listener, client_routes.clone()));
+        let peer_ports = self
+            .peers
+            .into_iter()
+            .map(|listener| (listener, self.peer_routes.clone()));
+        let ports: Vec<_> = ports
+            .chain(peer_ports)
+            .map(|(listener, routes)| {
+                tokio::spawn(port::serve(
+                    listener,
+                    routes,
+                    closing.clone().cancelled_owned(),
+                ))
+            })
+            .collect();
+        let mut rounds = self.rounds;
+        let ended = tokio::select! {
+            ended = &mut rounds => ended,
+            () = stop => {
+                hand_over(&self.handle).await;
+                self.health.set_service_status("", ServingStatus::NotServing).await;
+                self.stop_rounds.cancel();
+                rounds.await
+            }
+        };
+        closing.cancel();
+        futures::future::join_all(ports).await;
+        match ended {
+            Ok(ended) => ended,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
+}
+
+async fn hand_over(handle: &Handle) {
+    if !handle.with_status(Status::is_leader) {
+        return;
+    }
+    match handle.hand_over().await {
+        Ok(()) => tracing::info!("handed leadership over, or had nobody to hand it to"),
+        Err(error) => tracing::warn!(%error, "nobody took leadership over; stopping all the same"),
+    }
+}
+
+fn listeners(urls: &[Url]) -> Result<Vec<TcpListener>, StartError> {
+    let listen = |url: &Url| {
+        let address = url.listen_address().map_err(std::io::Error::other);
+        address
+            .and_then(port::listen)
+            .map_err(|source| StartError::Listen {
+                url: url.clone(),
+                source,
+            })
+    };
+    urls.iter().map(listen).collect()
+}
+
+fn begin_rounds(
+    config: &Config,
+    beginning: Beginning,
+    context: &Context,
+    rng: &mut SmallRng,
+    waiting: mpsc::Receiver<crate::event::Event<crate::handle::Waiter>>,
+    status: watch::Sender<Status>,
+    known: &Membership,
+) -> Result<Rounds, StartError> {
+    let Beginning {
+        identity,
+        storage,
+        store,
+        recovered,
+        durable,
+        ..
+    } = beginning;
+    let settings = settings(config, identity.member_id, rng.random());
+    let applied = recovered.snapshot.clone();
+    let raft = Raft::recover(settings.raft.clone(), recovered, SmallRng::from_rng(rng))
+        .map_err(StartError::Recover)?;
+    let mut peers = Peers::new(context.clone());
+    peers.update(known);
+    let schedule = Schedule {
+        tick: Duration::from_millis(config.heartbeat_interval_ms),
+        election_ticks: config.election_ticks(),
+        checkpoint_entries: config.snapshot_count,
+    };
+    let mut replica = Replica::new(raft, store, applied, durable, settings);
+    replica.campaign_if_alone();
+    Ok(Rounds::new(
+        replica,
+        storage,
+        peers,
+        waiting,
+        status,
+        schedule,
+        context.removed.clone(),
+    ))
+}
+
+fn settings(config: &Config, member_id: u64, starter: u64) -> Settings {
+    let mut raft = raft::Config::new(PeerId(member_id));
+    raft.election_ticks = u32::try_from(config.election_ticks()).unwrap_or(u32::MAX);
+    raft.pre_vote = config.pre_vote;
+    raft.catchup_entries = config.snapshot_catchup_entries;
+    let tick_ms = config.heartbeat_interval_ms;
+    let client_urls = config
+        .advertise_client_urls
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    Settings {
+        raft,
+        request_timeout_ticks: request_timeout(config).as_millis() as u64 / tick_ms,
+        strict_reconfig_check: config.strict_reconfig_check,
+        attributes: MemberAttributes {
+            id: member_id,
+            name: config.name.clone(),
+            client_urls,
+        },
+        starter,
+    }
+}
+
+fn request_timeout(config: &Config) -> Duration {
+    REQUEST_TIMEOUT + 2 * Duration::from_millis(config.election_timeout_ms)
+}
+
+fn limits(config: &Config) -> Limits {
+    Limits {
+        max_request_bytes: config.max_request_bytes,
+        max_txn_ops: config.max_txn_ops,
+        max_learners: u32::try_from(config.max_learners).unwrap_or(u32::MAX),
+        quota_bytes: config.quota_backend_bytes,
+        request_timeout: request_timeout(config),
+    }
+}

@@ -1,0 +1,331 @@
+//! The loop: take events in, write, and only then say what follows; apply while the disk works.
+//!
+//! One write is in flight at most. While it is, events go on being gathered and the clock goes on ticking, so that a disk
+//! that stalls is seen by Raft as what it is, and everything that gathered shares the next write.
+//!
+//! What this module deliberately does not do: decide anything. The replica does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use raft::{Index, PeerId};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use super::{Ended, ServeError};
+use crate::event::{Event, Outcome};
+use crate::handle::Waiter;
+use crate::replica::Replica;
+use crate::status::{Membership, Status};
+use crate::storage::{Completion, Storage};
+use crate::transport::{Peers, REMOVED};
+use crate::turn::{Release, Turn};
+
+/// Events taken in at once, before the clock and the disk are looked at again.
+const EVENTS_AT_ONCE: usize = 4_096;
+/// A checkpoint is due when this much log would be freed by it, however few entries that is: entries hold many commands.
+const CHECKPOINT_BYTES: u64 = 256 << 20;
+/// Memory of compacted history freed at every tick, in records, beside what applying frees.
+const SWEEP_PER_TICK: usize = 2_000;
+
+/// When what is due.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Schedule {
+    /// One tick of the replica.
+    pub(super) tick: Duration,
+    /// The election timeout, in ticks.
+    pub(super) election_ticks: u64,
+    /// `--snapshot-count`.
+    pub(super) checkpoint_entries: u64,
+}
+
+/// See the module.
+pub(super) struct Rounds {
+    replica: Replica<Waiter>,
+    storage: Storage,
+    peers: Peers,
+    events: mpsc::Receiver<Event<Waiter>>,
+    status: watch::Sender<Status>,
+    membership: Arc<Membership>,
+    leader_changes: u64,
+    schedule: Schedule,
+    clock: Interval,
+    writing: Option<Writing>,
+    checkpoint: Checkpoint,
+    removed: CancellationToken,
+    /// When to end after the removal was applied here: the others shall hear of it from us before.
+    leave_at: Option<Instant>,
+}
+
+/// A turn on its way to the disk.
+struct Writing {
+    turn: Turn,
+    completion: Completion,
+}
+
+/// The newest checkpoint, and the one that is being written.
+struct Checkpoint {
+    index: Index,
+    at_bytes: u64,
+    writing: Option<(Index, Completion)>,
+}
+
+impl Rounds {
+    pub(super) fn new(
+        replica: Replica<Waiter>,
+        storage: Storage,
+        peers: Peers,
+        events: mpsc::Receiver<Event<Waiter>>,
+        status: watch::Sender<Status>,
+        schedule: Schedule,
+        removed: CancellationToken,
+    ) -> Self {
+        let mut clock = tokio::time::interval(schedule.tick);
+        // After a pause of the whole process, time that nobody could use must not count against the others.
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let index = replica.applied().index;
+        let checkpoint = Checkpoint {
+            index,
+            at_bytes: 0,
+            writing: None,
+        };
+        let membership = Arc::new(Membership::of(replica.store().members()));
+        Self {
+            replica,
+            storage,
+            peers,
+            events,
+            status,
+            membership,
+            leader_changes: 0,
+            schedule,
+            clock,
+            writing: None,
+            checkpoint,
+            removed,
+            leave_at: None,
+        }
+    }
+
+    /// Runs until told to stop, removed, or failed; then answers everybody and closes the storage.
+    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<Ended, ServeError> {
+        let ended = self.go_round(&stop).await;
+        if let Some(writing) = self.writing.take()
+            && let Err(error) = writing.completion.await
+        {
+            tracing::error!(%error, "the last write failed");
+        }
+        self.events.close();
+        answer(self.replica.stop());
+        let storage = self.storage;
+        let closing = tokio::task::spawn_blocking(move || storage.close());
+        let closed = closing.await.expect("closing the storage does not panic");
+        ended.and_then(|ended| closed.map_err(ServeError::Storage).map(|()| ended))
+    }
+
+    async fn go_round(&mut self, stop: &CancellationToken) -> Result<Ended, ServeError> {
+        let mut gathered = Vec::with_capacity(EVENTS_AT_ONCE);
+        loop {
+            tokio::select! {
+                biased;
+                done = written(&mut self.writing) => {
+                    done.map_err(ServeError::Storage)?;
+                    self.go_on_writing();
+                }
+                _ = self.clock.tick() => self.tick(),
+                (index, done) = checkpointed(&mut self.checkpoint) => self.note_checkpoint(index, done),
+                _ = self.events.recv_many(&mut gathered, EVENTS_AT_ONCE) => {
+                    gathered.drain(..).for_each(|event| self.replica.on(event));
+                }
+                () = stop.cancelled() => return Ok(Ended::Stopped),
+                () = self.removed.cancelled() => {
+                    tracing::warn!("{REMOVED}");
+                    return Ok(Ended::Removed);
+                }
+            }
+            self.take_turns()?;
+            if self.leave_at.is_some_and(|at| at <= Instant::now()) {
+                tracing::warn!("{REMOVED}");
+                return Ok(Ended::Removed);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        self.replica.on(Event::Tick);
+        self.replica.sweep(SWEEP_PER_TICK);
+        let bytes = self.replica.store().size().bytes;
+        self.status.send_if_modified(|status| {
+            let changed = status.size_bytes != bytes;
+            (status.size_bytes, status.size_in_use_bytes) = (bytes, bytes);
+            changed
+        });
+    }
+
+    /// Turns as far as the disk lets them go, and what can be applied meanwhile.
+    fn take_turns(&mut self) -> Result<(), ServeError> {
+        while self.writing.is_none() {
+            let turn = self.replica.turn();
+            if turn.is_empty() {
+                break;
+            }
+            self.begin(turn);
+        }
+        if self.replica.apply()? {
+            self.note_membership();
+        }
+        answer(self.replica.take_answers());
+        self.publish();
+        self.checkpoint_if_due();
+        Ok(())
+    }
+
+    fn begin(&mut self, mut turn: Turn) {
+        if turn.must_wait() {
+            let completion = self.submit(&mut turn);
+            self.writing = Some(Writing { turn, completion });
+            return;
+        }
+        let persist = std::mem::take(&mut turn.persist);
+        if !persist.is_empty() {
+            // Lazy: it completes at once and is written with what comes next, whose completion speaks for it.
+            drop(self.storage.submit(persist));
+        }
+        self.release(turn.written());
+    }
+
+    fn submit(&self, turn: &mut Turn) -> Completion {
+        match turn.install.take() {
+            Some((meta, image)) => self.storage.install(meta, image),
+            None => self.storage.submit(std::mem::take(&mut turn.persist)),
+        }
+    }
+
+    /// A write is done: the turn's next one, or the turn is.
+    fn go_on_writing(&mut self) {
+        let Some(Writing { mut turn, .. }) = self.writing.take() else {
+            return;
+        };
+        if turn.persist.is_empty() {
+            self.release(turn.written());
+        } else {
+            let completion = self.submit(&mut turn);
+            self.writing = Some(Writing { turn, completion });
+        }
+    }
+
+    fn release(&mut self, release: Release) {
+        self.replica.written(&release);
+        let image = || {
+            (
+                self.replica.applied().clone(),
+                self.replica.store().snapshot(),
+            )
+        };
+        let unreachable: Vec<PeerId> = self.peers.send(release.messages, image);
+        for peer in unreachable {
+            self.replica.on(Event::Unreachable(peer));
+        }
+    }
+
+    fn note_membership(&mut self) {
+        let membership = Membership::of(self.replica.store().members());
+        self.peers.update(&membership);
+        let me = self.status.borrow().identity.member_id;
+        if membership.removed.contains(&me) && self.leave_at.is_none() {
+            let ticks = u32::try_from(self.schedule.election_ticks).unwrap_or(u32::MAX);
+            self.leave_at = Some(Instant::now() + self.schedule.tick * ticks);
+        }
+        self.membership = Arc::new(membership);
+    }
+
+    fn publish(&mut self) {
+        let (raft, store) = (self.replica.raft(), self.replica.store());
+        let before = self.status.borrow().clone();
+        let leader = raft.leader().map(|peer| peer.0);
+        if leader.is_some() && leader != before.leader {
+            self.leader_changes += 1;
+        }
+        let me = before.identity.member_id;
+        let is_learner = self
+            .membership
+            .members
+            .get(&me)
+            .is_some_and(|member| member.is_learner);
+        let now = Status {
+            leader,
+            leader_changes: self.leader_changes,
+            term: raft.term().0,
+            commit: raft.commit().0,
+            applied: self.replica.applied().index.0,
+            is_learner,
+            is_removed: self.membership.removed.contains(&me),
+            revision: store.revision(),
+            pending: self.replica.pending() as u64,
+            membership: Arc::clone(&self.membership),
+            ..before.clone()
+        };
+        if now.leader != before.leader {
+            let leader = now.leader.map(|id| format!("{id:x}"));
+            tracing::info!(leader, term = now.term, "the leader changed");
+        }
+        self.status.send_if_modified(|status| {
+            let changed = *status != now;
+            *status = now;
+            changed
+        });
+    }
+
+    fn checkpoint_if_due(&mut self) {
+        let applied = self.replica.applied();
+        let entries = applied.index.0.saturating_sub(self.checkpoint.index.0);
+        let bytes = self.replica.applied_bytes() - self.checkpoint.at_bytes;
+        let due = entries >= self.schedule.checkpoint_entries || bytes >= CHECKPOINT_BYTES;
+        if !due || self.checkpoint.writing.is_some() || self.writing.is_some() {
+            return;
+        }
+        self.checkpoint.at_bytes = self.replica.applied_bytes();
+        let image = self.replica.store().snapshot();
+        let completion = self.storage.checkpoint(applied.clone(), move |out| {
+            image.frames().try_for_each(|frame| out.write_all(&frame))
+        });
+        self.checkpoint.writing = Some((applied.index, completion));
+    }
+
+    fn note_checkpoint(&mut self, index: Index, done: Result<(), crate::storage::StorageError>) {
+        self.checkpoint.writing = None;
+        // Failed or not, the next one is due only after as much again.
+        self.checkpoint.index = index;
+        match done {
+            Ok(()) => {
+                tracing::info!(index = index.0, "wrote a checkpoint");
+                self.replica.on(Event::Checkpointed(index));
+            }
+            Err(error) => tracing::error!(index = index.0, %error, "cannot write a checkpoint"),
+        }
+    }
+}
+
+async fn written(writing: &mut Option<Writing>) -> Result<(), crate::storage::StorageError> {
+    match writing {
+        Some(writing) => (&mut writing.completion).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn checkpointed(
+    checkpoint: &mut Checkpoint,
+) -> (Index, Result<(), crate::storage::StorageError>) {
+    match &mut checkpoint.writing {
+        Some((index, completion)) => (*index, completion.await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Whoever does not wait any more has gone away; that is his business.
+fn answer(answers: Vec<(Waiter, Outcome)>) {
+    for (waiter, outcome) in answers {
+        drop(waiter.send(outcome));
+    }
+}

@@ -1,0 +1,93 @@
+//! What the loop last knew about itself, for everybody who is not the loop.
+//!
+//! What this module deliberately does not do: promise anything. A status is old the moment it is read; who needs to know
+//! asks with a linearizable read.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use store::{Member, Members};
+
+use crate::storage::Identity;
+
+/// One picture of the member. Published whenever something in it changed, at most once per turn of the loop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Who answers.
+    pub identity: Identity,
+    /// Who leads, as far as this member knows.
+    pub leader: Option<u64>,
+    /// How often the leader changed since the start, a lost leader counted when the next one is seen.
+    pub leader_changes: u64,
+    /// The newest term this member has seen.
+    pub term: u64,
+    /// The newest index known to be committed.
+    pub commit: u64,
+    /// The newest index applied to the store.
+    pub applied: u64,
+    /// Whether this member only learns. A member that does not know itself yet is not one.
+    pub is_learner: bool,
+    /// Whether the cluster has removed this member for good.
+    pub is_removed: bool,
+    /// The store's newest revision.
+    pub revision: i64,
+    /// Bytes the store holds, garbage included.
+    pub size_bytes: u64,
+    /// Bytes the store's readable contents take.
+    pub size_in_use_bytes: u64,
+    /// Client commands that wait to be applied.
+    pub pending: u64,
+    /// Who belongs to the cluster, as far as this member has applied.
+    pub membership: Arc<Membership>,
+}
+
+/// Who belongs to the cluster, and who no longer does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    /// All members, by id.
+    pub members: BTreeMap<u64, Member>,
+    /// Ids of members that were removed; they never come back.
+    pub removed: BTreeSet<u64>,
+}
+
+impl Status {
+    /// A member of which nothing is known yet.
+    #[must_use]
+    pub fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            leader: None,
+            leader_changes: 0,
+            term: 0,
+            commit: 0,
+            applied: 0,
+            is_learner: false,
+            is_removed: false,
+            revision: 0,
+            size_bytes: 0,
+            size_in_use_bytes: 0,
+            pending: 0,
+            membership: Arc::default(),
+        }
+    }
+
+    /// Whether this member leads.
+    #[must_use]
+    pub fn is_leader(&self) -> bool {
+        self.leader == Some(self.identity.member_id)
+    }
+}
+
+impl Membership {
+    /// What the table says.
+    #[must_use]
+    pub fn of(members: &Members) -> Self {
+        Self {
+            members: members
+                .iter()
+                .map(|member| (member.id, member.clone()))
+                .collect(),
+            removed: members.removed().collect(),
+        }
+    }
+}

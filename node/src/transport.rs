@@ -1,0 +1,114 @@
+//! What members say to each other, and how it gets there.
+//!
+//! One long gRPC stream per direction and pair carries the consensus messages; a snapshot has a stream of its own, so that
+//! gigabytes never stand before a heartbeat. A queue that is full, or a peer that is away, drops what it is given and says
+//! so: Raft asks again, and the loop never waits for a peer.
+//!
+//! Every stream begins by saying which member of which cluster speaks to whom, and is refused if that is a mistake.
+//!
+//! What this module deliberately does not do: TLS, and learning peers by itself; the membership is given to it.
+
+mod dial;
+mod link;
+mod service;
+mod snapshot;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use raft::{Body, Message, PeerId, SnapshotMeta};
+use store::Image;
+
+pub use dial::{Dialer, Unanswered};
+pub use service::routes;
+
+use crate::handle::Handle;
+use crate::status::Membership;
+use crate::storage::Identity;
+use link::Link;
+
+/// What a member that was removed is told by whoever it still speaks to; etcd's text.
+pub const REMOVED: &str = "the member has been permanently removed from the cluster";
+
+/// What every stream needs to know.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Who we are.
+    pub identity: Identity,
+    /// How to reach others.
+    pub dialer: Dialer,
+    /// Whom to bring what arrives.
+    pub handle: Handle,
+    /// Told when another member says that this one was removed.
+    pub removed: tokio_util::sync::CancellationToken,
+    /// The largest snapshot to take, in bytes.
+    pub snapshot_bytes_max: u64,
+    /// The largest message to take, in bytes.
+    pub message_bytes_max: usize,
+}
+
+/// The ways to all other members.
+#[derive(Debug)]
+pub struct Peers {
+    context: Arc<Context>,
+    links: BTreeMap<PeerId, Link>,
+}
+
+impl Peers {
+    /// No way to anybody yet.
+    #[must_use]
+    pub fn new(context: Context) -> Self {
+        Self {
+            context: Arc::new(context),
+            links: BTreeMap::new(),
+        }
+    }
+
+    /// Opens ways to members that are new or have moved, and closes those to members that were removed.
+    ///
+    /// Who is merely not mentioned stays: a member that joins reads the history of the membership from its beginning, and
+    /// must be able to answer a leader who comes late in it.
+    pub fn update(&mut self, membership: &Membership) {
+        self.links
+            .retain(|peer, _| !membership.removed.contains(&peer.0));
+        let me = self.context.identity.member_id;
+        for member in membership.members.values().filter(|member| member.id != me) {
+            let peer = PeerId(member.id);
+            if self
+                .links
+                .get(&peer)
+                .is_none_or(|link| link.urls() != member.peer_urls)
+            {
+                let link = Link::open(Arc::clone(&self.context), peer, member.peer_urls.clone());
+                self.links.insert(peer, link);
+            }
+        }
+    }
+
+    /// Sends what can be sent now; `image` is asked for when a snapshot is. Answers whom it could not send to.
+    pub fn send(
+        &self,
+        messages: Vec<Message>,
+        image: impl Fn() -> (SnapshotMeta, Image),
+    ) -> Vec<PeerId> {
+        let mut unreachable = Vec::new();
+        for message in messages {
+            let peer = message.to;
+            let sent = self
+                .links
+                .get(&peer)
+                .is_some_and(|link| match message.body {
+                    Body::InstallSnapshot { .. } => {
+                        let (meta, image) = image();
+                        link.send_snapshot(message.term, meta, image);
+                        true
+                    }
+                    _ => link.send(message),
+                });
+            if !sent && !unreachable.contains(&peer) {
+                unreachable.push(peer);
+            }
+        }
+        unreachable
+    }
+}

@@ -1,0 +1,219 @@
+//! The way to one other member: a task that keeps a stream open and feeds it from a bounded queue.
+//!
+//! While there is no stream, messages are dropped at once rather than kept: what Raft said a second ago is no longer true.
+//!
+//! What this module deliberately does not do: judge the peer. It says only what it could not send.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use proto::peer::delivery::Part;
+use proto::peer::{Batch, Delivery, Hello};
+use raft::{Body, Message, PeerId, SnapshotMeta, Term};
+use store::Image;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::{Context, REMOVED, snapshot};
+use crate::convert;
+use crate::event::Event;
+use crate::version::QUORATE_VERSION;
+
+/// Messages that wait for the stream. The core has at most 512 with entries on their way to one peer.
+const QUEUE_MAX: usize = 1_024;
+/// Batches between the queue and the stream: enough that neither waits for the other.
+const BATCHES_MAX: usize = 4;
+/// A batch is sent when it has this many bytes of entries.
+const BATCH_BYTES: u64 = 1 << 20;
+/// Between tries to reach a peer: soon at first, as most are away for a restart only, then once a second.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MOST: Duration = Duration::from_secs(1);
+
+/// See the module. Closed when dropped.
+#[derive(Debug)]
+pub(super) struct Link {
+    context: Arc<Context>,
+    peer: PeerId,
+    urls: Vec<String>,
+    queue: mpsc::Sender<Message>,
+    connected: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Link {
+    pub(super) fn open(context: Arc<Context>, peer: PeerId, urls: Vec<String>) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        let connected = Arc::new(AtomicBool::new(false));
+        let feeder = Feeder {
+            context: Arc::clone(&context),
+            peer,
+            urls: urls.clone(),
+            waiting,
+            connected: Arc::clone(&connected),
+        };
+        let task = tokio::spawn(feeder.run()).abort_handle();
+        Self {
+            context,
+            peer,
+            urls,
+            queue,
+            connected,
+            task,
+        }
+    }
+
+    pub(super) fn urls(&self) -> &[String] {
+        &self.urls
+    }
+
+    /// Says whether the message is on its way.
+    pub(super) fn send(&self, message: Message) -> bool {
+        self.connected.load(Ordering::Relaxed) && self.queue.try_send(message).is_ok()
+    }
+
+    pub(super) fn send_snapshot(&self, term: Term, meta: SnapshotMeta, image: Image) {
+        let (context, peer, urls) = (Arc::clone(&self.context), self.peer, self.urls.clone());
+        tokio::spawn(async move {
+            let index = meta.index.0;
+            let sent = snapshot::send(&context, peer, &urls, term, meta, image).await;
+            match &sent {
+                Ok(()) => tracing::info!(peer = %id(peer), index, "sent a snapshot"),
+                Err(error) => {
+                    tracing::warn!(peer = %id(peer), index, %error, "sending a snapshot failed")
+                }
+            }
+            context
+                .handle
+                .bring(Event::SnapshotSent {
+                    to: peer,
+                    ok: sent.is_ok(),
+                })
+                .await;
+        });
+    }
+}
+
+/// Ids as etcd prints them.
+fn id(peer: PeerId) -> String {
+    format!("{:x}", peer.0)
+}
+
+struct Feeder {
+    context: Arc<Context>,
+    peer: PeerId,
+    urls: Vec<String>,
+    waiting: mpsc::Receiver<Message>,
+    connected: Arc<AtomicBool>,
+}
+
+impl Feeder {
+    async fn run(mut self) {
+        loop {
+            self.keep_trying().await;
+            self.connected.store(false, Ordering::Relaxed);
+            self.context
+                .handle
+                .bring(Event::Unreachable(self.peer))
+                .await;
+        }
+    }
+
+    /// Returns when a stream that was open has ended.
+    async fn keep_trying(&mut self) {
+        let retries = ExponentialBuilder::default()
+            .with_min_delay(RETRY_FIRST)
+            .with_max_delay(RETRY_MOST)
+            .with_jitter()
+            .without_max_times();
+        for (pause, attempt) in retries.build().zip(1u64..) {
+            let (error, was_open) = self.stream().await;
+            // The first failure is news, the hundredth of the same outage is not.
+            if was_open || attempt == 1 {
+                tracing::warn!(peer = %id(self.peer), urls = ?self.urls, error, "no stream to peer; trying again");
+            }
+            tokio::time::sleep(pause).await;
+            if was_open {
+                return;
+            }
+        }
+    }
+
+    /// One stream from its opening to its end: why it ended, and whether it ever was open.
+    async fn stream(&mut self) -> (String, bool) {
+        let mut client = match self.context.dialer.connect(&self.urls).await {
+            Ok(client) => client,
+            Err(error) => return (error.to_string(), false),
+        };
+        let (deliveries, stream) = mpsc::channel(BATCHES_MAX);
+        let mut call =
+            tokio::spawn(async move { client.deliver(ReceiverStream::new(stream)).await.err() });
+        while self.waiting.try_recv().is_ok() {}
+        self.connected.store(true, Ordering::Relaxed);
+        let ended = tokio::select! {
+            ended = &mut call => ended.ok().flatten(),
+            () = self.feed(deliveries) => (&mut call).await.ok().flatten(),
+        };
+        self.heed(ended.as_ref());
+        let why = ended.map_or_else(|| "the peer ended the stream".to_owned(), |s| s.to_string());
+        (why, true)
+    }
+
+    /// Moves messages from the queue to the stream until that is closed.
+    async fn feed(&mut self, deliveries: mpsc::Sender<Delivery>) {
+        let identity = self.context.identity;
+        let hello = Hello {
+            cluster_id: identity.cluster_id,
+            from: identity.member_id,
+            to: self.peer.0,
+            version: QUORATE_VERSION.to_owned(),
+        };
+        let mut part = Part::Hello(hello);
+        while deliveries.send(Delivery { part: Some(part) }).await.is_ok() {
+            match self.next_batch().await {
+                Some(batch) => part = Part::Batch(batch),
+                None => return,
+            }
+        }
+    }
+
+    async fn next_batch(&mut self) -> Option<Batch> {
+        let mut message = self.waiting.recv().await?;
+        let (mut messages, mut bytes) = (Vec::new(), 0);
+        loop {
+            bytes += weight(&message);
+            messages.push(convert::message_to_wire(message));
+            if bytes >= BATCH_BYTES {
+                break;
+            }
+            match self.waiting.try_recv() {
+                Ok(next) => message = next,
+                Err(_) => break,
+            }
+        }
+        Some(Batch { messages })
+    }
+
+    fn heed(&self, ended: Option<&Status>) {
+        if ended.is_some_and(|status| status.message() == REMOVED) {
+            self.context.removed.cancel();
+        }
+    }
+}
+
+fn weight(message: &Message) -> u64 {
+    match &message.body {
+        Body::Append { entries, .. } => entries.iter().map(raft::Entry::weight).sum(),
+        Body::Propose { payloads } => payloads.iter().map(raft::Payload::weight).sum(),
+        _ => 0,
+    }
+}

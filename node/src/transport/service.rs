@@ -1,0 +1,183 @@
+//! The peer service: what other members bring, checked and handed to the loop.
+//!
+//! What this module deliberately does not do: answer consensus messages; the answers travel on this member's own streams.
+
+use std::sync::Arc;
+
+use proto::etcdserverpb::Member;
+use proto::peer::delivery::Part;
+use proto::peer::peer_server::{self, PeerServer};
+use proto::peer::{
+    Batch, DeliverResponse, Delivery, Hello, InstallSnapshotResponse, MembersRequest,
+    MembersResponse, ReconfigureRequest, ReconfigureResponse, SnapshotPiece,
+};
+use store::{Command, Response as Answer, Store};
+use tokio::sync::Semaphore;
+use tonic::service::Routes;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::{Context, REMOVED, snapshot};
+use crate::api::member_to_wire;
+use crate::convert;
+use crate::event::Event;
+
+/// The peer port's services.
+pub fn routes(context: Context) -> axum::Router {
+    let limit = context.message_bytes_max;
+    let service = Service {
+        context: Arc::new(context),
+        snapshots: Semaphore::new(1),
+    };
+    Routes::new(PeerServer::new(service).max_decoding_message_size(limit)).into_axum_router()
+}
+
+#[derive(Debug)]
+struct Service {
+    context: Arc<Context>,
+    /// One snapshot at a time is read into memory.
+    snapshots: Semaphore,
+}
+
+#[tonic::async_trait]
+impl peer_server::Peer for Service {
+    async fn deliver(
+        &self,
+        request: Request<Streaming<Delivery>>,
+    ) -> Result<Response<DeliverResponse>, Status> {
+        let mut stream = request.into_inner();
+        let Some(Part::Hello(hello)) = stream.message().await?.and_then(|first| first.part) else {
+            return Err(Status::invalid_argument("a stream must begin with a hello"));
+        };
+        self.check_hello(&hello)?;
+        while let Some(delivery) = stream.message().await? {
+            let Some(Part::Batch(batch)) = delivery.part else {
+                return Err(Status::invalid_argument("after the hello come batches"));
+            };
+            self.check_not_removed(hello.from)?;
+            self.take(hello.from, batch).await?;
+        }
+        Ok(Response::new(DeliverResponse {}))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<SnapshotPiece>>,
+    ) -> Result<Response<InstallSnapshotResponse>, Status> {
+        let mut stream = request.into_inner();
+        let opening = snapshot::read_opening(&mut stream).await?;
+        self.check_hello(&opening.0)?;
+        let Ok(_one) = self.snapshots.try_acquire() else {
+            return Err(Status::resource_exhausted("another snapshot is arriving"));
+        };
+        let bytes_max = self.context.snapshot_bytes_max;
+        let arrived = snapshot::read(&mut stream, opening, bytes_max).await?;
+        let image = arrived.image.clone();
+        let decoding = tokio::task::spawn_blocking(move || Store::decode(&image));
+        let store = decoding
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?;
+        let store = store.map_err(|error| Status::data_loss(error.to_string()))?;
+        let (message, image) = (arrived.message, arrived.image);
+        self.bring(Event::ReceiveSnapshot {
+            message,
+            image,
+            store: Box::new(store),
+        })
+        .await?;
+        Ok(Response::new(InstallSnapshotResponse {}))
+    }
+
+    async fn members(
+        &self,
+        _request: Request<MembersRequest>,
+    ) -> Result<Response<MembersResponse>, Status> {
+        let status = self.context.handle.status();
+        let members = &status.membership.members;
+        let members: Vec<Member> = members.values().cloned().map(member_to_wire).collect();
+        let identity = self.context.identity;
+        let (cluster_id, member_id) = (identity.cluster_id, identity.member_id);
+        Ok(Response::new(MembersResponse {
+            cluster_id,
+            member_id,
+            members,
+        }))
+    }
+
+    async fn reconfigure(
+        &self,
+        request: Request<ReconfigureRequest>,
+    ) -> Result<Response<ReconfigureResponse>, Status> {
+        let ReconfigureRequest {
+            cluster_id,
+            command,
+        } = request.into_inner();
+        self.check_cluster(cluster_id)?;
+        let command = Command::from_bytes(&command)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        match self.context.handle.reconfigure(command).await? {
+            Answer::Members(answer) => {
+                let members = answer.members.into_iter().map(member_to_wire).collect();
+                Ok(Response::new(ReconfigureResponse { members }))
+            }
+            _ => Err(Status::invalid_argument("not a change of the membership")),
+        }
+    }
+}
+
+impl Service {
+    fn check_hello(&self, hello: &Hello) -> Result<(), Status> {
+        self.check_cluster(hello.cluster_id)?;
+        let me = self.context.identity.member_id;
+        if hello.to != me {
+            let sentence = format!("member ID mismatch: this is {me:x}, not {:x}", hello.to);
+            tracing::warn!(from = %format!("{:x}", hello.from), sentence, "refused a peer");
+            return Err(Status::failed_precondition(sentence));
+        }
+        self.check_not_removed(hello.from)
+    }
+
+    fn check_cluster(&self, theirs: u64) -> Result<(), Status> {
+        let ours = self.context.identity.cluster_id;
+        if theirs == ours {
+            return Ok(());
+        }
+        let sentence =
+            format!("cluster ID mismatch: this cluster is {ours:x}, the peer's {theirs:x}");
+        tracing::warn!(sentence, "refused a peer of another cluster");
+        Err(Status::failed_precondition(sentence))
+    }
+
+    fn check_not_removed(&self, peer: u64) -> Result<(), Status> {
+        let removed = self
+            .context
+            .handle
+            .with_status(|status| status.membership.removed.contains(&peer));
+        if removed {
+            Err(Status::permission_denied(REMOVED))
+        } else {
+            Ok(())
+        }
+    }
+
+    async fn take(&self, from: u64, batch: Batch) -> Result<(), Status> {
+        for message in batch.messages {
+            let message = convert::message_from_wire(message)
+                .map_err(|error| Status::invalid_argument(error.to_string()))?;
+            if message.from.0 != from {
+                return Err(Status::invalid_argument(
+                    "a message in another member's name",
+                ));
+            }
+            self.bring(Event::Receive(message)).await?;
+        }
+        Ok(())
+    }
+
+    async fn bring(&self, event: Event<crate::handle::Waiter>) -> Result<(), Status> {
+        if self.context.handle.bring(event).await {
+            Ok(())
+        } else {
+            Err(Status::unavailable("etcdserver: server stopped"))
+        }
+    }
+}
