@@ -229,3 +229,56 @@ impl<'a> Deleted<'a> {
             .is_some_and(|(_, end)| **end > *key)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Transactions in one another, `depth` of them.
+    fn nested(depth: usize) -> TxnRequest {
+        let mut txn = TxnRequest::default();
+        for _ in 1..depth {
+            let success = vec![RequestOp::from(Op::Txn(txn))];
+            txn = TxnRequest {
+                success,
+                ..TxnRequest::default()
+            };
+        }
+        txn
+    }
+
+    #[test]
+    fn whatever_is_accepted_can_be_read_from_the_log() {
+        let deepest = Command::Txn(nested(MAX_TXN_DEPTH));
+        assert_eq!(command(&deepest, 128), Ok(()));
+        assert_eq!(Command::from_bytes(&deepest.to_bytes()), Ok(deepest));
+        let deeper = Command::Txn(nested(MAX_TXN_DEPTH + 1));
+        assert_eq!(command(&deeper, 128), Err(StoreError::TooManyOps));
+    }
+
+    /// A key of few letters, or none.
+    fn key() -> impl Strategy<Value = Bytes> {
+        vec(proptest::sample::select(b"\0ab".to_vec()), 0..4).prop_map(Bytes::from)
+    }
+
+    proptest! {
+        #[test]
+        fn merged_spans_hold_what_the_single_ones_do(
+            spans in vec((key(), key()), 0..12),
+            wanted in key(),
+        ) {
+            let mut merged = Deleted::default();
+            spans.iter().for_each(|(start, end)| merged.insert(start, end));
+            let within = |(start, end): &(Bytes, Bytes)| {
+                if end.is_empty() { wanted == start } else { (start..end).contains(&&wanted) }
+            };
+            prop_assert_eq!(merged.contains(&wanted), spans.iter().any(within));
+            let ends: Vec<_> = merged.0.iter().flat_map(|(a, b)| [a.to_vec(), b.to_vec()]).collect();
+            prop_assert!(ends.is_sorted_by(|a, b| a < b), "spans touch: {:?}", ends);
+        }
+    }
+}

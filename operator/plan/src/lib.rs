@@ -1,11 +1,15 @@
 //! The operator's whole decision: `(cluster, observed, now) -> (actions, report)`.
 //!
 //! ```text
-//! observe (reads) -> plan (this crate) -> act (writes) -> publish (status, this crate's `status`)
+//! observe (reads) -> plan (this crate) -> act (writes) -> publish (this crate's `status`)
 //! ```
 //!
-//! Nothing is remembered between rounds but what stands in the resource's status; what must be remembered before
-//! something is made ([`report::Memory`]) is published first and built upon in the next round.
+//! Policies run in one written order ([`POLICIES`]); the first that has work owns the one quorum-changing action of the
+//! round. What keeps everything in order whatever is in hand (`upkeep`) runs in every round and takes no working voter away.
+//!
+//! Nothing is remembered between rounds but what stands in the resource's status. What must be remembered *before*
+//! something is made (a member's name, its volume, its id, the cluster's id) is published first and built upon in the next
+//! round: [`report::Memory`] and the members' `id` and `claimUID`.
 //!
 //! This crate deliberately does no input or output and has no clock: everything is handed in.
 
@@ -13,15 +17,37 @@ pub mod action;
 pub mod names;
 pub mod observed;
 pub mod report;
+pub mod safety;
+
+mod account;
+mod bootstrap;
+mod draft;
+mod join;
+mod leave;
+mod objects;
+mod overlay;
+mod quantity;
+mod rollout;
+mod settle;
+mod spec;
+mod status;
+mod upkeep;
+mod view;
 
 use std::time::Duration;
 
-use crds::{RaftCluster, RaftClusterStatus};
+use crds::{Operation, RaftCluster};
 use jiff::Timestamp;
 
 pub use action::{Action, Ground, Target};
 pub use observed::{Answer, Listed, Observed, Probe};
 pub use report::{Failure, Outcome, Report};
+pub use spec::OPERATOR_VERSION;
+pub use status::status;
+
+use draft::Draft;
+use report::{HandsOff, Work};
+use view::View;
 
 /// What to do now.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,90 +56,91 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// Why.
     pub report: Report,
-    /// When to look again if nothing happens before: zero for at once.
+    /// When to look again if nothing happens before: zero for at once, after the status is published.
     pub requeue: Duration,
 }
+
+/// A policy: the work in hand, if there is any, with its actions added to the draft.
+type Policy = fn(&View<'_>, &mut Draft) -> Option<Work>;
+
+/// The order in which policies are asked. A cluster is founded first; who has to go goes before anyone comes, so that a
+/// change of mind takes the half-added member away again; templates change when the membership is as it should be.
+const POLICIES: [Policy; 5] = [
+    bootstrap::bootstrap,
+    leave::leave,
+    join::join,
+    rollout::rollout,
+    |view, _| settle::settle(view),
+];
 
 /// Decides one round. Total: whatever is handed in, there is a plan, if only one that does nothing and says why.
 #[must_use]
 pub fn plan(cluster: &RaftCluster, observed: &Observed, now: Timestamp) -> Plan {
-    let status = cluster.status.clone().unwrap_or_default();
-    let hands_off = cluster
+    let view = View::new(cluster, observed, now);
+    let hands_off = hands_off(cluster);
+    let leaving = leave::leaving(&view).map(|(member, _)| member.name.as_str());
+    let mut draft = Draft::new(&view);
+    let mut work = None;
+    if hands_off.is_none() && view.invalid.is_empty() {
+        upkeep::upkeep(&view, leaving, &mut draft);
+        work = POLICIES.iter().find_map(|policy| policy(&view, &mut draft));
+    } else {
+        draft.memory = view.memory.clone();
+    }
+    let Draft { actions, memory } = draft;
+    let report = account::account(&view, hands_off, work, memory, leaving);
+    let requeue = requeue(&view, &actions, &report);
+    Plan {
+        actions,
+        report,
+        requeue,
+    }
+}
+
+/// Deleting is the garbage collector's work and needs no operator; pausing is the user's wish.
+fn hands_off(cluster: &RaftCluster) -> Option<HandsOff> {
+    let deleted = cluster
         .metadata
         .deletion_timestamp
         .as_ref()
-        .map(|_| report::HandsOff::Deletion)
-        .or(cluster.spec.paused.then_some(report::HandsOff::Paused));
-    let report = Report {
-        at: now,
-        invalid: Vec::new(),
-        hands_off,
-        work: None,
-        wanted: cluster.spec.replicas,
-        members: Vec::new(),
-        ready: 0,
-        quorate: None,
-        quorum: None,
-        leader: None,
-        endpoints: observed.pods.len(),
-        memory: report::Memory::of(&status),
-        notices: Vec::new(),
-    };
-    Plan {
-        actions: Vec::new(),
-        report,
-        requeue: Duration::from_secs(30),
-    }
+        .map(|_| HandsOff::Deletion);
+    deleted.or(cluster.spec.paused.then_some(HandsOff::Paused))
 }
 
-/// The status after a round: deterministic, so that a converged cluster's status is the one it already has.
-#[must_use]
-pub fn status(
-    cluster: &RaftCluster,
-    _observed: &Observed,
-    report: &Report,
-    _outcome: &Outcome,
-) -> RaftClusterStatus {
-    RaftClusterStatus {
-        observed_generation: cluster.metadata.generation,
-        serial: report.memory.serial,
-        joining: report.memory.joining.clone(),
-        ..cluster.status.clone().unwrap_or_default()
-    }
-}
-
-/// Checks of a plan that share no code with the policies.
-pub mod safety {
-    use crate::{Action, Observed};
-
-    /// A plan that must not be carried out.
-    #[derive(Clone, Debug, PartialEq, Eq)]
-    pub struct Violation {
-        /// What it would do, in words.
-        pub sentence: String,
-    }
-
-    /// Refuses more than one change of the membership at a time.
-    ///
-    /// # Errors
-    /// The violation, for a person.
-    pub fn check(_observed: &Observed, actions: &[Action]) -> Result<(), Violation> {
-        let changes = actions
-            .iter()
-            .filter(|action| {
-                matches!(
-                    action,
-                    Action::AddLearner { .. }
-                        | Action::Promote { .. }
-                        | Action::RemoveMember { .. }
-                )
-            })
-            .count();
-        if changes > 1 {
-            return Err(Violation {
-                sentence: format!("{changes} changes of the membership at once"),
-            });
+/// At once when the next step only waits for the status to remember something or for a call that has just been made; often
+/// while members are asked how far they are; rarely when all is done, because changes wake the operator anyway.
+fn requeue(view: &View<'_>, actions: &[Action], report: &Report) -> Duration {
+    let only_applies = actions
+        .iter()
+        .all(|it| matches!(it, Action::ApplyService(_) | Action::ApplyBudget(_)));
+    let begun = |operation: &Operation| view.now.duration_since(operation.started_at.0).as_secs();
+    match &report.work {
+        _ if remembers_more(view, report) => Duration::ZERO,
+        _ if !only_applies => Duration::from_millis(20),
+        None => Duration::from_secs(30),
+        Some(_)
+            if view
+                .status
+                .operation
+                .as_ref()
+                .is_some_and(|it| begun(it) > 60) =>
+        {
+            Duration::from_secs(2)
         }
-        Ok(())
+        Some(_) => Duration::from_millis(500),
     }
+}
+
+/// Whether the status will remember something that the next step needs and the last one had not.
+fn remembers_more(view: &View<'_>, report: &Report) -> bool {
+    let known = |name: &str| {
+        let old = view.status.members.iter().find(|it| it.name == name);
+        old.map(|it| (it.id.clone(), it.claim_uid.clone()))
+            .unwrap_or_default()
+    };
+    report.memory != view.memory
+        || report
+            .members
+            .iter()
+            .any(|it| (it.id.clone(), it.claim_uid.clone()) != known(&it.name))
 }

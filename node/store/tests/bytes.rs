@@ -1,0 +1,313 @@
+//! Bytes in the log and in images: the same forever, refused when damaged, harmless whatever they are.
+
+#[path = "model/requests.rs"]
+#[expect(
+    dead_code,
+    reason = "only the commands among the steps are of use here"
+)]
+mod requests;
+
+use bytes::Bytes;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use requests::Step;
+use store::{
+    Command, CompactionRequest, DecodeError, DeleteRangeRequest, Member, MemberAdd,
+    MemberAttributes, MemberPromote, MemberRemove, MemberUpdate, Op, PutRequest, RangeRequest,
+    Store, TxnRequest,
+};
+
+/// Version and checksum of a command.
+const COMMAND_HEADER_LEN: usize = 5;
+/// Magic and version of an image.
+const IMAGE_START_LEN: usize = 8;
+/// Kind, length and checksum of a frame.
+const FRAME_HEADER_LEN: usize = 9;
+/// The image after one command of each kind.
+const EXPECTED_IMAGE: &str = "5153544f52450001\
+    0114000000e7f6929b08091004180629c72c6d92871768de3a01074002\
+    021b0000008cc625850a090a050a016b180318010a0e0a0c0a016b1004180420012a0176\
+    030000000037be0b4b";
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn put(key: &'static str, value: &'static str) -> PutRequest {
+    PutRequest {
+        key: Bytes::from(key),
+        value: Bytes::from(value),
+        ..PutRequest::default()
+    }
+}
+
+/// One command of each kind.
+fn all_kinds() -> Vec<Command> {
+    let member = Member {
+        id: 7,
+        peer_urls: vec!["http://p".to_owned()],
+        ..Member::default()
+    };
+    let range = RangeRequest {
+        key: Bytes::from("k"),
+        ..RangeRequest::default()
+    };
+    let success = vec![Op::Put(put("k", "v")).into(), Op::Range(range).into()];
+    let urls = || vec!["http://c".to_owned()];
+    vec![
+        Command::Put(put("k", "v")),
+        Command::DeleteRange(DeleteRangeRequest {
+            key: Bytes::from("k"),
+            ..Default::default()
+        }),
+        Command::Txn(TxnRequest {
+            success,
+            ..TxnRequest::default()
+        }),
+        Command::Compact(CompactionRequest {
+            revision: 3,
+            physical: true,
+        }),
+        Command::MemberAdd(MemberAdd {
+            member,
+            max_learners: 1,
+        }),
+        Command::MemberRemove(MemberRemove { id: 7 }),
+        Command::MemberUpdate(MemberUpdate {
+            id: 7,
+            peer_urls: urls(),
+        }),
+        Command::MemberPromote(MemberPromote { id: 7 }),
+        Command::MemberAttributes(MemberAttributes {
+            id: 7,
+            name: "n".to_owned(),
+            client_urls: urls(),
+        }),
+    ]
+}
+
+#[test]
+fn commands_are_written_as_ever() {
+    let written: Vec<String> = all_kinds()
+        .iter()
+        .map(|command| hex(&command.to_bytes()))
+        .collect();
+    let expected = [
+        "01191e31580a060a016b120176",
+        "0156905b0012030a016b",
+        "019db1836b1a11120812060a016b12017612050a030a016b",
+        "012f1711f4220408031001",
+        "01480e289e52100a0c08071a08687474703a2f2f701001",
+        "011ffbcdd05a020807",
+        "01b1ea6e89620c08071208687474703a2f2f63",
+        "01be03e6206a020807",
+        "01340ea983720f080712016e1a08687474703a2f2f63",
+    ];
+    assert_eq!(
+        written, expected,
+        "logs on disks out there hold the old bytes"
+    );
+    for (command, bytes) in all_kinds().iter().zip(&written) {
+        let bytes = Bytes::from(unhex(bytes));
+        assert_eq!(Command::from_bytes(&bytes).as_ref(), Ok(command));
+    }
+}
+
+#[test]
+fn images_are_written_as_ever() {
+    let mut store = Store::new();
+    for (index, command) in (1..).zip(all_kinds()) {
+        store.apply(index, &command);
+    }
+    let written = hex(&store.snapshot().encode());
+    assert_eq!(
+        written, EXPECTED_IMAGE,
+        "checkpoints on disks out there hold the old bytes"
+    );
+}
+
+#[test]
+fn values_are_slices_of_the_entry() {
+    let entry = Command::Put(put("key", "a value")).to_bytes();
+    let Ok(Command::Put(request)) = Command::from_bytes(&entry) else {
+        panic!("a put was written")
+    };
+    let entry = entry.as_ptr_range();
+    assert!(entry.contains(&request.key.as_ptr()) && entry.contains(&request.value.as_ptr()));
+}
+
+#[test]
+fn a_later_version_is_named() {
+    let mut entry = all_kinds()[0].to_bytes().to_vec();
+    entry[0] = 9;
+    let error = Command::from_bytes(&Bytes::from(entry)).expect_err("version 9 is not known");
+    assert_eq!(
+        error.to_string(),
+        "a command has format version 9, this program reads version 1"
+    );
+    let mut image = Store::new().snapshot().encode();
+    image[7] = 2;
+    let error = Store::decode(&image).expect_err("version 2 is not known");
+    assert_eq!(
+        error.to_string(),
+        "an image has format version 2, this program reads version 1"
+    );
+}
+
+#[test]
+fn an_unknown_command_is_refused() {
+    // Field 63, empty: a command of a version to come that forgot to raise the format's.
+    let error = Command::from_bytes(&entry_of(&[0xfa, 0x03, 0x00])).expect_err("63 is not known");
+    assert!(
+        error
+            .to_string()
+            .contains("no command number that is known here"),
+        "{error}"
+    );
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let digits = |at: usize| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal");
+    (0..text.len()).step_by(2).map(digits).collect()
+}
+
+/// A command's bytes around any body, with the right checksum.
+fn entry_of(body: &[u8]) -> Bytes {
+    let checksum = crc32fast::hash(body).to_le_bytes();
+    Bytes::from([&[1], &checksum[..], body].concat())
+}
+
+/// An image with some history, a compaction that is half swept, and members.
+fn image(steps: &[Step]) -> Vec<u8> {
+    let mut store = Store::new();
+    let commands = steps.iter().filter_map(|step| match step {
+        Step::Apply(command) => Some(command.clone()),
+        Step::Burst(n) => Some(requests::of_burst(*n)),
+        _ => None,
+    });
+    for (index, command) in (1..).zip(commands.chain(all_kinds())) {
+        store.apply(index, &command);
+    }
+    let compaction = CompactionRequest {
+        revision: store.revision() - 1,
+        physical: false,
+    };
+    store.apply(store.applied_index() + 1, &Command::Compact(compaction));
+    store.snapshot().encode()
+}
+
+/// Puts the right checksum into every frame again, as far as they can be followed.
+fn repair(image: &mut [u8]) {
+    let mut at = IMAGE_START_LEN;
+    while let Some(header) = image.get(at..at + FRAME_HEADER_LEN) {
+        let len = u32::from_le_bytes([header[1], header[2], header[3], header[4]]) as usize;
+        let body = at + FRAME_HEADER_LEN;
+        let Some(bytes) = image.get(body..body.saturating_add(len)) else {
+            return;
+        };
+        let checksum = crc32fast::hash(&[&image[at..=at], bytes].concat());
+        image[at + 5..body].copy_from_slice(&checksum.to_le_bytes());
+        at = body + len;
+    }
+}
+
+/// Everything one can do with a store; nothing may panic.
+fn exercise(mut store: Store) {
+    let index = store.applied_index();
+    if index > u64::MAX - 100 {
+        return;
+    }
+    for (index, command) in (index + 1..).zip(all_kinds()) {
+        store.apply(index, &command);
+    }
+    let all = |revision| RangeRequest {
+        key: Bytes::from_static(&[0]),
+        range_end: Bytes::from_static(&[0]),
+        revision,
+        ..RangeRequest::default()
+    };
+    for revision in [0, 1, store.compact_revision(), store.revision()] {
+        let _ = store.range(&all(revision));
+        let _ = store.hash_kv(revision);
+        let changes = store
+            .changes_from(revision)
+            .map(|changes| changes.collect::<Vec<_>>());
+        for change in changes.into_iter().flatten() {
+            let _ = store.previous(&change);
+        }
+    }
+    let last = CompactionRequest {
+        revision: store.revision(),
+        physical: true,
+    };
+    store.apply(index + 50, &Command::Compact(last));
+    Store::decode(&store.snapshot().encode()).expect("what we write we can read");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_are_harmless(bytes in vec(any::<u8>(), 0..200)) {
+        prop_assert!(Command::from_bytes(&Bytes::from(bytes.clone())).is_err());
+        prop_assert!(Store::decode(&bytes).is_err());
+        // With a header that is right, the inner decoder sees them too.
+        if let Ok(command) = Command::from_bytes(&entry_of(&bytes)) {
+            Store::new().apply(1, &command);
+        }
+    }
+
+    #[test]
+    fn a_changed_command_is_refused(
+        step in requests::steps(),
+        at in any::<proptest::sample::Index>(),
+        flip in 1..=255_u8,
+    ) {
+        for command in step.iter().filter_map(|step| match step {
+            Step::Apply(command) => Some(command),
+            _ => None,
+        }) {
+            let entry = command.to_bytes();
+            let mut changed = entry.to_vec();
+            changed[at.index(entry.len())] ^= flip;
+            prop_assert!(Command::from_bytes(&Bytes::from(changed)).is_err());
+            let cut = entry.slice(..at.index(entry.len()));
+            prop_assert!(Command::from_bytes(&cut).is_err());
+
+            let mut body = entry[COMMAND_HEADER_LEN..].to_vec();
+            let at = at.index(body.len());
+            body[at] ^= flip;
+            if let Ok(command) = Command::from_bytes(&entry_of(&body)) {
+                let mut store = Store::new();
+                store.apply(1, &command);
+                exercise(store);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_changed_image_is_refused(
+        steps in requests::steps(),
+        places in vec((any::<proptest::sample::Index>(), 1..=255_u8), 20),
+    ) {
+        let image = image(&steps);
+        for (at, flip) in places {
+            let at = at.index(image.len());
+            let mut changed = image.clone();
+            changed[at] ^= flip;
+            prop_assert!(Store::decode(&changed).is_err(), "byte {at} changed unnoticed");
+            prop_assert!(Store::decode(&image[..at]).is_err(), "cut at {at} unnoticed");
+            repair(&mut changed);
+            if let Ok(store) = Store::decode(&changed) {
+                exercise(store);
+            }
+        }
+        let longer = [&image[..], &[0]].concat();
+        let after_end = matches!(Store::decode(&longer), Err(DecodeError::Malformed { .. }));
+        prop_assert!(after_end, "bytes after the end went unnoticed");
+    }
+}

@@ -1,0 +1,154 @@
+//! Golden scripts: `scripts/*.txt` hold what a client asks and, below it, what the store answers.
+//!
+//! A command stands after `> `, what belongs to a transaction indented below it, then the answer up to the next
+//! command or empty line. Lines with `#` are for the reader. `UPDATE_GOLDENFILES=1 cargo test -p store` writes the answers anew.
+//!
+//! A key is written as it is, `a..c` is a range, `a..` everything from `a` on, `''` nothing, `\0` and `\xff` are bytes.
+
+mod golden {
+    pub(crate) mod parse;
+    pub(crate) mod show;
+}
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use golden::parse::{Ask, parse};
+use golden::show;
+use store::{Command, Store, validate};
+
+/// etcd's default for `--max-txn-ops`.
+const MAX_TXN_OPS: usize = 128;
+
+struct Session {
+    store: Store,
+    index: u64,
+    max_txn_ops: usize,
+}
+
+impl Session {
+    fn answer(&mut self, ask: Ask) -> String {
+        match ask {
+            Ask::Apply(command) => self.apply(&command),
+            Ask::Range(request) => {
+                match validate::range(&request).and_then(|()| self.store.range(&request)) {
+                    Ok(answer) => show::range(&answer),
+                    Err(error) => show::refusal(error),
+                }
+            }
+            Ask::ReadTxn(request) => match self.store.read_txn(&request) {
+                Ok(answer) => show::txn(&answer),
+                Err(error) => show::refusal(error),
+            },
+            Ask::Changes(from) => match self.store.changes_from(from) {
+                Ok(changes) => changes
+                    .map(|change| show::change(&self.store, &change))
+                    .collect(),
+                Err(error) => show::refusal(error),
+            },
+            Ask::Hash(revision) => match self.store.hash_kv(revision) {
+                Ok(hash) => show::hash(&hash),
+                Err(error) => show::refusal(error),
+            },
+            Ask::Restart => self.restart(),
+            Ask::Kept => self.kept(),
+            Ask::MaxTxnOps(limit) => {
+                self.max_txn_ops = limit;
+                String::new()
+            }
+        }
+    }
+
+    fn apply(&mut self, command: &Command) -> String {
+        let checked = validate::command(command, self.max_txn_ops)
+            .and_then(|()| self.store.members().check(command));
+        if let Err(error) = checked {
+            return show::refusal(error);
+        }
+        self.index += 1;
+        let before = self.store.digest();
+        let applied = self.store.apply(self.index, command);
+        let refused = matches!(applied.response, store::Response::Refused(_));
+        assert!(
+            !refused || before == self.store.digest(),
+            "a refusal has no effect"
+        );
+        let mut text = show::response(&applied.response);
+        for change in &applied.changes {
+            text.push_str(&show::change(&self.store, change));
+        }
+        text
+    }
+
+    /// The store goes on from its own image.
+    fn restart(&mut self) -> String {
+        let image = self.store.snapshot();
+        let restored = Store::decode(&image.encode()).expect("an image reads back");
+        assert_eq!(restored.digest(), self.store.digest());
+        self.store = restored;
+        let store = &self.store;
+        let (applied, revision) = (store.applied_index(), store.revision());
+        format!(
+            "restored at index {applied}, revision {revision}, compacted at {}\n",
+            store.compact_revision()
+        )
+    }
+
+    /// What is left once all garbage is gone.
+    fn kept(&mut self) -> String {
+        while self.store.sweep(1) {}
+        let size = self.store.size();
+        format!("{} keys, {} records\n", size.keys, size.records)
+    }
+}
+
+/// Plays a script; the text it should have been.
+fn play(text: &str) -> String {
+    let mut session = Session {
+        store: Store::new(),
+        index: 0,
+        max_txn_ops: MAX_TXN_OPS,
+    };
+    let mut played = String::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        writeln!(played, "{line}").expect("a string takes all");
+        let Some(verb) = line.strip_prefix("> ") else {
+            continue;
+        };
+        let mut body = Vec::new();
+        while let Some(more) = lines.next_if(|line| line.starts_with(">   ")) {
+            writeln!(played, "{more}").expect("a string takes all");
+            body.push(&more[2..]);
+        }
+        let old_answer = |line: &&str| !line.is_empty() && !line.starts_with("> ");
+        while lines.next_if(old_answer).is_some() {}
+        played.push_str(&session.answer(parse(verb, &body)));
+    }
+    played
+}
+
+#[test]
+fn every_script_plays_as_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");
+    let mut scripts: Vec<_> = std::fs::read_dir(&folder)
+        .expect("the scripts stand beside this file")
+        .map(|entry| entry.expect("the folder is readable").path())
+        .collect();
+    scripts.sort();
+    assert!(
+        scripts.len() >= 8,
+        "only {} scripts in {}",
+        scripts.len(),
+        folder.display()
+    );
+    for path in scripts {
+        let written = std::fs::read_to_string(&path).expect("a script is text");
+        let played = play(&written);
+        if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+            std::fs::write(&path, played).expect("the golden files are writable");
+        } else {
+            assert_eq!(written, played, "{} plays otherwise", path.display());
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Answers as lines of a script.
+
+use std::fmt::Write as _;
+
+use store::{
+    Change, DeleteRangeResponse, KeyValue, KeyspaceHash, PutResponse, RangeResponse, Response,
+    ResponseOp, Store, StoreError, TxnResponse,
+};
+
+pub(crate) fn refusal(error: StoreError) -> String {
+    format!("{:?} ({}): {error}\n", error.code(), error.code() as i32)
+}
+
+pub(crate) fn response(response: &Response) -> String {
+    match response {
+        Response::Put(answer) => put(answer),
+        Response::DeleteRange(answer) => delete(answer),
+        Response::Txn(answer) => txn(answer),
+        Response::Compact(answer) => format!("revision {}\n", answer.revision),
+        Response::Members(answer) => answer
+            .members
+            .iter()
+            .fold(String::new(), |text, member| text + &show(member)),
+        Response::Refused(error) => refusal(*error),
+    }
+}
+
+fn show(member: &store::Member) -> String {
+    let role = if member.is_learner {
+        "learner"
+    } else {
+        "voter"
+    };
+    let store::Member {
+        id,
+        name,
+        peer_urls,
+        client_urls,
+        ..
+    } = member;
+    format!("{id} {role} '{name}' peers {peer_urls:?} clients {client_urls:?}\n")
+}
+
+pub(crate) fn range(answer: &RangeResponse) -> String {
+    let RangeResponse {
+        revision,
+        kvs,
+        more,
+        count,
+    } = answer;
+    let more = if *more { ", more" } else { "" };
+    format!("revision {revision}, count {count}{more}\n") + &list(kvs)
+}
+
+fn put(answer: &PutResponse) -> String {
+    let before = answer
+        .prev_kv
+        .as_ref()
+        .map_or_else(String::new, |kv| format!("was {}", line(kv)));
+    format!("revision {}\n{before}", answer.revision)
+}
+
+fn delete(answer: &DeleteRangeResponse) -> String {
+    let DeleteRangeResponse {
+        revision,
+        deleted,
+        prev_kvs,
+    } = answer;
+    let before: String = prev_kvs
+        .iter()
+        .map(|kv| format!("was {}", line(kv)))
+        .collect();
+    format!("revision {revision}, deleted {deleted}\n{before}")
+}
+
+pub(crate) fn txn(answer: &TxnResponse) -> String {
+    let branch = if answer.succeeded {
+        "succeeded"
+    } else {
+        "failed"
+    };
+    let mut text = format!("{branch}, revision {}\n", answer.revision);
+    for op in &answer.responses {
+        let inner = match op {
+            Some(ResponseOp::Range(answer)) => format!("range: {}", range(answer)),
+            Some(ResponseOp::Put(answer)) => format!("put: {}", put(answer)),
+            Some(ResponseOp::DeleteRange(answer)) => format!("delete: {}", delete(answer)),
+            Some(ResponseOp::Txn(answer)) => format!("txn: {}", txn(answer)),
+            None => "nothing\n".to_owned(),
+        };
+        for line in inner.lines() {
+            writeln!(text, "  {line}").expect("a string takes all");
+        }
+    }
+    text
+}
+
+pub(crate) fn hash(hash: &KeyspaceHash) -> String {
+    let KeyspaceHash {
+        hash,
+        hash_revision,
+        compact_revision,
+        revision,
+    } = hash;
+    format!(
+        "{hash:08x} up to {hash_revision}, compacted at {compact_revision}, revision {revision}\n"
+    )
+}
+
+/// With what the key was before, as a watcher may ask.
+pub(crate) fn change(store: &Store, change: &Change) -> String {
+    let at = change.revision();
+    let before = store.previous(change);
+    let before = before.map_or_else(|| "nothing\n".to_owned(), line);
+    if change.is_delete() {
+        format!(
+            "@{}.{} delete {}, was {before}",
+            at.main,
+            at.sub,
+            text(change.key())
+        )
+    } else {
+        let now = line(change.kv());
+        format!(
+            "@{}.{} put {}, was {before}",
+            at.main,
+            at.sub,
+            now.trim_end()
+        )
+    }
+}
+
+fn list(kvs: &[KeyValue]) -> String {
+    kvs.iter().map(line).collect()
+}
+
+fn line(kv: &KeyValue) -> String {
+    let KeyValue {
+        create_revision,
+        mod_revision,
+        version,
+        ..
+    } = kv;
+    let (key, value) = (text(&kv.key), text(&kv.value));
+    format!("{key}={value} (create {create_revision}, mod {mod_revision}, version {version})\n")
+}
+
+fn text(bytes: &[u8]) -> String {
+    if bytes.is_empty() {
+        "''".to_owned()
+    } else {
+        bytes.escape_ascii().to_string()
+    }
+}

@@ -1,0 +1,156 @@
+//! Adding a member: name, identity, volume, learner, pod, caught up, voter. One member at a time.
+//!
+//! Every step asks what is there and not what was done, so a crash between any two of them changes nothing: a member that
+//! was added and has no pod yet gets one, an identity without a volume gets that.
+//!
+//! This file deliberately never removes anyone: a spec that no longer wants the member makes `leave.rs` take it away again.
+
+use crds::OperationType::ScaleUp;
+
+use crate::{
+    action::Action,
+    draft::{Draft, majority, make, make_claim, moving, no_quorum, waiting},
+    names,
+    report::Work,
+    view::{ClaimState, LAG_GATE, Member, View},
+};
+
+/// Brings the member in hand one step nearer to a vote, or begins with the next; no work when there are enough.
+pub(crate) fn join(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
+    if let Some(member) = in_hand(view) {
+        return Some(step(view, draft, member));
+    }
+    if draft.memory.joining.is_none() && view.roster().len() >= view.spec.replicas {
+        return None;
+    }
+    Some(match (&draft.memory.joining.clone(), no_quorum(view)) {
+        (Some(joining), _) => {
+            make(view, draft, joining);
+            moving(ScaleUp, "CreateMember", &joining.name)
+        }
+        (None, Some(why)) => waiting(
+            ScaleUp,
+            "ChooseName",
+            &view.next_joining().name,
+            "Quorum",
+            why,
+        ),
+        (None, None) => {
+            let name = draft.choose(view.next_joining());
+            moving(ScaleUp, "ChooseName", &name)
+        }
+    })
+}
+
+/// The member that is half-way in: a learner first, then one with an identity that is not in the membership.
+fn in_hand<'v, 'a>(view: &'v View<'a>) -> Option<&'v Member<'a>> {
+    let roster = view.roster();
+    let known = view.membership.is_some();
+    let learner = roster.iter().find(|it| it.is_learner());
+    let unlisted = || roster.iter().find(|it| known && it.listed.is_none());
+    learner.or_else(unlisted).copied()
+}
+
+fn step(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
+    let name = &member.name;
+    match &member.claim {
+        ClaimState::Absent if member.listed.is_none() => {
+            make_claim(view, draft, name, member.serial);
+            moving(ScaleUp, "CreateVolume", name)
+        }
+        ClaimState::Foreign => waiting(
+            ScaleUp,
+            "CreateVolume",
+            name,
+            "Volume",
+            format!(
+                "the claim {} belongs to another cluster; delete it if its data are not needed, or delete RaftMember {name} to go on under another name",
+                names::claim(name)
+            ),
+        ),
+        ClaimState::Absent | ClaimState::Lost | ClaimState::Ending => {
+            waiting(ScaleUp, "StartMember", name, "Volume", member.trouble(view))
+        }
+        ClaimState::Present(_) if member.listed.is_none() => add(view, draft, member),
+        ClaimState::Present(_) => promote(view, draft, member),
+    }
+}
+
+fn add(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
+    const STEP: &str = "AddLearner";
+    let name = &member.name;
+    let other = view.members.values().find(|it| it.is_learner());
+    let blocked = no_quorum(view).map(|why| ("Quorum", why)).or_else(|| {
+        other.map(|it| {
+            (
+                "OtherLearner",
+                format!("{} is still a learner; one is added at a time", it.name),
+            )
+        })
+    });
+    match (blocked, view.ground(name)) {
+        (Some((gate, why)), _) => waiting(ScaleUp, STEP, name, gate, why),
+        (None, None) => waiting(
+            ScaleUp,
+            STEP,
+            name,
+            "Quorum",
+            "the membership is not known".to_owned(),
+        ),
+        (None, Some(ground)) => {
+            let peer_url = names::peer_url(&view.spec.namespace, &view.spec.name, name);
+            draft.actions.push(Action::AddLearner {
+                name: name.clone(),
+                peer_url,
+                ground,
+            });
+            moving(ScaleUp, STEP, name)
+        }
+    }
+}
+
+fn promote(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
+    let name = &member.name;
+    if member.known_id.is_none() {
+        return moving(ScaleUp, "RememberMember", name);
+    }
+    let (Some(_), Some(lag), true) = (member.answer, member.lag, member.pod_ready()) else {
+        return if member.pod.is_none() && member.known_claim.is_some() {
+            moving(ScaleUp, "StartMember", name)
+        } else {
+            waiting(
+                ScaleUp,
+                "StartMember",
+                name,
+                "MemberReady",
+                member.trouble(view),
+            )
+        };
+    };
+    if lag > LAG_GATE {
+        return waiting(ScaleUp, "CatchUp", name, "CaughtUp", member.behind(lag));
+    }
+    let (voters, good) = (view.voters().len() + 1, view.good() + 1);
+    let id = member.listed.as_ref().map_or(0, |it| it.id);
+    match (no_quorum(view), view.ground(name)) {
+        (Some(why), _) => waiting(ScaleUp, "Promote", name, "Quorum", why),
+        (None, Some(ground)) if good >= majority(voters) => {
+            draft.actions.push(Action::Promote {
+                name: name.clone(),
+                id,
+                ground,
+            });
+            moving(ScaleUp, "Promote", name)
+        }
+        (None, _) => waiting(
+            ScaleUp,
+            "Promote",
+            name,
+            "Quorum",
+            format!(
+                "with {name} as a voter {good} of {voters} would be healthy, {} are needed",
+                majority(voters)
+            ),
+        ),
+    }
+}

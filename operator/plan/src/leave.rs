@@ -1,0 +1,168 @@
+//! Taking members out of the membership: those that nobody owns any more, and those that the spec no longer wants.
+//!
+//! Any member can go, not only the last: broken ones first, then learners, then the newest, and the leader last, after it
+//! has handed over and the hand-over was seen to have worked. A majority of the old configuration must be there to agree
+//! (the leaving voter among them, it votes on its own removal), and those that stay must be a majority of the new one.
+//!
+//! This file deliberately deletes no pod and no volume of a member that was in the membership: once it is out,
+//! `upkeep.rs` clears its remains away.
+
+use std::cmp::Reverse;
+
+use crds::OperationType::{self, Repair, ScaleDown};
+
+use crate::{
+    action::Action,
+    draft::{Draft, hand_over, majority, moving, no_quorum, waiting},
+    report::Work,
+    view::{Member, View},
+};
+
+/// The member that is on its way out, and why, if one is.
+pub(crate) fn leaving<'v, 'a>(view: &'v View<'a>) -> Option<(&'v Member<'a>, OperationType)> {
+    if !view.born() {
+        return None;
+    }
+    let leftovers = view
+        .members
+        .values()
+        .filter(|it| it.listed.is_some() && it.identity.is_none());
+    let leftover = leftovers.min_by_key(|it| order(view, it));
+    let surplus = || {
+        let roster = view.roster();
+        (roster.len() > view.spec.replicas.max(1))
+            .then(|| roster.into_iter().min_by_key(|it| order(view, it)))
+            .flatten()
+    };
+    leftover
+        .map(|it| (it, Repair))
+        .or_else(|| surplus().map(|it| (it, ScaleDown)))
+}
+
+/// Who goes first: one that never came in, a broken one, a learner, the newest, the leader last.
+fn order(view: &View<'_>, member: &Member<'_>) -> (u8, Reverse<i64>) {
+    let leads = view.leading().is_some_and(|it| it.name == member.name);
+    let class = match () {
+        () if view.membership.is_some() && member.listed.is_none() => 0,
+        () if !member.good && !member.pod_ready() => 1,
+        () if member.is_learner() => 2,
+        () if leads => 4,
+        () => 3,
+    };
+    (class, Reverse(member.serial))
+}
+
+/// Takes the member in hand one step nearer to the door; no work when none is to go.
+pub(crate) fn leave(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
+    forget_unwanted(view, draft);
+    let (member, kind) = leaving(view)?;
+    if view.membership.is_some() && member.listed.is_none() {
+        return Some(cancel(draft, member, kind));
+    }
+    Some(remove(view, draft, member, kind))
+}
+
+/// A name that was chosen and never used, for a member that is no longer wanted.
+fn forget_unwanted(view: &View<'_>, draft: &mut Draft) {
+    let unused = |name: &str| {
+        view.members
+            .get(name)
+            .is_none_or(|it| it.identity.is_none() && !it.identity_ending && it.listed.is_none())
+    };
+    let chosen = view
+        .memory
+        .joining
+        .as_ref()
+        .is_some_and(|it| unused(&it.name));
+    if view.born() && chosen && view.roster().len() >= view.spec.replicas {
+        draft.memory.joining = None;
+    }
+}
+
+/// A member that has never been in the membership has never run: its identity can simply go.
+fn cancel(draft: &mut Draft, member: &Member<'_>, kind: OperationType) -> Work {
+    if draft
+        .memory
+        .joining
+        .as_ref()
+        .is_some_and(|it| it.name == member.name)
+    {
+        draft.memory.joining = None;
+    }
+    draft.actions.extend(
+        member
+            .identity_target()
+            .map(|member| Action::DeleteMember { member }),
+    );
+    moving(kind, "Cancel", &member.name)
+}
+
+fn remove(view: &View<'_>, draft: &mut Draft, member: &Member<'_>, kind: OperationType) -> Work {
+    const STEP: &str = "RemoveMember";
+    let name = &member.name;
+    if let Some(why) = blocked(view, member) {
+        return waiting(kind, STEP, name, "Quorum", why);
+    }
+    if view.leading().is_some_and(|it| it.name == *name) {
+        return hand_over(view, draft, kind, member);
+    }
+    match (view.ground(name), &member.listed) {
+        (Some(ground), Some(listed)) => {
+            draft.actions.push(Action::RemoveMember {
+                name: name.clone(),
+                id: listed.id,
+                ground,
+            });
+            moving(kind, STEP, name)
+        }
+        _ => waiting(
+            kind,
+            STEP,
+            name,
+            "Quorum",
+            "no other member answers".to_owned(),
+        ),
+    }
+}
+
+/// Why the member cannot go now, if it cannot.
+fn blocked(view: &View<'_>, member: &Member<'_>) -> Option<String> {
+    let name = &member.name;
+    let voters = view.voters().len();
+    if !member.is_voter() {
+        return no_quorum(view);
+    }
+    if voters <= 1 {
+        return Some(format!(
+            "{name} is the only voter; it goes when another has joined"
+        ));
+    }
+    let stay = view
+        .members
+        .values()
+        .filter(|it| it.good && it.name != *name)
+        .count();
+    let (agree, left) = (stay + usize::from(votes_on_it(view, member)), voters - 1);
+    match () {
+        () if agree < majority(voters) => no_quorum(view).or_else(|| {
+            Some(format!(
+                "{agree} of {voters} voters can agree to it, {} are needed",
+                majority(voters)
+            ))
+        }),
+        () if stay < majority(left) => Some(format!(
+            "without {name}, {stay} of {left} voters would be healthy and caught up, {} are needed",
+            majority(left)
+        )),
+        () => None,
+    }
+}
+
+/// Whether the leaving voter itself can be counted on to agree: it answers and follows the leader.
+fn votes_on_it(view: &View<'_>, member: &Member<'_>) -> bool {
+    let follows = member
+        .answer
+        .zip(view.leader.as_ref())
+        .is_some_and(|(it, leader)| it.leader_id == leader.id);
+    member.good || (follows && !member.pod_ending())
+}

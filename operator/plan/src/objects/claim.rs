@@ -1,0 +1,47 @@
+//! A member's volume claim.
+//!
+//! Under `Retain` nobody owns it, so that no garbage collector takes it; under `Delete` the cluster does. Either way it says
+//! in annotations whose it is, by uid, so that a later cluster of the same name never takes it for its own.
+
+use std::collections::BTreeMap;
+
+use crds::DeletionPolicy;
+use k8s_openapi::api::core::v1::{
+    PersistentVolumeClaim, PersistentVolumeClaimSpec, VolumeResourceRequirements,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+
+use super::member_metadata;
+use crate::{names, spec::Spec};
+
+/// The claim of a member.
+pub(crate) fn claim(spec: &Spec, member: &str, serial: i64) -> PersistentVolumeClaim {
+    let mut metadata = member_metadata(spec, names::claim(member), member);
+    metadata.owner_references = owner(spec).map(|owner| vec![owner]);
+    metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(names::SERIAL.to_owned(), serial.to_string());
+    PersistentVolumeClaim {
+        metadata,
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            storage_class_name: spec.storage_class.clone(),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some(BTreeMap::from([(
+                    "storage".to_owned(),
+                    Quantity(spec.size.clone()),
+                )])),
+                limits: None,
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    }
+}
+
+/// Who owns claims under the policy in force.
+pub(crate) fn owner(spec: &Spec) -> Option<OwnerReference> {
+    (spec.deletion_policy == DeletionPolicy::Delete).then(|| spec.owner())
+}

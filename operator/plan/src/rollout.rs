@@ -1,0 +1,86 @@
+//! Restarting members one by one with a changed template: broken ones first, then followers, the leader last after a
+//! hand-over that was seen to have worked, the next only when the last is caught up and healthy.
+//!
+//! A member that is broken *and* of the template in force stops the roll: the template may be what broke it. Changing the
+//! spec again lets `upkeep.rs` replace it at once.
+//!
+//! A cluster of one restarts its only member. A cluster of two cannot lose one and keep its majority: it restarts one after
+//! the other, with both healthy before each, and stands still for the length of a restart. Three or more never do.
+//!
+//! This file deliberately makes no pods: it takes one away, and `upkeep.rs` makes it again.
+
+use crds::OperationType::Rollout;
+
+use crate::{
+    action::Action,
+    draft::{Draft, hand_over, majority, moving, waiting},
+    report::Work,
+    view::{Member, View},
+};
+
+/// Restarts the next member, or says why not yet; no work when all are of the template in force.
+pub(crate) fn rollout(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
+    let roster = view.roster();
+    let leads = |it: &Member<'_>| view.leading().is_some_and(|leader| leader.name == it.name);
+    let next = *roster
+        .iter()
+        .filter(|it| it.pod.is_some() && !it.current && !it.pod_ending())
+        .min_by_key(|it| (it.good && it.pod_ready(), leads(it), it.serial))?;
+    if let Some(unsettled) = roster
+        .iter()
+        .find(|it| it.name != next.name && in_transit(it))
+    {
+        let why = unsettled.trouble(view);
+        return Some(waiting(
+            Rollout,
+            "WaitForMember",
+            &unsettled.name,
+            "MemberReady",
+            why,
+        ));
+    }
+    if let Some(why) = blocked(view, next) {
+        return Some(waiting(Rollout, "RestartMember", &next.name, "Quorum", why));
+    }
+    if leads(next) && view.voters().len() > 1 {
+        return Some(hand_over(view, draft, Rollout, next));
+    }
+    let pod = next.pod_target()?;
+    draft
+        .actions
+        .retain(|it| !matches!(it, Action::DeletePod { pod: other, .. } if *other == pod));
+    draft.actions.push(Action::DeletePod {
+        pod,
+        why: "its template has changed".to_owned(),
+    });
+    Some(moving(Rollout, "RestartMember", &next.name))
+}
+
+/// Whether a member is on its way back, or should be and is not: the next must wait for it.
+fn in_transit(member: &Member<'_>) -> bool {
+    !member.settled() && (member.current || member.pod.is_none() || member.pod_ending())
+}
+
+/// Why the member must not be stopped now, if it must not.
+fn blocked(view: &View<'_>, member: &Member<'_>) -> Option<String> {
+    if member.is_learner() {
+        return None;
+    }
+    if view.membership.is_none() {
+        return Some("no member could read the membership through a majority".to_owned());
+    }
+    let voters = view.voters().len();
+    let left = view
+        .members
+        .values()
+        .filter(|it| it.good && it.name != member.name)
+        .count();
+    let small = voters <= 2 && left + 1 >= voters;
+    (!small && left < majority(voters)).then(|| {
+        format!(
+            "without {}, {left} of {voters} voters would be healthy and caught up, {} are needed",
+            member.name,
+            majority(voters)
+        )
+    })
+}

@@ -1,0 +1,491 @@
+//! Refuses plans that would lose a quorum or data, whoever made them.
+//!
+//! It sees only what was observed and the list of actions, and shares no code with the policies: its quorum maths, its idea
+//! of a healthy member and of who owns a volume are its own. The operator asks it before it acts, tests ask it everywhere.
+//!
+//! What it holds, by the numbers of the invariants in the design:
+//! 1. no voter is taken away unless those left are a healthy, caught-up majority, and at most one change of the membership
+//!    or one stop of a working voter is in a plan;
+//! 2. a volume is deleted only by the uid that was seen, when its member is out of the membership, no pod uses it and a
+//!    majority is healthy without it; no member starts on a volume that is not its own;
+//! 8. a leader is neither stopped nor removed while it leads and another voter exists.
+//!
+//! Restarting the only voter, or one of two healthy ones, is allowed: there is no other way, and no data are at stake.
+//!
+//! It deliberately cannot tell whether a plan is a good one, only that it is not a fatal one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::action::{Action, Target};
+use crate::observed::{Answer, Listed, Observed};
+
+/// A plan that must not be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Number of the invariant in the design.
+    pub invariant: u8,
+    /// What the plan would do, in words.
+    pub sentence: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invariant {}: {}", self.invariant, self.sentence)
+    }
+}
+
+/// Checks a plan.
+///
+/// # Errors
+/// The first violation found.
+pub fn check(observed: &Observed, actions: &[Action]) -> Result<(), Violation> {
+    let ground = Facts::of(observed);
+    one_disruption(&ground, actions)?;
+    actions.iter().try_for_each(|action| match action {
+        Action::DeletePod { pod, .. } => stop(&ground, pod),
+        Action::RemoveMember { id, name, .. } => remove(&ground, *id, name),
+        Action::Promote { id, name, .. } => promote(&ground, *id, name),
+        Action::AddLearner { name, .. } => add(&ground, name),
+        Action::MoveLeader { to_id, to, .. } => move_leader(&ground, *to_id, to),
+        Action::DeleteClaim { claim } => delete_volume(&ground, claim),
+        Action::DeleteMember { member } => delete_identity(&ground, member),
+        Action::CreatePod(pod) => start(&ground, pod),
+        Action::CreateClaim(claim) => create_volume(&ground, claim.metadata.name.as_deref()),
+        Action::ApplyService(_)
+        | Action::ApplyBudget(_)
+        | Action::CreateMember(_)
+        | Action::LabelPod { .. }
+        | Action::OwnClaim { .. } => Ok(()),
+    })
+}
+
+/// Answers older than this, against the time of the reads, are no answers.
+const STALE: SignedDuration = SignedDuration::from_secs(15);
+
+/// Entries that a caught-up voter may be behind the farthest one.
+const BEHIND: u64 = 5_000;
+
+/// What was observed, as the checker understands it.
+struct Facts<'a> {
+    observed: &'a Observed,
+    answers: BTreeMap<&'a str, &'a Answer>,
+    list: Option<&'a [Listed]>,
+    leader: Option<u64>,
+}
+
+impl<'a> Facts<'a> {
+    fn of(observed: &'a Observed) -> Self {
+        let mut answers = BTreeMap::new();
+        for (name, probe) in &observed.probes {
+            if let Ok(answer) = &probe.answer
+                && observed.taken_at.duration_since(probe.taken_at) <= STALE
+            {
+                answers.insert(name.as_str(), answer);
+            }
+        }
+        let newest = answers.values().map(|it| it.term).max();
+        let leader = answers
+            .values()
+            .filter(|it| Some(it.term) == newest && it.leader_id != 0)
+            .map(|it| it.leader_id)
+            .next();
+        // Several may have read the membership: the one that has applied most has read last.
+        let list = answers
+            .values()
+            .filter(|it| it.membership.is_some())
+            .max_by_key(|it| (Some(it.member_id) == leader, it.applied_index))
+            .and_then(|it| it.membership.as_deref());
+        Self {
+            observed,
+            answers,
+            list,
+            leader,
+        }
+    }
+
+    fn voters(&self) -> BTreeSet<u64> {
+        self.list
+            .unwrap_or_default()
+            .iter()
+            .filter(|it| !it.is_learner)
+            .map(|it| it.id)
+            .collect()
+    }
+
+    /// Ids of voters that answer, follow the leader, are near the end of the log and whose pod stays.
+    fn sound(&self) -> BTreeSet<u64> {
+        let end = self
+            .answers
+            .values()
+            .map(|it| it.raft_index)
+            .max()
+            .unwrap_or(0);
+        let voters = self.voters();
+        self.answers
+            .iter()
+            .filter(|(name, _)| {
+                self.pod(name)
+                    .is_some_and(|it| it.metadata.deletion_timestamp.is_none())
+            })
+            .map(|(_, it)| it)
+            .filter(|it| Some(it.leader_id) == self.leader && it.applied_index + BEHIND >= end)
+            .map(|it| it.member_id)
+            .filter(|id| voters.contains(id))
+            .collect()
+    }
+
+    fn pod(&self, name: &str) -> Option<&'a Pod> {
+        self.observed
+            .pods
+            .iter()
+            .find(|it| it.metadata.name.as_deref() == Some(name))
+    }
+
+    /// The member id that runs in a pod: it says so itself, or the membership knows its address.
+    fn id_in(&self, pod: &str) -> Option<u64> {
+        let said = self.answers.get(pod).map(|it| it.member_id);
+        said.or_else(|| {
+            let host = format!("//{pod}.");
+            let list = self.list.unwrap_or_default();
+            list.iter()
+                .find(|it| it.peer_urls.iter().any(|url| url.contains(&host)))
+                .map(|it| it.id)
+        })
+    }
+}
+
+fn refuse(invariant: u8, sentence: String) -> Result<(), Violation> {
+    Err(Violation {
+        invariant,
+        sentence,
+    })
+}
+
+/// More than half.
+fn is_majority(of_them: usize, all: usize) -> bool {
+    2 * of_them > all
+}
+
+/// What counts: a change of the membership, a hand-over, or the stop of a voter that works.
+fn one_disruption(facts: &Facts<'_>, actions: &[Action]) -> Result<(), Violation> {
+    let sound = facts.sound();
+    let disrupts = |action: &&Action| match action {
+        Action::AddLearner { .. }
+        | Action::Promote { .. }
+        | Action::RemoveMember { .. }
+        | Action::MoveLeader { .. } => true,
+        Action::DeletePod { pod, .. } => {
+            facts.id_in(&pod.name).is_some_and(|id| sound.contains(&id))
+        }
+        _ => false,
+    };
+    let found: Vec<String> = actions
+        .iter()
+        .filter(disrupts)
+        .map(ToString::to_string)
+        .collect();
+    if found.len() > 1 {
+        return refuse(
+            1,
+            format!("more than one disruption in a plan: {}", found.join("; ")),
+        );
+    }
+    Ok(())
+}
+
+fn stop(facts: &Facts<'_>, target: &Target) -> Result<(), Violation> {
+    let Some(pod) = facts.pod(&target.name) else {
+        return refuse(
+            3,
+            format!("pod {} is to be deleted and was not seen", target.name),
+        );
+    };
+    if pod.metadata.uid.as_deref() != Some(target.uid.as_str()) {
+        return refuse(
+            3,
+            format!(
+                "pod {} is to be deleted under a uid it does not have",
+                target.name
+            ),
+        );
+    }
+    let Some(id) = facts.id_in(&target.name) else {
+        return Ok(());
+    };
+    let (voters, mut left) = (facts.voters(), facts.sound());
+    let works = left.remove(&id);
+    if !voters.contains(&id) || is_dead(pod) || (!works && !is_ready(pod)) {
+        return Ok(());
+    }
+    if voters.len() > 1 && facts.leader == Some(id) {
+        return refuse(
+            8,
+            format!(
+                "pod {} is to be stopped while its member leads",
+                target.name
+            ),
+        );
+    }
+    let unavoidable = voters.len() <= 2 && left.len() + 1 >= voters.len();
+    if unavoidable || is_majority(left.len(), voters.len()) {
+        return Ok(());
+    }
+    refuse(
+        1,
+        format!(
+            "without pod {} only {} of {} voters are sound",
+            target.name,
+            left.len(),
+            voters.len()
+        ),
+    )
+}
+
+fn is_dead(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|it| it.phase.as_deref());
+    phase == Some("Failed") || phase == Some("Succeeded")
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|it| it.conditions.as_deref())
+        .unwrap_or_default();
+    conditions
+        .iter()
+        .any(|it| it.type_ == "Ready" && it.status == "True")
+}
+
+fn remove(facts: &Facts<'_>, id: u64, name: &str) -> Result<(), Violation> {
+    let (voters, sound) = (facts.voters(), facts.sound());
+    if facts.list.is_none() {
+        return refuse(
+            1,
+            format!("{name} is to be removed from a membership that could not be read"),
+        );
+    }
+    if !voters.contains(&id) {
+        return Ok(());
+    }
+    if facts.leader == Some(id) && voters.len() > 1 {
+        return refuse(8, format!("{name} is to be removed while it leads"));
+    }
+    let left = sound.iter().filter(|it| **it != id).count();
+    // The one that goes votes on its own removal if it answers at all, in good health or not.
+    let answers = facts
+        .answers
+        .values()
+        .any(|it| it.member_id == id && Some(it.leader_id) == facts.leader);
+    let agree = left + usize::from(answers);
+    if !is_majority(agree, voters.len()) {
+        return refuse(
+            1,
+            format!(
+                "{agree} of {} voters can agree to remove {name}",
+                voters.len()
+            ),
+        );
+    }
+    if !is_majority(left, voters.len() - 1) {
+        return refuse(
+            1,
+            format!(
+                "without {name} only {left} of {} voters are sound",
+                voters.len() - 1
+            ),
+        );
+    }
+    Ok(())
+}
+
+fn promote(facts: &Facts<'_>, id: u64, name: &str) -> Result<(), Violation> {
+    let learner = facts.list.unwrap_or_default().iter().find(|it| it.id == id);
+    if learner.is_none_or(|it| !it.is_learner) {
+        return refuse(1, format!("{name} is to be promoted and is no learner"));
+    }
+    let end = facts
+        .answers
+        .values()
+        .map(|it| it.raft_index)
+        .max()
+        .unwrap_or(0);
+    let near = facts
+        .answers
+        .values()
+        .any(|it| it.member_id == id && it.applied_index + BEHIND >= end);
+    let (voters, sound) = (facts.voters().len(), facts.sound().len());
+    if near && is_majority(sound, voters) && is_majority(sound + 1, voters + 1) {
+        return Ok(());
+    }
+    refuse(
+        1,
+        format!(
+            "{name} is to vote while {sound} of {voters} voters are sound, or before it has caught up"
+        ),
+    )
+}
+
+fn add(facts: &Facts<'_>, name: &str) -> Result<(), Violation> {
+    let list = facts.list.unwrap_or_default();
+    if let Some(other) = list.iter().find(|it| it.is_learner) {
+        return refuse(
+            1,
+            format!(
+                "{name} is to be added while {:x} is still a learner",
+                other.id
+            ),
+        );
+    }
+    if !is_majority(facts.sound().len(), facts.voters().len()) {
+        return refuse(1, format!("{name} is to be added without a sound majority"));
+    }
+    Ok(())
+}
+
+fn move_leader(facts: &Facts<'_>, to: u64, name: &str) -> Result<(), Violation> {
+    if facts.sound().contains(&to) && facts.leader != Some(to) {
+        return Ok(());
+    }
+    refuse(
+        8,
+        format!("leadership is to go to {name}, which is no sound follower"),
+    )
+}
+
+fn delete_volume(facts: &Facts<'_>, target: &Target) -> Result<(), Violation> {
+    let name = &target.name;
+    let seen = facts
+        .observed
+        .claims
+        .iter()
+        .find(|it| it.metadata.name.as_deref() == Some(name));
+    let Some(claim) = seen.filter(|it| it.metadata.uid.as_deref() == Some(&target.uid)) else {
+        return refuse(
+            2,
+            format!("claim {name} is to be deleted under a uid that was not seen"),
+        );
+    };
+    let used = facts.observed.pods.iter().any(|it| mounts(it, name));
+    if used {
+        return refuse(
+            2,
+            format!("claim {name} is to be deleted while a pod uses it"),
+        );
+    }
+    let member = label(&claim.metadata, "quorate.io/member").unwrap_or_default();
+    if facts.list.is_none() || facts.listed_at(member) {
+        return refuse(
+            2,
+            format!("claim {name} is to be deleted and its member may still need it"),
+        );
+    }
+    if !is_majority(facts.sound().len(), facts.voters().len()) {
+        return refuse(
+            2,
+            format!(
+                "claim {name} is to be deleted without a sound majority; it may hold the last copy"
+            ),
+        );
+    }
+    Ok(())
+}
+
+impl Facts<'_> {
+    fn listed_at(&self, member: &str) -> bool {
+        let host = format!("//{member}.");
+        let list = self.list.unwrap_or_default();
+        list.iter()
+            .any(|it| it.name == member || it.peer_urls.iter().any(|url| url.contains(&host)))
+    }
+}
+
+/// An identity goes only when its member is out: its deletion takes the pod with it.
+fn delete_identity(facts: &Facts<'_>, target: &Target) -> Result<(), Violation> {
+    if facts.list.is_some() && !facts.listed_at(&target.name) {
+        return Ok(());
+    }
+    refuse(
+        1,
+        format!(
+            "identity {} is to be deleted and may still be in the membership",
+            target.name
+        ),
+    )
+}
+
+fn start(facts: &Facts<'_>, pod: &Pod) -> Result<(), Violation> {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    let Some(member) = label(&pod.metadata, "quorate.io/member") else {
+        return refuse(2, format!("pod {name} belongs to no member"));
+    };
+    let uid = annotation(&pod.metadata, "quorate.io/cluster-uid");
+    for volume in volumes(pod) {
+        let claim = facts
+            .observed
+            .claims
+            .iter()
+            .find(|it| it.metadata.name.as_deref() == Some(volume));
+        let own = claim.is_some_and(|it| {
+            label(&it.metadata, "quorate.io/member") == Some(member)
+                && annotation(&it.metadata, "quorate.io/cluster-uid") == uid
+                && it.metadata.deletion_timestamp.is_none()
+        });
+        if !own && Some(volume) == volumes(pod).first().copied() {
+            return refuse(
+                2,
+                format!("pod {name} is to start on claim {volume}, which is not its own"),
+            );
+        }
+    }
+    let founds = args(pod).any(|it| it == "--initial-cluster-state=new");
+    let others = facts.observed.members.iter().any(|it| {
+        it.metadata.name.as_deref() != Some(member) && Some(it.spec.cluster_uid.as_str()) == uid
+    });
+    if founds && (others || facts.list.is_some()) {
+        return refuse(2, format!("pod {name} is to found a second cluster"));
+    }
+    Ok(())
+}
+
+fn create_volume(facts: &Facts<'_>, claim: Option<&str>) -> Result<(), Violation> {
+    let member = claim
+        .and_then(|it| it.strip_prefix("data-"))
+        .unwrap_or_default();
+    if facts.listed_at(member) {
+        return refuse(
+            2,
+            format!("{member} is in the membership and is to get an empty volume"),
+        );
+    }
+    Ok(())
+}
+
+fn args(pod: &Pod) -> impl Iterator<Item = &String> {
+    let containers = pod.spec.iter().flat_map(|it| &it.containers);
+    containers.flat_map(|it| it.args.iter().flatten())
+}
+
+fn volumes(pod: &Pod) -> Vec<&str> {
+    let volumes = pod.spec.iter().flat_map(|it| it.volumes.iter().flatten());
+    volumes
+        .filter_map(|it| Some(it.persistent_volume_claim.as_ref()?.claim_name.as_str()))
+        .collect()
+}
+
+fn mounts(pod: &Pod, claim: &str) -> bool {
+    !is_dead(pod) && volumes(pod).contains(&claim)
+}
+
+fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.labels.as_ref()?.get(key).map(String::as_str)
+}
+
+fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.as_ref()?.get(key).map(String::as_str)
+}

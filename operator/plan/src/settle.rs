@@ -1,0 +1,56 @@
+//! What is still on its way when there is nothing left to decide: members that start, and remains that go.
+//!
+//! This file deliberately acts on nothing; it puts into words what `upkeep.rs` has set in motion.
+
+use crds::{BlockedBy, OperationType};
+
+use crate::{
+    draft::moving,
+    report::Work,
+    upkeep::is_remains,
+    view::{Member, View},
+};
+
+/// The work of waiting for what is on its way; none when all members are settled and nothing is left over.
+pub(crate) fn settle(view: &View<'_>) -> Option<Work> {
+    let unsettled: Vec<_> = view
+        .roster()
+        .into_iter()
+        .filter(|it| !it.settled())
+        .collect();
+    if let Some(first) = unsettled.first() {
+        let blocked_by = unsettled
+            .iter()
+            .map(|it| BlockedBy {
+                gate: "MemberReady".to_owned(),
+                message: it.trouble(view),
+            })
+            .collect();
+        return Some(Work {
+            blocked_by,
+            ..moving(kind(view, first), "WaitForMember", &first.name)
+        });
+    }
+    let remains = view
+        .members
+        .values()
+        .find(|it| is_remains(view, it) && leaves_something(it))?;
+    Some(moving(OperationType::Repair, "ClearAway", &remains.name))
+}
+
+/// The kind of work that this member's restart belongs to.
+fn kind(view: &View<'_>, member: &Member<'_>) -> OperationType {
+    let rolled = view.status.operation.as_ref().is_some_and(|it| {
+        it.kind == OperationType::Rollout && it.member.as_deref() == Some(&member.name)
+    });
+    if rolled {
+        OperationType::Rollout
+    } else {
+        OperationType::Repair
+    }
+}
+
+/// A retained volume alone is no work.
+fn leaves_something(member: &Member<'_>) -> bool {
+    member.pod.is_some() || member.identity.is_some()
+}

@@ -1,0 +1,321 @@
+//! The status of a cluster after a round, from the report and how its actions went.
+//!
+//! Deterministic: the same facts give the same status, so that a converged cluster has nothing to publish. Times change only
+//! with what they are the time of.
+//!
+//! This file deliberately looks at no object: what is known stands in the report.
+
+use crds::{ConditionType, Operation, RaftCluster, RaftClusterStatus, Reason, Truth};
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use crate::{
+    names,
+    observed::Observed,
+    report::{HandsOff, Outcome, Report, Work},
+};
+
+/// How long one piece of work on one member may take before the cluster counts as degraded.
+const DEADLINE: SignedDuration = SignedDuration::from_mins(10);
+
+/// The status after a round. `observed` is what the report was made from; nothing but the report's conclusions is used.
+#[must_use]
+pub fn status(
+    cluster: &RaftCluster,
+    _observed: &Observed,
+    report: &Report,
+    outcome: &Outcome,
+) -> RaftClusterStatus {
+    let old = cluster.status.clone().unwrap_or_default();
+    let name = cluster.metadata.name.as_deref().unwrap_or_default();
+    let operation = report
+        .work
+        .as_ref()
+        .map(|work| operation(&old, work, report.at));
+    RaftClusterStatus {
+        observed_generation: cluster.metadata.generation,
+        conditions: conditions(cluster, &old, report, operation.as_ref(), outcome),
+        ready: Some(format!("{}/{}", report.ready, report.wanted)),
+        replicas: i32::try_from(report.members.len()).unwrap_or(i32::MAX),
+        ready_replicas: report.ready,
+        selector: Some(names::pod_selector(name)),
+        cluster_id: report.memory.cluster_id.clone(),
+        version: version(report).or(old.version),
+        image: report.memory.image.clone(),
+        leader: report.leader.clone(),
+        quorum: report.quorum,
+        members: report.members.clone(),
+        operation,
+        serial: report.memory.serial,
+        joining: report.memory.joining.clone(),
+        notices: report.notices.clone(),
+    }
+}
+
+/// The oldest version that any member runs.
+fn version(report: &Report) -> Option<String> {
+    let parts = |version: &String| -> Vec<u64> {
+        version
+            .split(['.', '-', '+'])
+            .map(|it| it.parse().unwrap_or(0))
+            .collect()
+    };
+    report
+        .members
+        .iter()
+        .filter_map(|it| it.version.clone())
+        .min_by_key(parts)
+}
+
+/// The operation, with the time it began if it is the one that was in hand before.
+fn operation(old: &RaftClusterStatus, work: &Work, now: Timestamp) -> Operation {
+    let same = old
+        .operation
+        .as_ref()
+        .filter(|it| it.kind == work.kind && it.member == work.member);
+    // The API server keeps whole seconds.
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    let (started_at, deadline) = same.map_or_else(
+        || (Time(now), Time(now + DEADLINE)),
+        |it| (it.started_at.clone(), it.deadline.clone()),
+    );
+    Operation {
+        kind: work.kind,
+        step: work.step.to_owned(),
+        member: work.member.clone(),
+        started_at,
+        deadline,
+        blocked_by: work.blocked_by.clone(),
+    }
+}
+
+/// What one condition says.
+struct Verdict {
+    truth: Truth,
+    reason: Reason,
+    message: String,
+}
+
+fn verdict(truth: impl Into<Truth>, reason: Reason, message: impl Into<String>) -> Verdict {
+    Verdict {
+        truth: truth.into(),
+        reason,
+        message: message.into(),
+    }
+}
+
+fn conditions(
+    cluster: &RaftCluster,
+    old: &RaftClusterStatus,
+    report: &Report,
+    operation: Option<&Operation>,
+    outcome: &Outcome,
+) -> Vec<Condition> {
+    let late = operation.filter(|it| it.deadline.0 < report.at);
+    ConditionType::ALL
+        .into_iter()
+        .map(|kind| {
+            let verdict = match kind {
+                ConditionType::Ready => ready(report, operation),
+                ConditionType::Available => available(report),
+                ConditionType::Progressing => progressing(report, operation, late),
+                ConditionType::Degraded => degraded(report, late, outcome),
+                ConditionType::Quorate => quorate(report),
+            };
+            condition(kind, verdict, cluster, old, report.at)
+        })
+        .collect()
+}
+
+fn condition(
+    kind: ConditionType,
+    verdict: Verdict,
+    cluster: &RaftCluster,
+    old: &RaftClusterStatus,
+    now: Timestamp,
+) -> Condition {
+    let same = old
+        .conditions
+        .iter()
+        .find(|it| it.type_ == kind.as_str() && it.status == verdict.truth.as_str());
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    Condition {
+        type_: kind.as_str().to_owned(),
+        status: verdict.truth.as_str().to_owned(),
+        reason: verdict.reason.as_str().to_owned(),
+        message: verdict.message,
+        observed_generation: cluster.metadata.generation,
+        last_transition_time: same.map_or(Time(now), |it| it.last_transition_time.clone()),
+    }
+}
+
+fn ready(report: &Report, operation: Option<&Operation>) -> Verdict {
+    let (ready, wanted) = (report.ready, report.wanted);
+    let count = format!("{ready} of {wanted} members are ready");
+    match (report.hands_off, operation) {
+        (Some(HandsOff::Deletion), _) => {
+            verdict(false, Reason::Deletion, "the cluster is being deleted")
+        }
+        _ if !report.invalid.is_empty() => verdict(false, Reason::InvalidSpec, faults(report)),
+        (_, Some(operation)) => verdict(
+            false,
+            reason(operation),
+            format!("{count}; {}", sentence(operation)),
+        ),
+        _ if ready == wanted && report.members.len() == usize::try_from(wanted).unwrap_or(0) => {
+            verdict(true, Reason::Converged, count)
+        }
+        (Some(HandsOff::Paused), _) => verdict(
+            false,
+            Reason::Paused,
+            format!("{count}; spec.paused is set"),
+        ),
+        _ => verdict(false, Reason::MembersUnhealthy, count),
+    }
+}
+
+fn available(report: &Report) -> Verdict {
+    match (report.quorate, report.endpoints) {
+        (None, _) => verdict(false, Reason::NotBootstrapped, "no member has answered yet"),
+        (Some(false), _) => verdict(false, Reason::QuorumLost, "no majority answers"),
+        (Some(true), 0) => verdict(false, Reason::NoEndpoint, "no voter's pod is ready"),
+        (Some(true), 1) => verdict(true, Reason::Serving, "1 member takes clients"),
+        (Some(true), many) => verdict(
+            true,
+            Reason::Serving,
+            format!("{many} members take clients"),
+        ),
+    }
+}
+
+fn progressing(
+    report: &Report,
+    operation: Option<&Operation>,
+    late: Option<&Operation>,
+) -> Verdict {
+    match (report.hands_off, late, operation) {
+        (Some(HandsOff::Deletion), _, _) => {
+            verdict(false, Reason::Deletion, "the cluster is being deleted")
+        }
+        (Some(HandsOff::Paused), _, _) => verdict(
+            false,
+            Reason::Paused,
+            "spec.paused is set; unset it to let the operator work",
+        ),
+        _ if !report.invalid.is_empty() => verdict(false, Reason::InvalidSpec, faults(report)),
+        (None, Some(late), _) => verdict(false, Reason::DeadlineExceeded, sentence(late)),
+        (None, None, Some(operation)) => verdict(true, reason(operation), sentence(operation)),
+        (None, None, None) => verdict(false, Reason::Converged, "nothing is left to do"),
+    }
+}
+
+fn degraded(report: &Report, late: Option<&Operation>, outcome: &Outcome) -> Verdict {
+    if !report.invalid.is_empty() {
+        return verdict(true, Reason::InvalidSpec, faults(report));
+    }
+    if let Some(failure) = &outcome.failed {
+        return verdict(
+            true,
+            Reason::ActionFailed,
+            format!("could not {}: {}", failure.action, failure.error),
+        );
+    }
+    if let Some(late) = late {
+        return verdict(true, Reason::DeadlineExceeded, sentence(late));
+    }
+    let expected = report.work.as_ref().and_then(|it| it.member.as_deref());
+    let unhealthy: Vec<&str> = report
+        .members
+        .iter()
+        .filter(|it| {
+            matches!(
+                it.phase,
+                crds::MemberPhase::Unhealthy | crds::MemberPhase::VolumeLost
+            )
+        })
+        .filter(|it| !(is_disruption(report) && expected == Some(&it.name)))
+        .map(|it| it.name.as_str())
+        .collect();
+    if report.quorate == Some(false) {
+        return verdict(true, Reason::QuorumLost, "no majority answers");
+    }
+    if unhealthy.is_empty() {
+        return verdict(false, Reason::MembersHealthy, "no member is unhealthy");
+    }
+    verdict(
+        true,
+        Reason::MembersUnhealthy,
+        format!("unhealthy: {}", unhealthy.join(", ")),
+    )
+}
+
+/// Whether the work in hand is one that takes a member down on purpose.
+fn is_disruption(report: &Report) -> bool {
+    let kind = report.work.as_ref().map(|it| it.kind);
+    matches!(
+        kind,
+        Some(crds::OperationType::Rollout | crds::OperationType::ScaleDown)
+    )
+}
+
+fn quorate(report: &Report) -> Verdict {
+    match (report.quorate, report.quorum) {
+        (Some(true), Some(quorum)) => verdict(
+            true,
+            Reason::QuorumHealthy,
+            format!(
+                "{} voters are healthy and caught up, {} are needed",
+                quorum.healthy, quorum.required
+            ),
+        ),
+        (Some(true), None) => verdict(true, Reason::QuorumHealthy, "a majority answers"),
+        (Some(false), _) => verdict(false, Reason::QuorumLost, "no majority answers"),
+        (None, _) => verdict(
+            Truth::Unknown,
+            Reason::NotBootstrapped,
+            "no member has answered yet",
+        ),
+    }
+}
+
+fn faults(report: &Report) -> String {
+    let faults: Vec<String> = report
+        .invalid
+        .iter()
+        .map(|it| format!("{} {}", it.field, it.message))
+        .collect();
+    format!(
+        "nothing is changed until the spec is corrected: {}",
+        faults.join("; ")
+    )
+}
+
+fn reason(operation: &Operation) -> Reason {
+    match operation.kind {
+        crds::OperationType::Bootstrap => Reason::Bootstrap,
+        crds::OperationType::Repair => Reason::Repair,
+        crds::OperationType::ScaleUp => Reason::ScaleUp,
+        crds::OperationType::ScaleDown => Reason::ScaleDown,
+        crds::OperationType::Rollout => Reason::Rollout,
+    }
+}
+
+/// The work in hand in words: `ScaleUp of kv-x7: CatchUp, waiting: ...`.
+fn sentence(operation: &Operation) -> String {
+    let of = operation
+        .member
+        .as_ref()
+        .map(|it| format!(" of {it}"))
+        .unwrap_or_default();
+    let waits: Vec<&str> = operation
+        .blocked_by
+        .iter()
+        .map(|it| it.message.as_str())
+        .collect();
+    let waits = if waits.is_empty() {
+        String::new()
+    } else {
+        format!(", waiting: {}", waits.join("; "))
+    };
+    format!("{}{of}: {}{waits}", operation.kind.as_str(), operation.step)
+}

@@ -1,0 +1,230 @@
+//! What is kept in order in every round, whatever else is in hand: services, budget, owners of claims, role labels,
+//! identities, pods, and the remains of members that are gone.
+//!
+//! Nothing here takes away a voter that works. A pod that has ended, or is not ready and of an old template, is not one: it
+//! is replaced at once, so that a bad spec followed by its revert always heals, and a broken member never blocks its own fix.
+//!
+//! This file deliberately makes no volumes and changes no membership: see `bootstrap.rs`, `join.rs`, `leave.rs`.
+
+use k8s_openapi::api::core::v1::Pod;
+
+use crate::{
+    action::{Action, Target},
+    draft::Draft,
+    names::Role,
+    objects::{self, pod::Beginning},
+    view::{ClaimState, Member, View},
+};
+
+/// Keeps everything in order; `leaving` is the member on its way out, whose pod counts as a voter's no more.
+pub(crate) fn upkeep(view: &View<'_>, leaving: Option<&str>, draft: &mut Draft) {
+    services(view, draft);
+    budget(view, draft);
+    for member in view.members.values() {
+        own_claim(view, member, draft);
+        label(view, member, leaving, draft);
+        restore_identity(view, member, draft);
+        end_pod(view, member, draft);
+        make_pod(view, member, draft);
+        sweep(view, member, draft);
+    }
+}
+
+fn services(view: &View<'_>, draft: &mut Draft) {
+    for wanted in [
+        objects::service::client(&view.spec),
+        objects::service::peers(&view.spec),
+    ] {
+        let mut found = view
+            .observed
+            .services
+            .iter()
+            .filter(|it| it.metadata.name == wanted.metadata.name);
+        if !found.any(|it| objects::covers(it, &wanted)) {
+            draft.actions.push(Action::ApplyService(Box::new(wanted)));
+        }
+    }
+}
+
+/// The budget follows the membership; while that cannot be read, a budget that exists stays as it is.
+fn budget(view: &View<'_>, draft: &mut Draft) {
+    let voters = view.voters().len();
+    let wanted = objects::budget::budget(&view.spec, voters);
+    let found = view
+        .observed
+        .budgets
+        .iter()
+        .find(|it| it.metadata.name == wanted.metadata.name);
+    let blind = view.born() && view.membership.is_none();
+    let right = found.is_some_and(|it| blind || objects::covers(it, &wanted));
+    if !right {
+        draft.actions.push(Action::ApplyBudget(Box::new(wanted)));
+    }
+}
+
+/// The deletion policy is told to the garbage collector through the owner of the claim.
+fn own_claim(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
+    let ClaimState::Present(claim) = member.claim else {
+        return;
+    };
+    let wanted = objects::claim::owner(&view.spec);
+    let found = claim
+        .metadata
+        .owner_references
+        .as_deref()
+        .unwrap_or_default();
+    let right = match &wanted {
+        Some(owner) => found.iter().any(|it| it.uid == owner.uid),
+        None => found.is_empty(),
+    };
+    if let (false, Some(claim)) = (right, member.claim_target()) {
+        draft.actions.push(Action::OwnClaim {
+            claim,
+            owner: wanted,
+        });
+    }
+}
+
+fn label(view: &View<'_>, member: &Member<'_>, leaving: Option<&str>, draft: &mut Draft) {
+    let role = if leaving == Some(&member.name) {
+        Role::Learner
+    } else {
+        member.role(view)
+    };
+    if let Some(pod) = member
+        .pod_target()
+        .filter(|_| member.labelled() != Some(role.as_str()))
+    {
+        draft.actions.push(Action::LabelPod { pod, role });
+    }
+}
+
+/// A `RaftMember` that was deleted while its vote is needed comes back: without a majority the member cannot be removed from
+/// the membership, and its volume may be one of the last copies.
+fn restore_identity(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
+    let gone = member.identity.is_none() && !member.identity_ending;
+    let needed = view.born() && view.membership.is_none() && member.known_id.is_some();
+    if gone && needed && member.serial > 0 && matches!(member.claim, ClaimState::Present(_)) {
+        let identity = objects::member::member(&view.spec, &member.name, member.serial);
+        draft.actions.push(Action::CreateMember(Box::new(identity)));
+    }
+}
+
+/// Deletes a pod that is of no use to anyone.
+fn end_pod(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
+    if member.identity.is_none() || member.pod_ending() {
+        return;
+    }
+    let idle = !member.pod_ready() && !member.good;
+    let why = match () {
+        () if member.pod_ended() => "it has ended and its kind is never restarted in place",
+        () if idle && !member.current => "it is not ready, and its template is an old one",
+        () if idle && misled(view, member) => "the membership changed before it could join",
+        () => return,
+    };
+    if let Some(pod) = member.pod_target() {
+        draft.actions.push(Action::DeletePod {
+            pod,
+            why: why.to_owned(),
+        });
+    }
+}
+
+/// Whether the pod of a member that has never started was told a membership that is no longer the one there is.
+fn misled(view: &View<'_>, member: &Member<'_>) -> bool {
+    let unstarted = member
+        .listed
+        .as_ref()
+        .is_some_and(|it| it.is_learner && it.name.is_empty());
+    let wanted = objects::pod::initial_cluster_arg(&view.peers());
+    let told = |pod: &Pod| {
+        let containers = pod.spec.iter().flat_map(|it| &it.containers);
+        let mut args = containers.flat_map(|it| it.args.iter().flatten());
+        args.any(|it| *it == wanted)
+    };
+    unstarted && member.answer.is_none() && member.pod.is_some_and(|pod| !told(pod))
+}
+
+/// Makes the pod of a member that should have one. Only ever on the very volume that the status remembers: a member whose
+/// volume is gone must not come back empty under its old id, for it has forgotten what it voted for.
+fn make_pod(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
+    let (Some(identity), None, ClaimState::Present(claim)) =
+        (member.identity, member.pod, &member.claim)
+    else {
+        return;
+    };
+    if member.known_claim.is_none() || member.known_claim != claim.metadata.uid {
+        return;
+    }
+    let Some(beginning) = beginning(view, member) else {
+        return;
+    };
+    let mut peers = view.peers();
+    peers.insert(member.name.clone(), view.peer_url(&member.name));
+    let pod = objects::pod::pod(&view.spec, identity, member.role(view), beginning, &peers);
+    draft.actions.push(Action::CreatePod(Box::new(pod)));
+}
+
+/// How a member would begin, if it may start now.
+fn beginning(view: &View<'_>, member: &Member<'_>) -> Option<Beginning> {
+    if view.born() {
+        let may = member.known_id.is_some() && member.belongs(view.membership.is_some());
+        return may.then_some(Beginning::Existing);
+    }
+    let alone = view.roster().len() == 1 && view.membership.is_none();
+    alone.then_some(Beginning::New)
+}
+
+/// Clears away what is left of a member that is in the membership no more: pod, then identity, then, if the policy says so,
+/// volume.
+fn sweep(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
+    if !is_remains(view, member) {
+        return;
+    }
+    let claim = member
+        .claim_target()
+        .filter(|_| objects::claim::owner(&view.spec).is_some());
+    let action = match (member.pod_target(), member.identity_target(), claim) {
+        (Some(_), _, _) if member.pod_ending() => return,
+        (Some(pod), _, _) => delete_pod(pod),
+        (None, Some(member), _) => Action::DeleteMember { member },
+        (None, None, Some(claim))
+            if !member.identity_ending && crate::draft::no_quorum(view).is_none() =>
+        {
+            Action::DeleteClaim { claim }
+        }
+        (None, None, _) => return,
+    };
+    draft.actions.retain(|it| !concerns(it, &action));
+    draft.actions.push(action);
+}
+
+/// Whether a member is gone from the membership for good and something of it is left.
+pub(crate) fn is_remains(view: &View<'_>, member: &Member<'_>) -> bool {
+    let known = view.membership.is_some();
+    let joining = view
+        .memory
+        .joining
+        .as_ref()
+        .is_some_and(|it| it.name == member.name);
+    let gone = member.removed(known) || (member.identity.is_none() && !joining);
+    view.born() && known && member.listed.is_none() && gone
+}
+
+fn delete_pod(pod: Target) -> Action {
+    Action::DeletePod {
+        pod,
+        why: "its member is no longer in the membership".to_owned(),
+    }
+}
+
+/// Whether an action was meant for the same pod that is now to be deleted.
+fn concerns(earlier: &Action, deletion: &Action) -> bool {
+    let Action::DeletePod { pod, .. } = deletion else {
+        return false;
+    };
+    match earlier {
+        Action::DeletePod { pod: other, .. } | Action::LabelPod { pod: other, .. } => other == pod,
+        _ => false,
+    }
+}

@@ -1,0 +1,375 @@
+//! `View`: the conclusions that all policies share, drawn once from the facts.
+//!
+//! A member is looked at under its name from four sides: its identity (`RaftMember`), its pod, its volume and its place in
+//! the membership. None of them is taken for another.
+//!
+//! This file deliberately wants nothing: it has no idea of what should be done.
+
+mod member;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crds::{Joining, MemberRole, RaftCluster, RaftClusterStatus, RaftMember};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+pub(crate) use member::{ClaimState, Member};
+
+use crate::{
+    action::Ground,
+    names,
+    observed::{Answer, Listed, Observed, PROBE_AGE_MAX},
+    report::{Invalid, Memory},
+    spec::Spec,
+};
+
+/// How many entries a member may be behind and still count as caught up: what it swallows well within one election timeout.
+/// A smaller gate flaps under load, because the members are asked some milliseconds apart.
+pub(crate) const LAG_GATE: u64 = 1000;
+
+/// The membership as a linearizable read gave it.
+#[derive(Clone, Debug)]
+pub(crate) struct Membership {
+    /// Name of the member that answered, through which changes are made.
+    pub(crate) via: String,
+    /// The etcd cluster.
+    pub(crate) cluster_id: u64,
+    /// Its members, by the names that their peer URLs give them.
+    pub(crate) listed: BTreeMap<String, Listed>,
+}
+
+/// Who leads.
+#[derive(Clone, Debug)]
+pub(crate) struct Leadership {
+    /// Member id.
+    pub(crate) id: u64,
+    /// Term.
+    pub(crate) term: u64,
+    /// Member name, if the membership knows the id.
+    pub(crate) name: Option<String>,
+}
+
+/// What is concluded from one round of facts.
+pub(crate) struct View<'a> {
+    pub(crate) spec: Spec,
+    pub(crate) invalid: Vec<Invalid>,
+    pub(crate) observed: &'a Observed,
+    pub(crate) now: Timestamp,
+    pub(crate) status: RaftClusterStatus,
+    /// What the status remembers; what is not here must not be built upon.
+    pub(crate) memory: Memory,
+    /// Every member there is any sign of.
+    pub(crate) members: BTreeMap<String, Member<'a>>,
+    pub(crate) membership: Option<Membership>,
+    pub(crate) leader: Option<Leadership>,
+    /// The highest committed index anyone knows of.
+    pub(crate) head: u64,
+    /// Claims that carry this cluster's name and another cluster's uid.
+    pub(crate) strangers: Vec<&'a PersistentVolumeClaim>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(cluster: &RaftCluster, observed: &'a Observed, now: Timestamp) -> Self {
+        let status = cluster.status.clone().unwrap_or_default();
+        let memory = Memory::of(&status);
+        let (spec, invalid) = Spec::parse(cluster, memory.image.as_deref());
+        let answers = answers(observed, memory.cluster_id.as_deref());
+        let membership = membership(&spec, &answers);
+        let leader = leader(&answers, membership.as_ref());
+        let head = answers
+            .values()
+            .map(|answer| answer.raft_index)
+            .max()
+            .unwrap_or(0);
+        let mut view = View {
+            members: BTreeMap::new(),
+            strangers: observed
+                .claims
+                .iter()
+                .filter(|claim| !is_of(&claim.metadata, &spec.uid))
+                .collect(),
+            spec,
+            invalid,
+            observed,
+            now,
+            status,
+            memory,
+            membership,
+            leader,
+            head,
+        };
+        let members: Vec<Member<'a>> = view
+            .names()
+            .into_iter()
+            .map(|name| Member::new(&view, name, &answers))
+            .collect();
+        view.members = members
+            .into_iter()
+            .map(|it| (it.name.clone(), it))
+            .collect();
+        view
+    }
+
+    /// Every name with an identity, a pod or a claim of this cluster, a place in the membership, or in memory.
+    fn names(&self) -> BTreeSet<String> {
+        let uid = &self.spec.uid;
+        let labelled = |meta: &ObjectMeta| meta.labels.as_ref()?.get(names::MEMBER_LABEL).cloned();
+        let of_members = self.identities().filter_map(|it| it.metadata.name.clone());
+        let of_pods = self.pods().filter_map(|it| labelled(&it.metadata));
+        let of_claims = self
+            .observed
+            .claims
+            .iter()
+            .filter(|it| is_of(&it.metadata, uid));
+        let of_claims = of_claims.filter_map(|it| labelled(&it.metadata));
+        let listed = self
+            .membership
+            .iter()
+            .flat_map(|it| it.listed.keys().cloned());
+        of_members
+            .chain(of_pods)
+            .chain(of_claims)
+            .chain(listed)
+            .chain(self.joining_name())
+            .collect()
+    }
+
+    fn joining_name(&self) -> Option<String> {
+        self.memory.joining.as_ref().map(|it| it.name.clone())
+    }
+
+    fn identities(&self) -> impl Iterator<Item = &'a RaftMember> {
+        let uid = self.spec.uid.clone();
+        self.observed
+            .members
+            .iter()
+            .filter(move |it| it.spec.cluster_uid == uid)
+    }
+
+    fn pods(&self) -> impl Iterator<Item = &'a Pod> {
+        let uid = self.spec.uid.clone();
+        self.observed
+            .pods
+            .iter()
+            .filter(move |it| is_of(&it.metadata, &uid))
+    }
+
+    /// Members with an identity that is not being deleted and a future in the cluster, oldest first.
+    pub(crate) fn roster(&self) -> Vec<&Member<'a>> {
+        let known = self.membership.is_some();
+        let mut roster: Vec<_> = self
+            .members
+            .values()
+            .filter(|it| it.identity.is_some() && !it.removed(known))
+            .collect();
+        roster.sort_by_key(|it| it.serial);
+        roster
+    }
+
+    /// Members that vote, whether or not they have an identity.
+    pub(crate) fn voters(&self) -> Vec<&Member<'a>> {
+        self.members.values().filter(|it| it.is_voter()).collect()
+    }
+
+    /// Voters that are healthy and caught up.
+    pub(crate) fn good(&self) -> usize {
+        self.members.values().filter(|it| it.good).count()
+    }
+
+    /// Whether the cluster has been born: its id is in the status.
+    pub(crate) fn born(&self) -> bool {
+        self.memory.cluster_id.is_some()
+    }
+
+    /// The leader as a member, if it is one that is known.
+    pub(crate) fn leading(&self) -> Option<&Member<'a>> {
+        self.members.get(self.leader.as_ref()?.name.as_deref()?)
+    }
+
+    /// The ground that a change of the membership stands on now; asked for and made through another member than `besides`.
+    pub(crate) fn ground(&self, besides: &str) -> Option<Ground> {
+        let membership = self.membership.as_ref()?;
+        let other = || {
+            self.members
+                .values()
+                .find(|it| it.good && it.name != besides)
+                .map(|it| it.name.clone())
+        };
+        let via = if membership.via == besides {
+            other()?
+        } else {
+            membership.via.clone()
+        };
+        let mut members: Vec<(u64, bool)> = membership
+            .listed
+            .values()
+            .map(|it| (it.id, it.is_learner))
+            .collect();
+        members.sort_unstable();
+        Some(Ground {
+            via,
+            cluster_id: membership.cluster_id,
+            members,
+        })
+    }
+
+    /// Names and peer URLs of the whole membership, as a member that starts must be told; from memory where the membership
+    /// cannot be read, which is well enough for a member that has data already.
+    pub(crate) fn peers(&self) -> BTreeMap<String, String> {
+        let known = match &self.membership {
+            Some(membership) => membership.listed.keys().cloned().collect::<Vec<_>>(),
+            None => self
+                .members
+                .values()
+                .filter(|it| it.known_id.is_some())
+                .map(|it| it.name.clone())
+                .collect(),
+        };
+        known
+            .into_iter()
+            .map(|name| (name.clone(), self.peer_url(&name)))
+            .collect()
+    }
+
+    /// Where peers reach a member.
+    pub(crate) fn peer_url(&self, name: &str) -> String {
+        match self
+            .membership
+            .as_ref()
+            .and_then(|it| it.listed.get(name)?.peer_urls.first())
+        {
+            Some(url) => url.clone(),
+            None => names::peer_url(&self.spec.namespace, &self.spec.name, name),
+        }
+    }
+
+    /// The next member to be: the first serial, after the last given out, whose name nothing bears.
+    pub(crate) fn next_joining(&self) -> Joining {
+        let seen = self.members.values().map(|it| it.serial).max().unwrap_or(0);
+        let taken: BTreeSet<&str> = self
+            .observed
+            .claims
+            .iter()
+            .filter_map(|it| it.metadata.name.as_deref()?.strip_prefix("data-"))
+            .chain(
+                self.observed
+                    .pods
+                    .iter()
+                    .filter_map(|it| it.metadata.name.as_deref()),
+            )
+            .chain(
+                self.observed
+                    .members
+                    .iter()
+                    .filter_map(|it| it.metadata.name.as_deref()),
+            )
+            .chain(self.members.keys().map(String::as_str))
+            .collect();
+        (self.memory.serial.max(seen) + 1..)
+            .map(|serial| Joining {
+                name: names::member(&self.spec.name, &self.spec.uid, serial),
+                serial,
+            })
+            .find(|it| !taken.contains(it.name.as_str()))
+            .expect("serials do not run out before names that are taken do")
+    }
+
+    /// The role that the status last showed for a member.
+    pub(crate) fn role_shown(&self, name: &str) -> Option<MemberRole> {
+        self.status
+            .members
+            .iter()
+            .find(|it| it.name == name)
+            .map(|it| it.role)
+    }
+}
+
+/// Whether an object is of the cluster with this uid, and not of an earlier one of the same name.
+pub(crate) fn is_of(meta: &ObjectMeta, cluster_uid: &str) -> bool {
+    meta.annotations
+        .as_ref()
+        .and_then(|it| it.get(names::CLUSTER_UID))
+        .is_some_and(|it| it == cluster_uid)
+}
+
+/// An id as the status writes it.
+pub(crate) fn hex(id: u64) -> String {
+    format!("{id:x}")
+}
+
+/// Answers that count: fresh, and from the cluster that the status remembers, if it remembers one.
+fn answers<'a>(observed: &'a Observed, cluster_id: Option<&str>) -> BTreeMap<&'a str, &'a Answer> {
+    observed
+        .probes
+        .iter()
+        .filter(|(_, probe)| observed.taken_at.duration_since(probe.taken_at) <= PROBE_AGE_MAX)
+        .filter_map(|(name, probe)| Some((name.as_str(), probe.answer.as_ref().ok()?)))
+        .filter(|(_, answer)| cluster_id.is_none_or(|id| id == hex(answer.cluster_id)))
+        .collect()
+}
+
+/// The membership that the leader gave, or else whoever is in the highest term and farthest.
+fn membership(spec: &Spec, answers: &BTreeMap<&str, &Answer>) -> Option<Membership> {
+    let (via, answer) = answers
+        .iter()
+        .filter(|(_, answer)| answer.membership.is_some())
+        .max_by_key(|(_, it)| (it.member_id == it.leader_id, it.term, it.applied_index))?;
+    let listed = answer.membership.as_ref()?;
+    Some(Membership {
+        via: (*via).to_owned(),
+        cluster_id: answer.cluster_id,
+        listed: listed
+            .iter()
+            .map(|it| (name_of(spec, it), it.clone()))
+            .collect(),
+    })
+}
+
+/// The name a member of the membership goes by here: the host of its peer URL if that is one of ours (a member that never
+/// started has no name of its own), else its own name, else its id.
+fn name_of(spec: &Spec, listed: &Listed) -> String {
+    let domain = format!(
+        ".{}.{}.svc:",
+        names::peer_service(&spec.name),
+        spec.namespace
+    );
+    let ours = listed.peer_urls.iter().find_map(|url| {
+        let (host, _) = url.split_once("://")?.1.split_once(&domain)?;
+        Some(host.to_owned())
+    });
+    ours.unwrap_or_else(|| {
+        if listed.name.is_empty() {
+            hex(listed.id)
+        } else {
+            listed.name.clone()
+        }
+    })
+}
+
+/// The leader of the highest term that anyone speaks of.
+fn leader(
+    answers: &BTreeMap<&str, &Answer>,
+    membership: Option<&Membership>,
+) -> Option<Leadership> {
+    let term = answers.values().map(|it| it.term).max()?;
+    let id = answers
+        .values()
+        .filter(|it| it.term == term)
+        .map(|it| it.leader_id)
+        .find(|id| *id != 0)?;
+    let by_id = |membership: &Membership| {
+        membership
+            .listed
+            .iter()
+            .find(|(_, it)| it.id == id)
+            .map(|(name, _)| name.clone())
+    };
+    let name = membership.and_then(by_id).or_else(|| {
+        answers
+            .iter()
+            .find(|(_, it)| it.member_id == id)
+            .map(|(name, _)| (*name).to_owned())
+    });
+    Some(Leadership { id, term, name })
+}

@@ -1,0 +1,434 @@
+//! One member, looked at from all sides.
+
+use std::collections::BTreeMap;
+
+use crds::{MemberPhase, MemberRole, MemberStatus, RaftMember};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+
+use super::{LAG_GATE, View, hex, is_of};
+use crate::{
+    action::Target,
+    names::{self, Role},
+    observed::{Answer, Listed},
+};
+
+/// One member, looked at from all sides.
+#[derive(Clone, Debug)]
+pub(crate) struct Member<'a> {
+    pub(crate) name: String,
+    /// The how-manieth it is; 0 for one that is not ours.
+    pub(crate) serial: i64,
+    /// Its identity, unless that is being deleted.
+    pub(crate) identity: Option<&'a RaftMember>,
+    /// Its identity while it is being deleted.
+    pub(crate) identity_ending: bool,
+    pub(crate) pod: Option<&'a Pod>,
+    pub(crate) claim: ClaimState<'a>,
+    /// Its place in the membership, where the membership is known.
+    pub(crate) listed: Option<Listed>,
+    /// What it answered this round.
+    pub(crate) answer: Option<&'a Answer>,
+    /// Its id as the status remembers it.
+    pub(crate) known_id: Option<String>,
+    /// Its claim's uid as the status remembers it.
+    pub(crate) known_claim: Option<String>,
+    /// Entries behind the head.
+    pub(crate) lag: Option<u64>,
+    /// Votes, answers, agrees on the leader, is caught up and not on its way out.
+    pub(crate) good: bool,
+    /// The pod is of the template in force.
+    pub(crate) current: bool,
+}
+
+/// A member's volume claim, against the one that is remembered.
+#[derive(Clone, Debug)]
+pub(crate) enum ClaimState<'a> {
+    /// None, and none has been seen before.
+    Absent,
+    /// The one that belongs to it, or the first one.
+    Present(&'a PersistentVolumeClaim),
+    /// It is being deleted.
+    Ending,
+    /// One was seen before and is gone, or its volume is.
+    Lost,
+    /// The name is taken by a claim of another cluster.
+    Foreign,
+}
+
+impl<'a> Member<'a> {
+    pub(super) fn new(view: &View<'a>, name: String, answers: &BTreeMap<&str, &'a Answer>) -> Self {
+        let uid = &view.spec.uid;
+        let identities: Vec<_> = view
+            .identities()
+            .filter(|it| it.metadata.name.as_deref() == Some(&name))
+            .collect();
+        let identity = identities
+            .iter()
+            .copied()
+            .find(|it| it.metadata.deletion_timestamp.is_none());
+        let pod = view
+            .pods()
+            .find(|it| it.metadata.name.as_deref() == Some(&name));
+        let shown = view.status.members.iter().find(|it| it.name == name);
+        let known_claim = shown.and_then(|it| it.claim_uid.clone());
+        let claims = &view.observed.claims;
+        let claim = claims
+            .iter()
+            .find(|it| it.metadata.name == Some(names::claim(&name)));
+        let answer = answers.get(name.as_str()).copied();
+        let listed = view
+            .membership
+            .as_ref()
+            .and_then(|it| it.listed.get(&name))
+            .cloned();
+        let lag = answer.map(|it| view.head.saturating_sub(it.applied_index));
+        let votes = listed.as_ref().is_some_and(|it| !it.is_learner);
+        let agrees = answer
+            .zip(view.leader.as_ref())
+            .is_some_and(|(it, leader)| it.leader_id == leader.id);
+        let stays =
+            identity.is_some() && pod.is_some_and(|it| it.metadata.deletion_timestamp.is_none());
+        let hash = pod.and_then(|it| it.metadata.annotations.as_ref()?.get(names::TEMPLATE_HASH));
+        Self {
+            serial: identity.map_or_else(|| serial(claim), |it| it.spec.serial),
+            identity,
+            identity_ending: identity.is_none() && !identities.is_empty(),
+            pod,
+            claim: ClaimState::of(claim, uid, &name, known_claim.as_deref()),
+            known_id: shown.and_then(|it| it.id.clone()),
+            known_claim,
+            good: votes && agrees && stays && lag.is_some_and(|lag| lag <= LAG_GATE),
+            current: hash == Some(&view.spec.template_hash),
+            listed,
+            answer,
+            lag,
+            name,
+        }
+    }
+
+    /// Whether the membership gives it a vote.
+    pub(crate) fn is_voter(&self) -> bool {
+        self.listed.as_ref().is_some_and(|it| !it.is_learner)
+    }
+
+    /// Whether the membership has it without a vote.
+    pub(crate) fn is_learner(&self) -> bool {
+        self.listed.as_ref().is_some_and(|it| it.is_learner)
+    }
+
+    /// Whether it was in the membership once and, as far as can be known, still is or may be.
+    pub(crate) fn belongs(&self, membership_known: bool) -> bool {
+        self.listed.is_some() || (!membership_known && self.known_id.is_some())
+    }
+
+    /// Whether it was in the membership once and is no more: it can never come back under this name.
+    pub(crate) fn removed(&self, membership_known: bool) -> bool {
+        membership_known && self.known_id.is_some() && self.listed.is_none()
+    }
+
+    /// Whether its pod is on its way out.
+    pub(crate) fn pod_ending(&self) -> bool {
+        self.pod
+            .is_some_and(|it| it.metadata.deletion_timestamp.is_some())
+    }
+
+    /// Whether its pod has run to an end and will never run again.
+    pub(crate) fn pod_ended(&self) -> bool {
+        let phase = self.pod.and_then(|it| it.status.as_ref()?.phase.as_deref());
+        matches!(phase, Some("Failed" | "Succeeded"))
+    }
+
+    /// Whether the kubelet calls its pod ready.
+    pub(crate) fn pod_ready(&self) -> bool {
+        let conditions = self
+            .pod
+            .and_then(|it| it.status.as_ref()?.conditions.as_ref());
+        conditions.is_some_and(|all| {
+            all.iter()
+                .any(|it| it.type_ == "Ready" && it.status == "True")
+        }) && !self.pod_ending()
+    }
+
+    /// A voter as it should be: good, ready, of the current template and not on its way out.
+    pub(crate) fn settled(&self) -> bool {
+        self.good && self.pod_ready() && self.current && self.identity.is_some()
+    }
+
+    /// The pod as a target.
+    pub(crate) fn pod_target(&self) -> Option<Target> {
+        let meta = &self.pod?.metadata;
+        Some(Target {
+            name: meta.name.clone()?,
+            uid: meta.uid.clone()?,
+        })
+    }
+
+    /// The identity as a target.
+    pub(crate) fn identity_target(&self) -> Option<Target> {
+        let meta = &self.identity?.metadata;
+        Some(Target {
+            name: meta.name.clone()?,
+            uid: meta.uid.clone()?,
+        })
+    }
+
+    /// The claim as a target, if it is there and its own.
+    pub(crate) fn claim_target(&self) -> Option<Target> {
+        let ClaimState::Present(claim) = self.claim else {
+            return None;
+        };
+        Some(Target {
+            name: claim.metadata.name.clone()?,
+            uid: claim.metadata.uid.clone()?,
+        })
+    }
+
+    /// The role that its pod's label says.
+    pub(crate) fn labelled(&self) -> Option<&'a str> {
+        self.pod?
+            .metadata
+            .labels
+            .as_ref()?
+            .get(names::ROLE_LABEL)
+            .map(String::as_str)
+    }
+
+    /// The role that its pod's label should say, but for a member that is on its way out.
+    pub(crate) fn role(&self, view: &View<'_>) -> Role {
+        let learner = match (&view.membership, &self.listed) {
+            (Some(_), Some(listed)) => listed.is_learner,
+            (Some(_), None) => view.born(),
+            (None, _) => view.role_shown(&self.name) == Some(MemberRole::Learner),
+        };
+        if learner { Role::Learner } else { Role::Voter }
+    }
+
+    /// Why it does not run or answer, in words.
+    pub(crate) fn trouble(&self, view: &View<'_>) -> String {
+        let name = &self.name;
+        match (&self.claim, self.pod) {
+            (ClaimState::Lost, None) => format!(
+                "the volume of member {name} is gone, and with it what {name} knew; delete RaftMember {name} to have it replaced"
+            ),
+            (ClaimState::Ending, None) => format!("the volume of member {name} is being deleted"),
+            (ClaimState::Foreign, None) => {
+                format!(
+                    "the claim {} belongs to another cluster",
+                    names::claim(name)
+                )
+            }
+            (_, None) => format!("the pod of member {name} is not there yet"),
+            (_, Some(pod)) if self.pod_ending() => {
+                let node = pod.spec.as_ref().and_then(|it| it.node_name.as_deref());
+                format!(
+                    "the pod of member {name} is ending on node {}; if that node is gone for good, delete the Node object",
+                    node.unwrap_or("unknown")
+                )
+            }
+            (_, Some(pod)) => waiting(pod).map_or_else(
+                || self.silence(view),
+                |why| format!("the pod of member {name} is waiting: {why}"),
+            ),
+        }
+    }
+
+    fn silence(&self, view: &View<'_>) -> String {
+        let name = &self.name;
+        match (self.answer, self.lag) {
+            (Some(answer), _) if answer.leader_id == 0 => format!("member {name} sees no leader"),
+            (Some(_), Some(lag)) if lag > LAG_GATE => self.behind(lag),
+            (Some(_), _) if !self.pod_ready() => {
+                format!("the pod of member {name} is not ready yet")
+            }
+            (Some(_), _) => format!("member {name} does not agree with the others yet"),
+            (None, _) => match view.observed.probes.get(name).map(|it| &it.answer) {
+                Some(Err(why)) => format!("member {name} does not answer: {why}"),
+                Some(Ok(answer))
+                    if view
+                        .memory
+                        .cluster_id
+                        .as_ref()
+                        .is_some_and(|it| *it != hex(answer.cluster_id)) =>
+                {
+                    format!(
+                        "member {name} answers for another cluster, {}",
+                        hex(answer.cluster_id)
+                    )
+                }
+                Some(Ok(_)) => format!("the last answer of member {name} is too old"),
+                None => format!("the pod of member {name} has no address yet"),
+            },
+        }
+    }
+
+    /// How far behind it is, in words.
+    pub(crate) fn behind(&self, lag: u64) -> String {
+        format!(
+            "member {} is {} entries behind, gate {}",
+            self.name,
+            thousands(lag),
+            thousands(LAG_GATE)
+        )
+    }
+
+    /// What the status shows of it.
+    pub(crate) fn shown(&self, view: &View<'_>, leaving: bool) -> MemberStatus {
+        let id = self
+            .listed
+            .as_ref()
+            .map(|it| hex(it.id))
+            .or_else(|| self.known_id.clone());
+        let claim = match &self.claim {
+            ClaimState::Present(claim) => claim.metadata.uid.clone(),
+            _ => None,
+        };
+        let shown_lag = self.lag.filter(|_| self.listed.is_some());
+        MemberStatus {
+            name: self.name.clone(),
+            id,
+            role: self.shown_role(view),
+            phase: self.phase(view, leaving),
+            lag: shown_lag.map(|lag| {
+                if lag <= LAG_GATE {
+                    0
+                } else {
+                    i64::try_from(lag).unwrap_or(i64::MAX)
+                }
+            }),
+            version: self.answer.map(|it| it.version.clone()),
+            node: self.pod.and_then(|it| it.spec.as_ref()?.node_name.clone()),
+            claim_uid: self.known_claim.clone().or(claim),
+        }
+    }
+
+    fn shown_role(&self, view: &View<'_>) -> MemberRole {
+        let leads = view
+            .leader
+            .as_ref()
+            .is_some_and(|it| it.name.as_deref() == Some(&self.name));
+        match &self.listed {
+            Some(_) if leads => MemberRole::Leader,
+            Some(listed) if listed.is_learner => MemberRole::Learner,
+            Some(_) => MemberRole::Follower,
+            None if view.membership.is_some() => MemberRole::Unknown,
+            // While the membership cannot be read, the pod's label must still follow what it was.
+            None => match view.role_shown(&self.name) {
+                Some(MemberRole::Leader) => MemberRole::Follower,
+                other => other.unwrap_or_default(),
+            },
+        }
+    }
+
+    fn phase(&self, view: &View<'_>, leaving: bool) -> MemberPhase {
+        let caught_up = self.lag.is_some_and(|lag| lag <= LAG_GATE);
+        let was_ready = view.status.members.iter().any(|it| {
+            it.name == self.name && matches!(it.phase, MemberPhase::Ready | MemberPhase::Unhealthy)
+        });
+        match () {
+            () if leaving || self.removed(view.membership.is_some()) || self.identity.is_none() => {
+                MemberPhase::Leaving
+            }
+            () if self.pod.is_none() && matches!(self.claim, ClaimState::Lost) => {
+                MemberPhase::VolumeLost
+            }
+            () if self.good && self.pod_ready() => MemberPhase::Ready,
+            () if self.answer.is_some() && self.listed.is_some() && !caught_up => {
+                MemberPhase::CatchingUp
+            }
+            () if was_ready => MemberPhase::Unhealthy,
+            () if self.pod.is_none() => MemberPhase::Pending,
+            () => MemberPhase::Starting,
+        }
+    }
+}
+
+impl<'a> ClaimState<'a> {
+    fn of(
+        claim: Option<&'a PersistentVolumeClaim>,
+        cluster_uid: &str,
+        member: &str,
+        known: Option<&str>,
+    ) -> Self {
+        let Some(claim) = claim else {
+            return if known.is_some() {
+                Self::Lost
+            } else {
+                Self::Absent
+            };
+        };
+        let meta = &claim.metadata;
+        let labelled = meta
+            .labels
+            .as_ref()
+            .and_then(|it| it.get(names::MEMBER_LABEL));
+        let phase = claim.status.as_ref().and_then(|it| it.phase.as_deref());
+        match () {
+            () if known.is_some_and(|known| meta.uid.as_deref() != Some(known)) => Self::Lost,
+            () if !is_of(meta, cluster_uid) || labelled.is_none_or(|it| it != member) => {
+                Self::Foreign
+            }
+            () if phase == Some("Lost") => Self::Lost,
+            () if meta.deletion_timestamp.is_some() => Self::Ending,
+            () => Self::Present(claim),
+        }
+    }
+}
+
+fn serial(claim: Option<&PersistentVolumeClaim>) -> i64 {
+    claim
+        .and_then(|it| {
+            it.metadata
+                .annotations
+                .as_ref()?
+                .get(names::SERIAL)?
+                .parse()
+                .ok()
+        })
+        .unwrap_or(0)
+}
+
+/// What the scheduler or the kubelet says a pod waits for.
+fn waiting(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?;
+    let unscheduled = status
+        .conditions
+        .iter()
+        .flatten()
+        .find(|it| it.type_ == "PodScheduled" && it.status == "False");
+    if let Some(condition) = unscheduled {
+        return Some(said(
+            condition.reason.as_deref(),
+            condition.message.as_deref(),
+        ));
+    }
+    let waiting = status
+        .container_statuses
+        .iter()
+        .flatten()
+        .find_map(|it| it.state.as_ref()?.waiting.as_ref())?;
+    Some(said(waiting.reason.as_deref(), waiting.message.as_deref()))
+}
+
+fn said(reason: Option<&str>, message: Option<&str>) -> String {
+    match (reason, message) {
+        (Some(reason), Some(message)) => format!("{reason}: {message}"),
+        (Some(one), None) | (None, Some(one)) => one.to_owned(),
+        (None, None) => "no reason given".to_owned(),
+    }
+}
+
+/// A number with commas, for people.
+pub(crate) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let first = digits.len() % 3;
+    let mut groups: Vec<&str> = Vec::new();
+    if first > 0 {
+        groups.push(&digits[..first]);
+    }
+    groups.extend(
+        digits.as_bytes()[first..]
+            .chunks(3)
+            .filter_map(|it| std::str::from_utf8(it).ok()),
+    );
+    groups.join(",")
+}
