@@ -1,1 +1,17 @@
-//! Placeholder until the first commit of this room.
+//! The lab: what the end-to-end tests, the demo and the benchmark are made of.
+//!
+//! A test starts a [`lab`] (a small Kubernetes, the operator, real member processes) or bare
+//! [`members`], sends [`traffic`] at it, does harm, and then judges the recorded [`history`] with
+//! [`linearizable`]. Everything waits through [`wait`]: on a condition, with a deadline, never
+//! for a time.
+//!
+//! It holds no opinion of what is right beyond that: promises stand in `tests/`, one per file.
+
+pub mod binaries;
+pub mod client;
+pub mod folder;
+pub mod history;
+pub mod linearizable;
+pub mod members;
+pub mod traffic;
+pub mod wait;

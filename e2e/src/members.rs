@@ -1,0 +1,228 @@
+//! Members as bare processes, without any Kubernetes: what they promise alone.
+//!
+//! The command line is etcd's, so the same code starts ours and a real etcd; tests of the data
+//! plane run on either.
+//!
+//! It does not heal anything: a killed member stays dead until it is restarted here.
+
+use std::net::Ipv4Addr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
+
+use crate::client::Client;
+use crate::folder::Folder;
+use crate::wait;
+
+/// Long enough for a cold start of three processes on a loaded machine.
+const READY_WITHIN: Duration = Duration::from_secs(120);
+
+/// One process and what is needed to start it again.
+#[derive(Debug)]
+struct Member {
+    name: String,
+    client_url: String,
+    args: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+/// A cluster of bare processes; they are killed when it is dropped.
+#[derive(Debug)]
+pub struct Members {
+    program: PathBuf,
+    members: Vec<Member>,
+    folder: Folder,
+}
+
+impl Members {
+    /// Starts `count` members of a program that understands etcd's flags, and waits for a leader.
+    ///
+    /// # Errors
+    /// When a process does not start or nobody leads in time.
+    pub async fn start(program: &Path, count: usize) -> Result<Self> {
+        let folder = Folder::new("members")?;
+        let address = address_of_our_own();
+        let peers: Vec<String> = (0..count)
+            .map(|n| format!("m{n}=http://{address}:{}", 2380 + 10 * n))
+            .collect();
+        let members = (0..count)
+            .map(|n| member(n, address, &peers.join(","), folder.path()))
+            .collect();
+        let mut members = Self {
+            program: program.to_owned(),
+            members,
+            folder,
+        };
+        for number in 0..count {
+            members.restart(number)?;
+        }
+        members.leader().await?;
+        Ok(members)
+    }
+
+    /// Client URLs of all members, dead ones too.
+    pub fn endpoints(&self) -> Vec<String> {
+        self.members.iter().map(|m| m.client_url.clone()).collect()
+    }
+
+    /// The process of a member that runs.
+    pub fn pid(&self, number: usize) -> Option<u32> {
+        self.members[number].child.as_ref().and_then(Child::id)
+    }
+
+    /// Waits until a running member says that it leads, and gives its number.
+    ///
+    /// # Errors
+    /// When none does in time; says what each answered.
+    pub async fn leader(&self) -> Result<usize> {
+        let found = wait::until("a leader", READY_WITHIN, async || {
+            let mut seen = String::new();
+            for (number, member) in self
+                .members
+                .iter()
+                .enumerate()
+                .filter(|m| m.1.child.is_some())
+            {
+                match leads(&member.client_url).await {
+                    Ok(true) => return Ok(number),
+                    Ok(false) => seen.push_str(&format!("{} follows; ", member.name)),
+                    Err(e) => seen.push_str(&format!("{}: {e:#}; ", member.name)),
+                }
+            }
+            Err(seen)
+        });
+        found
+            .await
+            .with_context(|| format!("logs in {}", self.folder.path().display()))
+    }
+
+    /// Ends a member with SIGKILL.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub async fn kill(&mut self, number: usize) -> Result<()> {
+        self.end(number, Signal::SIGKILL).await
+    }
+
+    /// Asks a member to stop with SIGTERM, and waits until it has.
+    ///
+    /// # Errors
+    /// When it does not run, does not stop, or does not stop cleanly.
+    pub async fn stop(&mut self, number: usize) -> Result<()> {
+        self.end(number, Signal::SIGTERM).await
+    }
+
+    async fn end(&mut self, number: usize, signal: Signal) -> Result<()> {
+        let member = &mut self.members[number];
+        let mut child = member
+            .child
+            .take()
+            .with_context(|| format!("{} is dead", member.name))?;
+        let pid = child
+            .id()
+            .with_context(|| format!("{} has ended by itself", member.name))?;
+        kill(Pid::from_raw(pid.try_into()?), signal)?;
+        let status = tokio::time::timeout(READY_WITHIN, child.wait()).await??;
+        // After a clean stop ours exits with 0; etcd lets the signal end it.
+        let by_signal = status.signal() == Some(Signal::SIGTERM as i32);
+        if signal == Signal::SIGTERM && !status.success() && !by_signal {
+            bail!(
+                "{} ended with {status}; log: {}",
+                member.name,
+                member.log.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// Starts a dead member again, with the disk that it had.
+    ///
+    /// # Errors
+    /// When the process cannot be started.
+    pub fn restart(&mut self, number: usize) -> Result<()> {
+        let member = &mut self.members[number];
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&member.log)?;
+        let child = Command::new(&self.program)
+            .args(&member.args)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("start {}", self.program.display()))?;
+        member.child = Some(child);
+        Ok(())
+    }
+
+    /// All went well: ends the processes and removes their files.
+    ///
+    /// # Errors
+    /// When a process cannot be ended.
+    pub async fn end_all(mut self) -> Result<()> {
+        for member in &mut self.members {
+            if let Some(child) = &mut member.child {
+                child.kill().await?;
+            }
+        }
+        self.folder.discard();
+        Ok(())
+    }
+}
+
+/// An address of 127.0.0.0/8 that no other test uses at the same time: ports may then be fixed,
+/// and nothing is bound, released and hoped to be free again.
+fn address_of_our_own() -> Ipv4Addr {
+    static CLUSTERS: AtomicU16 = AtomicU16::new(0);
+    let cluster = CLUSTERS.fetch_add(1, Ordering::Relaxed) % 50;
+    let [.., high, low] = std::process::id().to_be_bytes();
+    Ipv4Addr::new(
+        127,
+        200 + u8::try_from(cluster).expect("below 50"),
+        high,
+        low,
+    )
+}
+
+fn member(number: usize, address: Ipv4Addr, initial_cluster: &str, folder: &Path) -> Member {
+    let name = format!("m{number}");
+    let url = |port: usize| format!("http://{address}:{}", port + 10 * number);
+    let (client, peer, metrics) = (url(2379), url(2380), url(2381));
+    let data = folder.join(&name);
+    let args = vec![
+        format!("--name={name}"),
+        format!("--data-dir={}", data.display()),
+        format!("--listen-client-urls={client}"),
+        format!("--advertise-client-urls={client}"),
+        format!("--listen-peer-urls={peer}"),
+        format!("--initial-advertise-peer-urls={peer}"),
+        format!("--listen-metrics-urls={metrics}"),
+        format!("--initial-cluster={initial_cluster}"),
+        "--initial-cluster-state=new".to_owned(),
+        format!("--initial-cluster-token={}", folder.display()),
+    ];
+    let log = folder.join(format!("{name}.log"));
+    Member {
+        name,
+        client_url: client,
+        args,
+        log,
+        child: None,
+    }
+}
+
+async fn leads(url: &str) -> Result<bool> {
+    let status = Client::connect(url).await?.status().await?;
+    let own = status.header.map(|h| h.member_id);
+    Ok(status.leader != 0 && own == Some(status.leader))
+}
