@@ -27,6 +27,10 @@ pub(crate) struct Core {
     pub(crate) reads: Vec<(ReadId, Index)>,
     pub(crate) reads_failed: Vec<ReadId>,
     pub(crate) install: Option<SnapshotMeta>,
+    /// The membership changed since the last `Ready`. That the change is committed must be durable
+    /// before anyone acts on it: whoever was removed may be gone for good a moment later, and a
+    /// peer that woke up in the old membership would wait for it.
+    membership_moved: bool,
     /// The hard state as last submitted, to tell what changed.
     submitted: HardState,
     tickets: Ticket,
@@ -34,8 +38,11 @@ pub(crate) struct Core {
 }
 
 impl Core {
+    /// `on_disk` may be behind `hard_state`, which recovery has raised to what the log proves; the
+    /// first `Ready` then writes it anew.
     pub(crate) fn new(
         config: Config,
+        on_disk: HardState,
         hard_state: HardState,
         log: Log,
         membership: Membership,
@@ -46,16 +53,14 @@ impl Core {
             rules: Rules::RAFT,
             term: hard_state.term,
             vote: hard_state.vote,
-            submitted: HardState {
-                commit: log.commit(),
-                ..hard_state
-            },
+            submitted: on_disk,
             log,
             membership,
             messages: Vec::new(),
             reads: Vec::new(),
             reads_failed: Vec::new(),
             install: None,
+            membership_moved: false,
             tickets: Ticket(0),
             rng,
         }
@@ -138,10 +143,28 @@ impl Core {
         Ok(())
     }
 
-    /// Moves the commit forward. Says whether the membership changed.
-    pub(crate) fn commit_to(&mut self, index: Index) -> bool {
+    /// Moves the commit forward, and with it the membership.
+    pub(crate) fn commit_to(&mut self, index: Index) {
         self.log.commit_to(index);
-        self.membership.commit_to(index)
+        self.membership_moved |= self.membership.commit_to(index);
+    }
+
+    /// Another peer knows the entry `(index, term)` to be committed: so it is here, if it is here.
+    pub(crate) fn learn_commit(&mut self, index: Index, term: Term) {
+        if self.log.term(index) == Some(term) {
+            self.commit_to(index);
+        }
+    }
+
+    /// The newest committed entry.
+    pub(crate) fn newest_committed(&self) -> (Index, Term) {
+        let commit = self.log.commit();
+        (
+            commit,
+            self.log
+                .term(commit)
+                .expect("the newest committed entry is in memory"),
+        )
     }
 
     /// A snapshot takes the place of log and membership.
@@ -173,7 +196,9 @@ impl Core {
         self.tickets = Ticket(self.tickets.0 + 1);
         let entries = self.log.submit(self.tickets);
         let before = std::mem::replace(&mut self.submitted, now);
-        let must_sync = !entries.is_empty() || (before.term, before.vote) != (now.term, now.vote);
+        let moved = std::mem::take(&mut self.membership_moved);
+        let promised = (before.term, before.vote) != (now.term, now.vote);
+        let must_sync = !entries.is_empty() || promised || moved;
         let hard_state = (before != now).then_some(now);
         Persist {
             ticket: self.tickets,

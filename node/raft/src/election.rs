@@ -10,6 +10,13 @@ use crate::message::{Body, VoteKind};
 use crate::quorum::Tally;
 use crate::raft::{Raft, Role};
 
+/// The answer to a request for a vote.
+pub(crate) struct Ballot {
+    pub(crate) kind: VoteKind,
+    pub(crate) granted: bool,
+    pub(crate) commit: (Index, Term),
+}
+
 impl Raft {
     /// How an election begins here.
     pub(crate) const fn first_kind(&self) -> VoteKind {
@@ -44,17 +51,22 @@ impl Raft {
         }
     }
 
-    pub(crate) fn count_vote(&mut self, from: PeerId, term: Term, kind: VoteKind, granted: bool) {
+    pub(crate) fn count_vote(&mut self, from: PeerId, term: Term, vote: &Ballot) {
         let Role::Candidate(candidate) = &mut self.role else {
             return;
         };
-        let for_this_election = match kind {
-            VoteKind::PreVote if granted => term == self.core.term.next(),
+        let for_this_election = match vote.kind {
+            VoteKind::PreVote if vote.granted => term == self.core.term.next(),
             VoteKind::PreVote | VoteKind::Vote => term == self.core.term,
         };
-        if candidate.kind == kind && for_this_election {
-            candidate.answered(from, granted);
+        if candidate.kind == vote.kind && for_this_election {
+            candidate.answered(from, vote.granted);
+        }
+        self.core.learn_commit(vote.commit.0, vote.commit.1);
+        if self.core.may_lead() {
             self.heed_votes();
+        } else {
+            self.become_follower(self.core.term, None);
         }
     }
 
@@ -91,7 +103,17 @@ impl Raft {
             }
         }
         let in_term = if granted { term } else { core.term };
-        core.send_in(in_term, from, Body::Vote { kind, granted });
+        let (commit, commit_term) = core.newest_committed();
+        core.send_in(
+            in_term,
+            from,
+            Body::Vote {
+                kind,
+                granted,
+                commit,
+                commit_term,
+            },
+        );
     }
 
     /// A message comes from a later term. Follows into it, unless it is only talked about. Says
@@ -108,6 +130,7 @@ impl Raft {
             | Body::Vote {
                 kind: VoteKind::PreVote,
                 granted: true,
+                ..
             } => {}
             Body::Append { .. } | Body::Heartbeat { .. } | Body::InstallSnapshot { .. } => {
                 self.become_follower(term, Some(from));
@@ -135,10 +158,15 @@ impl Raft {
     /// never learn it.
     pub(crate) fn answer_the_past(&mut self, from: PeerId, body: Body) {
         let answer = match body {
-            Body::RequestVote { kind, .. } => Body::Vote {
-                kind,
-                granted: false,
-            },
+            Body::RequestVote { kind, .. } => {
+                let (commit, commit_term) = self.core.newest_committed();
+                Body::Vote {
+                    kind,
+                    granted: false,
+                    commit,
+                    commit_term,
+                }
+            }
             Body::Append { prev_index, .. } => Body::Rejected {
                 prev_index,
                 hint_index: Index(0),

@@ -35,6 +35,7 @@ pub(crate) struct Leader {
     first_index: Index,
     reads: Reads,
     transfer: Option<Transfer>,
+    farewell: Option<Farewell>,
     uncommitted_bytes: u64,
     since_heartbeat: u32,
     since_quorum_check: u32,
@@ -47,6 +48,18 @@ struct Transfer {
     elapsed: u32,
     /// The order to call an election is given; it is given once.
     ordered: bool,
+}
+
+/// A leader that committed its own removal, or demotion, leaves, but not before the others know of
+/// it. It appends one more entry, and stays until a quorum of the new membership has that: it came
+/// with the news of the commit. Who asked for the removal hears of it only then, and may destroy
+/// the old leader at once.
+#[derive(Debug)]
+struct Farewell {
+    /// The change that ends its office.
+    change: Index,
+    /// Its last entry.
+    entry: Index,
 }
 
 impl Leader {
@@ -66,6 +79,7 @@ impl Leader {
             first_index,
             reads: Reads::default(),
             transfer: None,
+            farewell: None,
             uncommitted_bytes: 0,
             since_heartbeat: 0,
             since_quorum_check: 0,
@@ -130,6 +144,9 @@ impl Leader {
     ) -> Result<(), Refused> {
         if let Some(to) = self.transferring_to() {
             return Err(Refused::Transferring { to });
+        }
+        if self.farewell.is_some() {
+            return Err(Refused::NotLeader { leader: None });
         }
         let bytes: u64 = payloads.iter().map(Payload::weight).sum();
         let all = self.uncommitted_bytes + bytes;
@@ -248,13 +265,19 @@ impl Leader {
                 .map_or(agreed, |at| agreed.min(at));
             core.log.commit_to(until);
             self.note_committed(core, before, until);
+            // Those who are to go are told while they are still counted among the peers.
             if core.membership.oldest_pending() == Some(until) {
-                // Those who are to go are told while they are still counted among the peers.
                 self.replicate(core);
                 core.commit_to(until);
-                if self.adopt_membership(core) == Office::Leave {
-                    return Office::Leave;
-                }
+                self.adopt_membership(core, until);
+            }
+            if self
+                .farewell
+                .as_ref()
+                .is_some_and(|farewell| farewell.entry <= until)
+            {
+                self.name_heir(core);
+                return Office::Leave;
             }
         }
     }
@@ -271,9 +294,9 @@ impl Leader {
         }
     }
 
-    /// The membership changed: newcomers are probed, and given the benefit of the doubt until the
-    /// next check of the quorum; who left is forgotten.
-    fn adopt_membership(&mut self, core: &Core) -> Office {
+    /// The membership changed at `index`: newcomers are probed, and given the benefit of the doubt
+    /// until the next check of the quorum; who left is forgotten.
+    fn adopt_membership(&mut self, core: &mut Core, index: Index) {
         let configuration = core.configuration();
         self.progress
             .retain(|&peer, _| configuration.contains(peer));
@@ -289,10 +312,32 @@ impl Leader {
         {
             self.transfer = None;
         }
-        if core.may_lead() {
-            Office::Keep
-        } else {
-            Office::Leave
+        if !core.may_lead() && self.farewell.is_none() {
+            self.farewell = Some(Farewell {
+                change: index,
+                entry: next,
+            });
+            core.append_own(vec![Payload::Empty]);
+        }
+    }
+
+    /// How far committed entries may be handed out, if not to the end.
+    pub(crate) fn hand_out_limit(&self) -> Option<Index> {
+        self.farewell
+            .as_ref()
+            .map(|farewell| farewell.change.previous())
+    }
+
+    /// Leaves the office to a voter that has every entry, so that nobody waits for an election.
+    fn name_heir(&mut self, core: &mut Core) {
+        self.replicate(core);
+        let last = core.log.last_index();
+        let voters = core.configuration().voters();
+        let ready = |(peer, progress): &(&PeerId, &Progress)| {
+            voters.contains(peer) && progress.matched() == last
+        };
+        if let Some(heir) = self.progress.iter().find(ready).map(|(&peer, _)| peer) {
+            core.send(heir, Body::TimeoutNow);
         }
     }
 

@@ -196,9 +196,10 @@ impl Log {
         self.commit = self.commit.max(index);
     }
 
-    /// Committed entries that were not handed out yet, as many as `max_bytes` holds, but one.
-    pub(crate) fn hand_out(&mut self, max_bytes: u64) -> Vec<Entry> {
-        let entries = self.slice(self.handed_out.next(), self.commit, max_bytes);
+    /// Committed entries up to `until` that were not handed out yet, as many as `max_bytes` holds,
+    /// but one at least.
+    pub(crate) fn hand_out(&mut self, until: Index, max_bytes: u64) -> Vec<Entry> {
+        let entries = self.slice(self.handed_out.next(), until.min(self.commit), max_bytes);
         if let Some(last) = entries.last() {
             self.handed_out = last.index;
         }

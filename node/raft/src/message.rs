@@ -110,6 +110,12 @@ pub enum Body {
         kind: VoteKind,
         /// Whether it is granted.
         granted: bool,
+        /// The newest entry that the voter knows to be committed, and its term. A candidate that
+        /// has it too learns that much: it may not know yet that a change of the membership is
+        /// committed, and wait in vain for a quorum of the old one.
+        commit: Index,
+        /// That entry's term.
+        commit_term: Term,
     },
     /// Entries to append after the entry `(prev_index, prev_term)`; none is a probe, or only news
     /// of the commit.

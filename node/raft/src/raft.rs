@@ -7,6 +7,7 @@ use crate::candidate::Candidate;
 use crate::config::Config;
 use crate::configuration::Configuration;
 use crate::core::Core;
+use crate::election::Ballot;
 use crate::follower::{self, Append, Follower};
 use crate::ids::{Index, PeerId, ReadId, Term};
 use crate::input::{Input, Refused};
@@ -52,8 +53,9 @@ impl Raft {
         rng: SmallRng,
     ) -> Result<Self, Unrecoverable> {
         config.assert_sound();
+        let on_disk = recovered.hard_state;
         let (hard_state, log, membership) = recovery::rebuild(recovered)?;
-        let mut core = Core::new(config, hard_state, log, membership, rng);
+        let mut core = Core::new(config, on_disk, hard_state, log, membership, rng);
         let follower = Follower::new(&mut core, None);
         Ok(Self {
             core,
@@ -97,17 +99,21 @@ impl Raft {
     /// Everything that is to be done now, each thing once; see [`Ready`] for the order. Ask until
     /// it is empty: only `committed` may come in parts.
     pub fn ready(&mut self) -> Ready {
-        match &mut self.role {
-            Role::Follower(follower) => follower.flush(&mut self.core),
-            Role::Candidate(_) => {}
-            Role::Leader(leader) => leader.flush(&mut self.core),
-        }
         let core = &mut self.core;
+        let mut until = core.log.commit();
+        match &mut self.role {
+            Role::Follower(follower) => follower.flush(core),
+            Role::Candidate(_) => {}
+            Role::Leader(leader) => {
+                leader.flush(core);
+                until = leader.hand_out_limit().unwrap_or(until);
+            }
+        }
         Ready {
             install: core.install.take(),
             persist: core.submit(),
             messages: std::mem::take(&mut core.messages),
-            committed: core.log.hand_out(core.config.max_committed_bytes),
+            committed: core.log.hand_out(until, core.config.max_committed_bytes),
             reads: std::mem::take(&mut core.reads),
             reads_failed: std::mem::take(&mut core.reads_failed),
         }
@@ -235,8 +241,21 @@ impl Raft {
                 self.vote(from, term, kind, (last_term, last_index));
                 Ok(())
             }
-            Body::Vote { kind, granted } => {
-                self.count_vote(from, term, kind, granted);
+            Body::Vote {
+                kind,
+                granted,
+                commit,
+                commit_term,
+            } => {
+                self.count_vote(
+                    from,
+                    term,
+                    &Ballot {
+                        kind,
+                        granted,
+                        commit: (commit, commit_term),
+                    },
+                );
                 Ok(())
             }
             Body::Append { .. } | Body::Heartbeat { .. } | Body::InstallSnapshot { .. } => {
@@ -415,6 +434,13 @@ impl Raft {
     #[must_use]
     pub fn last_index(&self) -> Index {
         self.core.log.last_index()
+    }
+
+    /// The term of the entry at a place of its log; none if the log has not got there, or no more
+    /// has it in memory.
+    #[must_use]
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.core.log.term(index)
     }
 
     /// The membership in effect.

@@ -110,15 +110,15 @@ fn a_late_ticket_does_not_vouch_for_what_was_written_over() {
 fn each_committed_entry_is_handed_out_once() {
     let mut log = log(&[1, 1, 1], 0);
     log.commit_to(Index(2));
-    assert_eq!(log.hand_out(0).len(), 1);
-    assert_eq!(log.hand_out(u64::MAX).len(), 1);
-    assert!(log.hand_out(u64::MAX).is_empty());
+    assert_eq!(log.hand_out(Index(u64::MAX), 0).len(), 1);
+    assert_eq!(log.hand_out(Index(u64::MAX), u64::MAX).len(), 1);
+    assert!(log.hand_out(Index(u64::MAX), u64::MAX).is_empty());
 }
 
 #[test]
 fn a_checkpoint_leaves_some_entries_for_the_slow() {
     let mut log = log(&[1, 1, 2, 2, 2], 5);
-    drop(log.hand_out(u64::MAX));
+    drop(log.hand_out(Index(u64::MAX), u64::MAX));
     let meta = SnapshotMeta {
         index: Index(4),
         term: Term(2),

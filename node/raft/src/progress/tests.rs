@@ -121,7 +121,7 @@ fn news_of_the_commit_is_sent_once() {
 fn a_snapshot_goes_only_to_the_living_and_stops_all_else() {
     let (mut log, config) = (log(5), config());
     log.commit_to(Index(5));
-    drop(log.hand_out(u64::MAX));
+    drop(log.hand_out(Index(u64::MAX), u64::MAX));
     let meta = SnapshotMeta {
         index: Index(4),
         term: Term(1),
@@ -144,7 +144,7 @@ fn a_snapshot_goes_only_to_the_living_and_stops_all_else() {
 fn a_snapshot_that_failed_is_tried_again_after_a_sign_of_life() {
     let (mut log, config) = (log(5), config());
     log.commit_to(Index(5));
-    drop(log.hand_out(u64::MAX));
+    drop(log.hand_out(Index(u64::MAX), u64::MAX));
     log.compact(
         SnapshotMeta {
             index: Index(4),
