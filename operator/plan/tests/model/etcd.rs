@@ -1,0 +1,251 @@
+//! The members of the model: a membership, a log that only has a length, and who runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use plan::{Ground, Listed};
+use rand::Rng;
+use rand::rngs::SmallRng;
+
+/// What lies on a volume.
+#[derive(Clone, Debug)]
+pub(crate) struct Data {
+    pub(crate) id: u64,
+    pub(crate) applied: u64,
+}
+
+/// The etcd cluster.
+#[derive(Default)]
+pub(crate) struct Etcd {
+    pub(crate) id: u64,
+    pub(crate) list: Vec<Listed>,
+    pub(crate) commit: u64,
+    pub(crate) term: u64,
+    pub(crate) leader: u64,
+    /// Processes: pod name to the uid of the volume they run on.
+    pub(crate) processes: BTreeMap<String, String>,
+    /// Data by the uid of the claim.
+    pub(crate) volumes: BTreeMap<String, Data>,
+    /// Ids that have ever run: they must never run on an empty volume again.
+    ran: BTreeSet<u64>,
+    ids: u64,
+}
+
+impl Etcd {
+    /// A process starts on a volume. Returns whether it runs.
+    pub(crate) fn boot(&mut self, name: &str, volume: &str, args: &[String]) -> bool {
+        if !self.volumes.contains_key(volume) {
+            let founds = args.iter().any(|it| it == "--initial-cluster-state=new");
+            let entered = if founds {
+                Some(self.found(name))
+            } else {
+                self.enter(name, args)
+            };
+            let Some(id) = entered else { return false };
+            assert!(
+                self.ran.insert(id),
+                "{name} came back empty under the id {id:x}"
+            );
+            self.volumes
+                .insert(volume.to_owned(), Data { id, applied: 0 });
+        }
+        assert!(
+            !self.processes.values().any(|it| it == volume),
+            "two pods on one volume"
+        );
+        let id = self.volumes[volume].id;
+        if !self.list.iter().any(|it| it.id == id) {
+            return false;
+        }
+        if let Some(listed) = self.list.iter_mut().find(|it| it.id == id) {
+            name.clone_into(&mut listed.name);
+        }
+        self.processes.insert(name.to_owned(), volume.to_owned());
+        true
+    }
+
+    fn found(&mut self, name: &str) -> u64 {
+        assert_eq!(self.id, 0, "{name} founds a second cluster");
+        self.id = 0xc0ffee;
+        self.ids = 0x100;
+        self.list = vec![Listed {
+            id: self.ids,
+            name: name.to_owned(),
+            peer_urls: vec![format!("http://{name}.kv-peers.demo.svc:2380")],
+            is_learner: false,
+        }];
+        self.ids
+    }
+
+    /// A member with an empty volume finds itself in the membership, if it was told the right one.
+    fn enter(&mut self, name: &str, args: &[String]) -> Option<u64> {
+        if !self.quorate() {
+            return None;
+        }
+        let told = args
+            .iter()
+            .find_map(|it| it.strip_prefix("--initial-cluster="))?;
+        if told.split(',').count() != self.list.len() {
+            return None;
+        }
+        let host = format!("//{name}.");
+        self.list
+            .iter()
+            .find(|it| it.peer_urls[0].contains(&host))
+            .map(|it| it.id)
+    }
+
+    /// The log grows, members follow, a leader is elected if there is none.
+    pub(crate) fn tick(&mut self, running: &[String], rng: &mut SmallRng) {
+        self.processes.retain(|name, _| running.contains(name));
+        let ids: BTreeSet<u64> = self.list.iter().map(|it| it.id).collect();
+        let volumes = &self.volumes;
+        self.processes
+            .retain(|_, volume| ids.contains(&volumes[volume].id));
+        if !self.quorate() {
+            self.leader = 0;
+            return;
+        }
+        let alive: Vec<u64> = self.live_voters();
+        if !alive.contains(&self.leader) {
+            let ahead = alive
+                .iter()
+                .copied()
+                .max_by_key(|id| self.applied(*id))
+                .unwrap();
+            (self.leader, self.term) = (ahead, self.term + 1);
+        }
+        self.commit += rng.random_range(0..400);
+        let (leader, commit) = (self.leader, self.commit);
+        for volume in self.processes.values() {
+            let data = self.volumes.get_mut(volume).unwrap();
+            let step = if data.id == leader {
+                u64::MAX
+            } else {
+                rng.random_range(300..3000)
+            };
+            data.applied = commit.min(data.applied.saturating_add(step));
+        }
+    }
+
+    fn applied(&self, id: u64) -> u64 {
+        self.volumes
+            .values()
+            .find(|it| it.id == id)
+            .map_or(0, |it| it.applied)
+    }
+
+    fn live_voters(&self) -> Vec<u64> {
+        let voters: BTreeSet<u64> = self
+            .list
+            .iter()
+            .filter(|it| !it.is_learner)
+            .map(|it| it.id)
+            .collect();
+        let running = self.processes.values().map(|it| self.volumes[it].id);
+        running.filter(|id| voters.contains(id)).collect()
+    }
+
+    /// How many members vote.
+    pub(crate) fn voters(&self) -> usize {
+        self.list.iter().filter(|it| !it.is_learner).count()
+    }
+
+    /// Whether a majority runs.
+    pub(crate) fn quorate(&self) -> bool {
+        self.id != 0 && 2 * self.live_voters().len() > self.voters()
+    }
+
+    /// Whether the member in this pod runs and knows a leader.
+    pub(crate) fn follows(&self, pod: &str) -> bool {
+        self.leader != 0 && self.processes.contains_key(pod)
+    }
+
+    /// Whether the member in this pod leads.
+    pub(crate) fn leads(&self, pod: &str) -> bool {
+        self.processes
+            .get(pod)
+            .is_some_and(|it| self.volumes[it].id == self.leader)
+    }
+
+    /// Whether the membership has a member of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        let host = format!("//{name}.");
+        self.list.iter().any(|it| it.peer_urls[0].contains(&host))
+    }
+
+    /// The process in a pod is gone.
+    pub(crate) fn stop(&mut self, pod: &str) {
+        self.processes.remove(pod);
+    }
+
+    fn stands_on(&self, ground: &Ground) -> Result<(), String> {
+        let found = self.list.iter().map(|it| (it.id, it.is_learner));
+        match () {
+            () if !self.quorate() => Err("no majority".to_owned()),
+            () if !self.processes.contains_key(&ground.via) => {
+                Err(format!("{} does not answer", ground.via))
+            }
+            () if !ground.holds(self.id, found) => {
+                Err("the membership is another one by now".to_owned())
+            }
+            () => Ok(()),
+        }
+    }
+
+    pub(crate) fn add(
+        &mut self,
+        name: &str,
+        peer_url: &str,
+        ground: &Ground,
+    ) -> Result<(), String> {
+        self.stands_on(ground)?;
+        assert!(!self.has(name), "{name} is added twice");
+        assert!(
+            !self.list.iter().any(|it| it.is_learner),
+            "two learners at once"
+        );
+        self.ids += 1;
+        self.list.push(Listed {
+            id: self.ids,
+            name: String::new(),
+            peer_urls: vec![peer_url.to_owned()],
+            is_learner: true,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn promote(&mut self, id: u64, ground: &Ground) -> Result<(), String> {
+        self.stands_on(ground)?;
+        if self.applied(id) * 10 < self.commit * 9 {
+            return Err("the learner is not in sync with the leader".to_owned());
+        }
+        self.list
+            .iter_mut()
+            .find(|it| it.id == id)
+            .unwrap()
+            .is_learner = false;
+        assert!(self.quorate(), "promoting {id:x} cost the majority");
+        Ok(())
+    }
+
+    pub(crate) fn remove(&mut self, id: u64, ground: &Ground) -> Result<(), String> {
+        self.stands_on(ground)?;
+        assert!(id != self.leader, "the leader is removed");
+        self.list.retain(|it| it.id != id);
+        assert!(self.quorate(), "removing {id:x} cost the majority");
+        Ok(())
+    }
+
+    pub(crate) fn move_leader(&mut self, to: u64, ground: &Ground) -> Result<(), String> {
+        self.stands_on(ground)?;
+        assert!(
+            self.leads(&ground.via),
+            "asked {} to hand over, who does not lead",
+            ground.via
+        );
+        if self.live_voters().contains(&to) {
+            (self.leader, self.term) = (to, self.term + 1);
+        }
+        Ok(())
+    }
+}
