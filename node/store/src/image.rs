@@ -6,7 +6,8 @@
 //!
 //! It does not write files or send anything; [`Image::frames`] hands out what the caller writes, piece by piece.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, DefaultHasher};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
@@ -173,6 +174,7 @@ impl Image {
         } else {
             live
         };
+        let mut shown = shown.into_iter().peekable();
         let mut crc = Crc32c::new();
         crc.bytes(b"key");
         for record in self
@@ -180,7 +182,8 @@ impl Image {
             .iter()
             .take_while(|record| record.kv.mod_revision <= upto)
         {
-            if record.kv.mod_revision > compacted || shown.contains(&record.revision()) {
+            let shows = shown.next_if_eq(&record.revision()).is_some();
+            if shows || record.kv.mod_revision > compacted {
                 hash_record(&mut crc, record);
             }
         }
@@ -193,15 +196,18 @@ impl Image {
         })
     }
 
-    /// The records that show at revision `main`.
-    fn live_at(&self, main: i64) -> BTreeSet<Revision> {
-        let mut seen = BTreeSet::new();
+    /// The records that show at revision `main`, ascending.
+    fn live_at(&self, main: i64) -> Vec<Revision> {
+        // Only asked whether it holds a key, so its order is never seen.
+        let mut seen: HashSet<&[u8], BuildHasherDefault<DefaultHasher>> = HashSet::default();
         let newest_first = self.timeline.iter().rev();
-        newest_first
+        let mut live: Vec<Revision> = newest_first
             .filter(|record| record.kv.mod_revision <= main)
-            .filter(|record| seen.insert(record.kv.key.as_ref()) && !record.tombstone)
+            .filter(|record| seen.insert(&record.kv.key) && !record.tombstone)
             .map(|record| record.revision())
-            .collect()
+            .collect();
+        live.reverse();
+        live
     }
 }
 
@@ -222,15 +228,15 @@ fn hash_record(crc: &mut Crc32c, record: &Record) {
     }
 }
 
-/// Appends a frame whose body is written by `write`.
+/// Appends a frame whose body is what `write` appends.
 fn frame(bytes: &mut BytesMut, kind: u8, write: impl FnOnce(&mut BytesMut)) {
-    let mut body = bytes.split_off(bytes.len());
-    write(&mut body);
+    let start = bytes.len();
+    bytes.put_bytes(kind, FRAME_HEADER_LEN);
+    write(bytes);
+    let (header, body) = bytes[start..].split_at_mut(FRAME_HEADER_LEN);
     let len = u32::try_from(body.len()).expect("a record comes from one message, which is shorter");
-    bytes.put_u8(kind);
-    bytes.put_u32_le(len);
-    bytes.put_u32_le(checksum(kind, &body));
-    bytes.extend_from_slice(&body);
+    header[1..5].copy_from_slice(&len.to_le_bytes());
+    header[5..].copy_from_slice(&checksum(kind, body).to_le_bytes());
 }
 
 fn checksum(kind: u8, body: &[u8]) -> u32 {
