@@ -1,0 +1,273 @@
+//! Members come, learn, vote, fall behind, catch up and go; strangers and those who lost their data are kept out.
+
+mod lab;
+
+use lab::{Lab, Member, eventually, initial_cluster};
+use proto::etcdserverpb as pb;
+use tonic::Code;
+
+async fn add_learner(at: &Member, newcomer: &Member) -> u64 {
+    let request = pb::MemberAddRequest {
+        peer_urls: vec![newcomer.peer_url()],
+        is_learner: true,
+    };
+    let answer = at
+        .cluster()
+        .member_add(request)
+        .await
+        .expect("it may be added")
+        .into_inner();
+    answer.member.expect("the answer names it").id
+}
+
+fn joins(newcomer: &mut Member, members: &[Member]) {
+    let own = format!("{}={}", newcomer.name, newcomer.peer_url());
+    let cluster = format!("{},{own}", initial_cluster(members));
+    newcomer.with(&[
+        "--initial-cluster",
+        &cluster,
+        "--initial-cluster-state",
+        "existing",
+    ]);
+    newcomer.start();
+}
+
+async fn promote(at: &Member, id: u64) {
+    eventually("the learner is promoted", async || {
+        let call = at
+            .cluster()
+            .member_promote(pb::MemberPromoteRequest { id })
+            .await;
+        call.map(drop).map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_joins_as_a_learner_votes_and_leaves() {
+    let mut lab = Lab::new();
+    let members = lab.cluster(&["a", "b", "c"], &[]).await;
+    let place = lab::leader(&members).await;
+    let follower = &members[(place + 1) % 3];
+    members[place].put("before", "joining").await.unwrap();
+    let mut newcomer = lab.member("d");
+    let id = add_learner(follower, &newcomer).await;
+    joins(&mut newcomer, &members);
+    let status = eventually("the learner has caught up", async || {
+        let status = newcomer.status().await.map_err(|error| error.to_string())?;
+        let known = status.is_learner && status.leader != 0;
+        if known {
+            Ok(status)
+        } else {
+            Err(format!("{status:?}"))
+        }
+    })
+    .await;
+    assert_eq!(status.header.unwrap().member_id, id);
+    let refusal = newcomer.put("k", "v").await.unwrap_err();
+    assert_eq!(
+        (refusal.code(), refusal.message()),
+        (
+            Code::FailedPrecondition,
+            "etcdserver: rpc not supported for learner"
+        )
+    );
+    promote(follower, id).await;
+    eventually("it serves like any other", async || {
+        newcomer
+            .put("after", "promotion")
+            .await
+            .map_err(|error| error.to_string())
+    })
+    .await;
+    assert_eq!(
+        newcomer.get("before").await.unwrap().as_deref(),
+        Some("joining")
+    );
+    follower
+        .cluster()
+        .member_remove(pb::MemberRemoveRequest { id })
+        .await
+        .unwrap();
+    let ended = newcomer.ended().await;
+    assert!(ended.success(), "{ended}");
+    assert!(
+        newcomer
+            .log()
+            .contains("permanently removed from the cluster")
+    );
+    newcomer.start();
+    newcomer.ended().await;
+    assert!(
+        newcomer
+            .log()
+            .contains("permanently removed from the cluster"),
+        "nor comes it back"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_can_be_removed_and_the_others_go_on() {
+    let mut lab = Lab::new();
+    let mut members = lab.cluster(&["a", "b", "c"], &[]).await;
+    let place = lab::leader(&members).await;
+    members[place].put("k", "v").await.unwrap();
+    let mut leader = members.remove(place);
+    let id = leader.id().await;
+    leader
+        .cluster()
+        .member_remove(pb::MemberRemoveRequest { id })
+        .await
+        .unwrap();
+    assert!(leader.ended().await.success());
+    lab::leader(&members).await;
+    assert_eq!(members[0].get("k").await.unwrap().as_deref(), Some("v"));
+    members[1].put("k", "w").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_is_far_behind_catches_up_by_a_snapshot() {
+    let mut lab = Lab::new();
+    let flags = ["--snapshot-count", "50", "--snapshot-catchup-entries", "5"];
+    let mut members = lab.cluster(&["a", "b", "c"], &flags).await;
+    let place = lab::leader(&members).await;
+    let behind = (place + 1) % 3;
+    members[behind].kill();
+    let value = "x".repeat(4_000);
+    for number in 0..300 {
+        members[place]
+            .put(&format!("key-{number}"), &value)
+            .await
+            .unwrap();
+    }
+    let revision = members[place]
+        .status()
+        .await
+        .unwrap()
+        .header
+        .unwrap()
+        .revision;
+    members[behind].start();
+    eventually("it has caught up", async || {
+        let status = members[behind]
+            .status()
+            .await
+            .map_err(|error| error.to_string())?;
+        let header = status.header.expect("every answer has a header");
+        if header.revision >= revision {
+            Ok(())
+        } else {
+            Err(format!("{header:?}"))
+        }
+    })
+    .await;
+    let sent = members
+        .iter()
+        .any(|member| member.log().contains("sent a snapshot"));
+    assert!(
+        sent,
+        "the log before it is gone, so that only a snapshot can have helped"
+    );
+    // What came as a snapshot is as durable as what came as entries.
+    members[behind].kill();
+    members[behind].start();
+    eventually("it still has everything", async || {
+        let request = pb::HashKvRequest { revision };
+        let ours = members[behind].maintenance().hash_kv(request).await;
+        let theirs = members[place].maintenance().hash_kv(request).await;
+        let [ours, theirs] = [ours, theirs].map(|call| {
+            call.map(|hash| hash.into_inner().hash)
+                .map_err(|e| e.to_string())
+        });
+        if ours? == theirs? {
+            Ok(())
+        } else {
+            Err("the hashes differ".to_owned())
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_lost_its_data_is_not_let_back_in() {
+    let mut lab = Lab::new();
+    let mut members = lab.cluster(&["a", "b", "c"], &[]).await;
+    members[0].put("k", "v").await.unwrap();
+    let list = pb::MemberListRequest { linearizable: true };
+    eventually("all have said their URLs", async || {
+        let call = members[0]
+            .cluster()
+            .member_list(list)
+            .await
+            .map_err(|error| error.to_string())?;
+        let told = call
+            .into_inner()
+            .members
+            .iter()
+            .all(|member| !member.client_urls.is_empty());
+        told.then_some(()).ok_or_else(|| "not yet".to_owned())
+    })
+    .await;
+    members[2].kill();
+    std::fs::remove_dir_all(members[2].folder.join("data")).unwrap();
+    members[2].start();
+    assert!(!members[2].ended().await.success());
+    assert!(
+        members[2].log().contains("has already been bootstrapped"),
+        "{}",
+        members[2].log()
+    );
+    let cluster = initial_cluster(&members);
+    members[2].with(&[
+        "--initial-cluster",
+        &cluster,
+        "--initial-cluster-state",
+        "existing",
+    ]);
+    members[2].start();
+    assert!(!members[2].ended().await.success());
+    assert!(
+        members[2].log().contains("has already been bootstrapped"),
+        "{}",
+        members[2].log()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_of_another_cluster_is_refused() {
+    let mut lab = Lab::new();
+    let members = lab.cluster(&["a"], &[]).await;
+    // It believes that `a` founded a cluster with it, under another token.
+    let mut stranger = lab.member("stranger");
+    let own = format!("stranger={}", stranger.peer_url());
+    let cluster = format!("{},{own}", initial_cluster(&members));
+    stranger.with(&[
+        "--initial-cluster",
+        &cluster,
+        "--initial-cluster-token",
+        "other",
+    ]);
+    stranger.start();
+    eventually("the stranger is refused", async || {
+        let log = members[0].log();
+        if log.contains("cluster ID mismatch") {
+            Ok(())
+        } else {
+            Err(log)
+        }
+    })
+    .await;
+    assert_eq!(stranger.status().await.unwrap().leader, 0);
+    members[0].put("k", "v").await.unwrap();
+    // A newcomer that nobody added finds no place.
+    let mut uninvited = lab.member("uninvited");
+    joins(&mut uninvited, &members);
+    assert!(!uninvited.ended().await.success());
+    assert!(
+        uninvited
+            .log()
+            .contains("knows no member with the peer URLs"),
+        "{}",
+        uninvited.log()
+    );
+}
