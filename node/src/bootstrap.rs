@@ -356,13 +356,13 @@ fn from_wire(member: proto::etcdserverpb::Member) -> Member {
 
 /// The id of a member: never 0, which means nobody.
 #[must_use]
-pub fn member_id(peer_urls: &[String], token: &str, added_at_unix: Option<u64>) -> u64 {
+pub fn member_id(peer_urls: &[String], token: &str, added_at: Option<u128>) -> u64 {
     let mut urls = peer_urls.to_vec();
     urls.sort();
     let mut text = urls.concat();
     text.push_str(token);
-    if let Some(seconds) = added_at_unix {
-        text.push_str(&seconds.to_string());
+    if let Some(time) = added_at {
+        text.push_str(&time.to_string());
     }
     first_eight(text.as_bytes())
 }

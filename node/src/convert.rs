@@ -56,9 +56,16 @@ fn body_to_wire(body: Body) -> Wire {
             last_term: last_term.0,
             transfer,
         }),
-        Body::Vote { kind, granted } => Wire::Vote(peer::Vote {
+        Body::Vote {
+            kind,
+            granted,
+            commit,
+            commit_term,
+        } => Wire::Vote(peer::Vote {
             pre_vote: kind == VoteKind::PreVote,
             granted,
+            commit: commit.0,
+            commit_term: commit_term.0,
         }),
         Body::Append {
             prev_index,
@@ -112,6 +119,8 @@ fn body_from_wire(body: Wire) -> Result<Body, Malformed> {
         Wire::Vote(vote) => Body::Vote {
             kind: vote_kind(vote.pre_vote),
             granted: vote.granted,
+            commit: Index(vote.commit),
+            commit_term: Term(vote.commit_term),
         },
         Wire::Append(append) => Body::Append {
             prev_index: Index(append.prev_index),

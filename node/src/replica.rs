@@ -20,6 +20,7 @@ mod handover;
 mod membership;
 mod proposals;
 mod reads;
+mod retention;
 
 use std::collections::VecDeque;
 
@@ -31,6 +32,7 @@ use raft::{
 use store::{Command, DecodeError, MemberAttributes, Members, Response, Store};
 
 pub use batch::{Batch, BatchError};
+pub use retention::Retention;
 
 use crate::event::{Event, Outcome, Read, Request};
 use crate::refusal::Refusal;
@@ -39,6 +41,7 @@ use handover::Handover;
 use membership::Ground;
 use proposals::Proposals;
 use reads::Reads;
+use retention::Historian;
 
 /// What the replica is told once. Times are in ticks of [`Event::Tick`].
 #[derive(Clone, Debug)]
@@ -51,6 +54,8 @@ pub struct Settings {
     pub strict_reconfig_check: bool,
     /// What this member tells the others about itself, once it can.
     pub attributes: MemberAttributes,
+    /// What history the leader keeps; none: all of it.
+    pub retention: Option<Retention>,
     /// Drawn at random at every start: names this start in the log.
     pub starter: u64,
 }
@@ -88,6 +93,7 @@ pub struct Replica<W> {
     reads: Reads<W>,
     handover: Handover<W>,
     publish_again_at: u64,
+    historian: Option<Historian>,
     /// Committed and not yet applied.
     unapplied: VecDeque<Entry>,
     /// The end of what this member's disk holds of the log.
@@ -122,6 +128,7 @@ impl<W> Replica<W> {
             reads: Reads::new(settings.starter),
             handover: Handover::default(),
             publish_again_at: 0,
+            historian: settings.retention.map(Historian::new),
             unapplied: VecDeque::new(),
             durable,
             applied,
@@ -293,6 +300,7 @@ impl<W> Replica<W> {
         let now = self.now;
         self.reads.retry(|patience| patience <= now);
         self.publish();
+        self.forget_history();
         self.move_leadership();
         self.expire();
     }
@@ -505,6 +513,21 @@ impl<W> Replica<W> {
         self.publish_again_at = self.deadline();
         let command = Command::MemberAttributes(wanted.clone()).to_bytes();
         self.proposals.gather(command, None, self.publish_again_at);
+    }
+
+    fn forget_history(&mut self) {
+        let (now, revision, leads) = (self.now, self.store.revision(), self.leads());
+        let historian = self.historian.as_mut();
+        if let Some(revision) = historian.and_then(|it| it.due(now, revision, leads)) {
+            tracing::info!(revision, "compacting automatically");
+            let request = store::CompactionRequest {
+                revision,
+                physical: false,
+            };
+            let deadline = self.deadline();
+            self.proposals
+                .gather(Command::Compact(request).to_bytes(), None, deadline);
+        }
     }
 
     fn expire(&mut self) {

@@ -16,16 +16,16 @@ use rand::{Rng, SeedableRng};
 use store::MemberAttributes;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::api::{self, Limits, port};
 use crate::bootstrap::{self, Beginning, BootstrapError};
-use crate::config::{Config, Url};
+use crate::config::{AutoCompaction, Config, Url};
 use crate::handle::{EVENTS_MAX, Handle};
-use crate::replica::{Replica, Settings, Unreadable};
+use crate::replica::{Replica, Retention, Settings, Unreadable};
 use crate::resolve::Resolver;
 use crate::status::{Membership, Status};
 use crate::storage::{Options, StorageError, Vitals};
@@ -168,43 +168,40 @@ impl Member {
         http: Router,
         stop: impl Future<Output = ()>,
     ) -> Result<Ended, ServeError> {
-        let closing = CancellationToken::new();
+        let (close_clients, close_peers) = (CancellationToken::new(), CancellationToken::new());
         let client_routes = self.client_routes.merge(http).fallback(api::nothing_here);
-        let ports = self
-            .clients
-            .into_iter()
-            .map(|listener| (listener, client_routes.clone()));
-        let peer_ports = self
-            .peers
-            .into_iter()
-            .map(|listener| (listener, self.peer_routes.clone()));
-        let ports: Vec<_> = ports
-            .chain(peer_ports)
-            .map(|(listener, routes)| {
-                tokio::spawn(port::serve(
-                    listener,
-                    routes,
-                    closing.clone().cancelled_owned(),
-                ))
-            })
-            .collect();
+        let clients = open_ports(self.clients, &client_routes, &close_clients);
+        let peers = open_ports(self.peers, &self.peer_routes, &close_peers);
         let mut rounds = self.rounds;
         let ended = tokio::select! {
             ended = &mut rounds => ended,
             () = stop => {
                 hand_over(&self.handle).await;
+                // Calls under way may end well, as the loop still runs; no new ones come.
                 self.health.set_service_status("", ServingStatus::NotServing).await;
+                close_clients.cancel();
+                clients.join_all().await;
                 self.stop_rounds.cancel();
                 rounds.await
             }
         };
-        closing.cancel();
-        futures::future::join_all(ports).await;
+        close_clients.cancel();
+        close_peers.cancel();
+        peers.join_all().await;
         match ended {
             Ok(ended) => ended,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
     }
+}
+
+fn open_ports(
+    listeners: Vec<TcpListener>,
+    routes: &Router,
+    close: &CancellationToken,
+) -> JoinSet<()> {
+    let serve = |listener| port::serve(listener, routes.clone(), close.clone().cancelled_owned());
+    listeners.into_iter().map(serve).collect()
 }
 
 async fn hand_over(handle: &Handle) {
@@ -291,7 +288,23 @@ fn settings(config: &Config, member_id: u64, starter: u64) -> Settings {
             name: config.name.clone(),
             client_urls,
         },
+        retention: config.auto_compaction.map(|kept| retention(kept, tick_ms)),
         starter,
+    }
+}
+
+/// Durations in ticks, rounded up: no history is forgotten early.
+fn retention(kept: AutoCompaction, tick_ms: u64) -> Retention {
+    let ticks = |duration: Duration| (duration.as_millis() as u64).div_ceil(tick_ms);
+    match kept {
+        AutoCompaction::Periodic(window) => Retention::Window {
+            ticks: ticks(window),
+            hour: ticks(Duration::from_secs(3_600)),
+        },
+        AutoCompaction::Revisions(keep) => Retention::Revisions {
+            keep: i64::try_from(keep).unwrap_or(i64::MAX),
+            every: ticks(Duration::from_secs(300)),
+        },
     }
 }
 

@@ -38,7 +38,7 @@ impl cluster_server::Cluster for Cluster {
             is_learner,
         } = request.into_inner();
         let peer_urls = checked_urls(&peer_urls)?;
-        let id = bootstrap::member_id(&peer_urls, "", Some(unix_seconds()));
+        let id = bootstrap::member_id(&peer_urls, "", Some(unix_nanoseconds()));
         let (name, client_urls) = (String::new(), Vec::new());
         let member = store::Member {
             id,
@@ -188,13 +188,14 @@ fn checked_urls(urls: &[String]) -> Result<Vec<String>, Refusal> {
     Ok(urls.iter().map(ToString::to_string).collect())
 }
 
-/// The ids of members that are added are drawn from their URLs and the time, so that none comes twice.
+/// The ids of members that are added are drawn from their URLs and the time, so that none comes twice. etcd takes seconds,
+/// which makes a URL that is added, removed and added again within one come back under its used-up id.
 #[expect(
     clippy::disallowed_methods,
-    reason = "etcd draws ids from the wall clock; it decides nothing else"
+    reason = "ids are drawn from the wall clock; it decides nothing else"
 )]
-fn unix_seconds() -> u64 {
+fn unix_nanoseconds() -> u128 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs())
+        .map_or(0, |elapsed| elapsed.as_nanos())
 }

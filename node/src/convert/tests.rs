@@ -33,10 +33,14 @@ fn votes() -> Vec<Body> {
         Body::Vote {
             kind: VoteKind::Vote,
             granted: true,
+            commit: Index(3),
+            commit_term: Term(2),
         },
         Body::Vote {
             kind: VoteKind::PreVote,
             granted: false,
+            commit: Index(3),
+            commit_term: Term(2),
         },
         Body::TimeoutNow,
     ]
