@@ -19,9 +19,13 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    /// Stands, with its own vote.
+    /// Stands. Its own vote counts at once in the trial, where nothing is promised; in the election
+    /// only when it is durable.
     pub(crate) fn new(core: &mut Core, kind: VoteKind) -> Self {
-        let votes = BTreeMap::from([(core.id(), true)]);
+        let votes = match kind {
+            VoteKind::PreVote => BTreeMap::from([(core.id(), true)]),
+            VoteKind::Vote => BTreeMap::new(),
+        };
         Self {
             kind,
             votes,

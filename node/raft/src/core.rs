@@ -12,7 +12,10 @@ use crate::ready::Persist;
 use crate::rules::Rules;
 use rand::Rng;
 use rand::rngs::SmallRng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+
+/// A term, and to whom the vote went in it.
+type Promise = (Term, Option<PeerId>);
 
 /// What the roles share.
 #[derive(Debug)]
@@ -33,6 +36,9 @@ pub(crate) struct Core {
     membership_moved: bool,
     /// The hard state as last submitted, to tell what changed.
     submitted: HardState,
+    /// Term and vote as last known to be durable, and those on their way there.
+    promised: Promise,
+    promises: VecDeque<(Ticket, Promise)>,
     tickets: Ticket,
     rng: SmallRng,
 }
@@ -61,6 +67,8 @@ impl Core {
             reads_failed: Vec::new(),
             install: None,
             membership_moved: false,
+            promised: (on_disk.term, on_disk.vote),
+            promises: VecDeque::new(),
             tickets: Ticket(0),
             rng,
         }
@@ -81,6 +89,12 @@ impl Core {
 
     pub(crate) fn quorum(&self) -> usize {
         (self.rules.quorum)(self.configuration().voters().len())
+    }
+
+    /// Whether its vote for itself in this term is durable. It counts only from then on, like any
+    /// vote: else a crash could forget that it led.
+    pub(crate) fn stands_by_itself(&self) -> bool {
+        self.promised == (self.term, Some(self.id()))
     }
 
     /// How the election stands, given the answers so far.
@@ -181,6 +195,12 @@ impl Core {
             "only what was handed out can be durable"
         );
         self.log.persisted(ticket);
+        while let Some(&(oldest, promise)) = self.promises.front()
+            && oldest <= ticket
+        {
+            self.promised = promise;
+            self.promises.pop_front();
+        }
     }
 
     /// What must become durable since the last time.
@@ -198,6 +218,10 @@ impl Core {
         let before = std::mem::replace(&mut self.submitted, now);
         let moved = std::mem::take(&mut self.membership_moved);
         let promised = (before.term, before.vote) != (now.term, now.vote);
+        if promised {
+            self.promises
+                .push_back((self.tickets, (now.term, now.vote)));
+        }
         let must_sync = !entries.is_empty() || promised || moved;
         let hard_state = (before != now).then_some(now);
         Persist {

@@ -70,6 +70,16 @@ impl Raft {
         }
     }
 
+    /// The disk is done with something: perhaps with the candidate's vote for itself.
+    pub(crate) fn vote_may_be_durable(&mut self) {
+        if let Role::Candidate(candidate) = &mut self.role
+            && self.core.stands_by_itself()
+        {
+            candidate.answered(self.core.id(), true);
+            self.heed_votes();
+        }
+    }
+
     fn heed_votes(&mut self) {
         let Role::Candidate(candidate) = &self.role else {
             return;

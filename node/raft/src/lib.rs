@@ -24,8 +24,8 @@
 //!    earlier `Ready` are. A vote or an acknowledgement that leaves before it is durable can be
 //!    forgotten in a crash after it was counted; then entries are lost that clients were told of.
 //!    This is the whole contract about disks, and the core relies on nothing else.
-//! 2. `step(Input::Persisted)` follows when the disk is done, not before. A leader counts itself
-//!    only from then on. It need not be waited for: inputs may be stepped while the disk works. They
+//! 2. `step(Input::Persisted)` follows when the disk is done, not before. A leader counts its own
+//!    log, and a candidate its own vote, only from then on. It need not be waited for: inputs may be stepped while the disk works. They
 //!    gather for the next `Ready`.
 //! 3. `persist.entries` replaces the stored log from `entries[0].index` on. Entries and hard state
 //!    are one unit, or are written in this order. [`Persist::must_sync`] is false when only the
@@ -76,20 +76,23 @@
 //! };
 //! let mut raft = Raft::recover(Config::new(me), recovered, SmallRng::seed_from_u64(7)).unwrap();
 //!
-//! raft.step(Input::Campaign).unwrap();
-//! raft.step(Input::Propose(vec![Payload::Command("x = 1".into())])).unwrap();
-//!
 //! let mut applied = Vec::new();
-//! loop {
-//!     let ready = raft.ready();
-//!     if ready.is_empty() {
-//!         break;
+//! let mut drive = |raft: &mut Raft| {
+//!     loop {
+//!         let ready = raft.ready();
+//!         if ready.is_empty() {
+//!             break;
+//!         }
+//!         // A real driver writes `ready.persist` to its disk here, and waits for it.
+//!         raft.step(Input::Persisted { ticket: ready.persist.ticket }).unwrap();
+//!         // Only now: send `ready.messages`, and apply.
+//!         applied.extend(ready.committed);
 //!     }
-//!     // A real driver writes `ready.persist` to its disk here, and waits for it.
-//!     raft.step(Input::Persisted { ticket: ready.persist.ticket }).unwrap();
-//!     // Only now: send `ready.messages`, and apply.
-//!     applied.extend(ready.committed);
-//! }
+//! };
+//! raft.step(Input::Campaign).unwrap();
+//! drive(&mut raft);
+//! raft.step(Input::Propose(vec![Payload::Command("x = 1".into())])).unwrap();
+//! drive(&mut raft);
 //! assert_eq!(applied.last().unwrap().payload, Payload::Command("x = 1".into()));
 //! ```
 //!

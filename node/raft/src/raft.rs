@@ -1,22 +1,21 @@
 //! One peer: what goes to which role, and when the role changes.
 //!
 //! What this module does not do: the roles' work, see [`crate::follower`], [`crate::candidate`] and
-//! [`crate::leader`]; and what no role does alone: that is in [`crate::election`].
+//! [`crate::leader`]; what no role does alone, see
+//! [`crate::election`]; or telling about itself, see [`crate::status`].
 
 use crate::candidate::Candidate;
 use crate::config::Config;
-use crate::configuration::Configuration;
 use crate::core::Core;
 use crate::election::Ballot;
 use crate::follower::{self, Append, Follower};
 use crate::ids::{Index, PeerId, ReadId, Term};
 use crate::input::{Input, Refused};
 use crate::leader::{Leader, Office};
-use crate::message::{Body, Message, Payload, SnapshotMeta, VoteKind};
+use crate::message::{Body, Message, Payload};
 use crate::ready::Ready;
 use crate::recovery::{self, Recovered, Unrecoverable};
 use crate::rules::Rules;
-use crate::status::{ProgressStatus, Role as RoleName, Status};
 use rand::rngs::SmallRng;
 
 /// One peer of a cluster, as a state machine: [`Raft::step`] tells it what happened,
@@ -87,6 +86,7 @@ impl Raft {
             Input::Campaign => return self.campaign_on_request(),
             Input::Persisted { ticket } => {
                 self.core.persisted(ticket);
+                self.vote_may_be_durable();
                 self.as_leader(Leader::advance_commit);
             }
             Input::SnapshotTaken { index } => self.snapshot_taken(index),
@@ -384,129 +384,6 @@ impl Raft {
             Role::Leader(leader) => leader.resign(&mut self.core),
             Role::Follower(mut before) => before.fail_reads(&mut self.core),
             Role::Candidate(_) => {}
-        }
-    }
-
-    // What others may know.
-
-    /// Who this is.
-    #[must_use]
-    pub const fn id(&self) -> PeerId {
-        self.core.id()
-    }
-
-    /// What it does at the moment.
-    #[must_use]
-    pub const fn role(&self) -> RoleName {
-        match &self.role {
-            Role::Follower(_) => RoleName::Follower,
-            Role::Candidate(candidate) => match candidate.kind {
-                VoteKind::PreVote => RoleName::PreCandidate,
-                VoteKind::Vote => RoleName::Candidate,
-            },
-            Role::Leader(_) => RoleName::Leader,
-        }
-    }
-
-    /// Who leads in this term, as far as it knows.
-    #[must_use]
-    pub fn leader(&self) -> Option<PeerId> {
-        match &self.role {
-            Role::Follower(follower) => follower.leader,
-            Role::Candidate(_) => None,
-            Role::Leader(_) => Some(self.core.id()),
-        }
-    }
-
-    /// The newest term it has seen.
-    #[must_use]
-    pub const fn term(&self) -> Term {
-        self.core.term
-    }
-
-    /// The newest index it knows to be committed.
-    #[must_use]
-    pub const fn commit(&self) -> Index {
-        self.core.log.commit()
-    }
-
-    /// The end of its log.
-    #[must_use]
-    pub fn last_index(&self) -> Index {
-        self.core.log.last_index()
-    }
-
-    /// The term of the entry at a place of its log; none if the log has not got there, or no more
-    /// has it in memory.
-    #[must_use]
-    pub fn term_at(&self, index: Index) -> Option<Term> {
-        self.core.log.term(index)
-    }
-
-    /// The membership in effect.
-    #[must_use]
-    pub fn configuration(&self) -> &Configuration {
-        self.core.configuration()
-    }
-
-    /// What a checkpoint of the state after the entry at `index` stands for. None if that entry is
-    /// before the newest snapshot or was not handed out yet.
-    #[must_use]
-    pub fn meta_at(&self, index: Index) -> Option<SnapshotMeta> {
-        if index > self.core.log.handed_out() {
-            return None;
-        }
-        let term = self.core.log.term(index)?;
-        let configuration = self.core.membership.at(index)?.clone();
-        Some(SnapshotMeta {
-            index,
-            term,
-            configuration,
-        })
-    }
-
-    /// At a leader: how far another peer is.
-    #[must_use]
-    pub fn progress(&self, peer: PeerId) -> Option<ProgressStatus> {
-        let Role::Leader(leader) = &self.role else {
-            return None;
-        };
-        let progress = leader.progress.get(&peer)?;
-        let (inflight_messages, inflight_bytes) = progress.in_flight();
-        Some(ProgressStatus {
-            peer,
-            matched: progress.matched(),
-            next: progress.next(),
-            mode: progress.mode(),
-            recently_active: progress.recently_active,
-            inflight_messages,
-            inflight_bytes,
-        })
-    }
-
-    /// A picture of it all.
-    #[must_use]
-    pub fn status(&self) -> Status {
-        let transferring_to = match &self.role {
-            Role::Leader(leader) => leader.transferring_to(),
-            Role::Follower(_) | Role::Candidate(_) => None,
-        };
-        Status {
-            id: self.id(),
-            role: self.role(),
-            term: self.term(),
-            leader: self.leader(),
-            commit: self.commit(),
-            last_index: self.last_index(),
-            stable_index: self.core.log.stable(),
-            first_index: self.core.log.first_index(),
-            configuration: self.configuration().clone(),
-            transferring_to,
-            progress: self
-                .configuration()
-                .peers()
-                .filter_map(|peer| self.progress(peer))
-                .collect(),
         }
     }
 }

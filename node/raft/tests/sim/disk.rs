@@ -2,7 +2,7 @@
 //!
 //! What this module does not do: damage what is written. That is the storage layer's trouble.
 
-use raft::{Entry, HardState, Index, Recovered, SnapshotMeta, Term, Ticket};
+use raft::{Entry, HardState, Index, Recovered, SnapshotMeta, Ticket};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use std::collections::VecDeque;
@@ -104,6 +104,15 @@ impl Disk {
 
     /// The newest checkpoint.
     pub(crate) fn checkpoint(&self) -> (SnapshotMeta, State) {
+        let cached = self.cache.iter().rev().find_map(|write| match write {
+            Write::Install(meta, state) | Write::Checkpoint(meta, state, _) => {
+                Some((meta.clone(), *state))
+            }
+            Write::Entry(_) | Write::HardState(_) => None,
+        });
+        if let Some(cached) = cached {
+            return cached;
+        }
         (self.platter.snapshot.clone(), self.platter.state)
     }
 
@@ -127,7 +136,8 @@ impl Platter {
     fn apply(&mut self, write: Write) {
         match write {
             Write::Entry(entry) => {
-                self.entries.retain(|old| old.index < entry.index);
+                let kept = self.entries.partition_point(|old| old.index < entry.index);
+                self.entries.truncate(kept);
                 self.entries.push(entry);
             }
             Write::HardState(hard_state) => self.hard_state = hard_state,
@@ -161,15 +171,14 @@ pub(crate) fn writes_of(ready: &raft::Ready, image: Option<State>) -> Vec<Write>
 /// A piece of work for the disk, and what is to follow when it is done.
 #[derive(Debug)]
 pub(crate) enum Work {
-    /// With the term of the entry before those of the `Ready`.
-    Ready(Box<raft::Ready>, Term, Vec<Write>),
+    Ready(Box<raft::Ready>, Vec<Write>),
     Checkpoint(Index, Vec<Write>),
 }
 
 impl Work {
     pub(crate) fn writes(self) -> Vec<Write> {
         match self {
-            Self::Ready(_, _, writes) | Self::Checkpoint(_, writes) => writes,
+            Self::Ready(_, writes) | Self::Checkpoint(_, writes) => writes,
         }
     }
 

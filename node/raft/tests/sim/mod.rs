@@ -7,7 +7,9 @@
 //! What it does not do: run real code of disks or sockets. Those have tests of their own.
 
 pub(crate) mod checker;
+mod clients;
 pub(crate) mod disk;
+mod faults;
 mod peer;
 mod profile;
 mod world;

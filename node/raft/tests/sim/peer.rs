@@ -99,23 +99,8 @@ impl Process {
         }
     }
 
-    pub(crate) fn start(
-        &mut self,
-        config: Config,
-        run: &Run,
-        rng: SmallRng,
-        checker: &mut Checker,
-    ) -> Checked {
+    pub(crate) fn start(&mut self, config: Config, run: &Run, rng: SmallRng) -> Checked {
         let recovered = self.disk.recovered();
-        // What an unfinished write left is part of the log from now on.
-        let snapshot = &recovered.snapshot;
-        let after: Vec<Entry> = recovered
-            .entries
-            .iter()
-            .filter(|e| e.index > snapshot.index)
-            .cloned()
-            .collect();
-        checker.writes(snapshot.term, &after)?;
         let written = Written::of(&recovered);
         let mut raft = Raft::recover(config, recovered, rng).map_err(|error| Violation {
             property: RECOVERS,
@@ -192,7 +177,7 @@ impl Alive {
     }
 
     /// Asks for a `Ready` and puts it before the disk.
-    pub(crate) fn gather(&mut self) -> Checked<bool> {
+    pub(crate) fn gather(&mut self, checker: &mut Checker) -> Checked<bool> {
         let ready = self.raft.ready();
         if ready.is_empty() {
             return Ok(false);
@@ -205,6 +190,7 @@ impl Alive {
         }
         let first = ready.persist.entries.first();
         let before = first.map_or(Term(0), |first| self.written.term_before(first.index));
+        checker.writes(before, &ready.persist.entries)?;
         self.written.extend(&ready.persist.entries);
         let commit = self.raft.commit();
         let open = self
@@ -224,8 +210,7 @@ impl Alive {
         });
         self.images.clear();
         let writes = writes_of(&ready, image);
-        self.work
-            .push_back(Work::Ready(Box::new(ready), before, writes));
+        self.work.push_back(Work::Ready(Box::new(ready), writes));
         Ok(true)
     }
 

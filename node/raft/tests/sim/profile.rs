@@ -36,6 +36,7 @@ pub(crate) struct Profile {
     pub(crate) transfers: f64,
     /// The chance of a checkpoint after applying.
     pub(crate) checkpoints: f64,
+    heartbeat_ticks: u32,
     pub(crate) pre_vote: bool,
     pub(crate) check_quorum: bool,
     catchup_entries: u64,
@@ -56,7 +57,7 @@ impl Profile {
         let changes = one_of(&[0.0, 0.05, 0.2]);
         let transfers = one_of(&[0.0, 0.02, 0.1]);
         let checkpoints = one_of(&[0.0, 0.02, 0.1, 0.3]);
-        Self {
+        let drawn = Self {
             peers: rng.random_range(1..=5),
             loss,
             doubling,
@@ -73,6 +74,7 @@ impl Profile {
             changes,
             transfers,
             checkpoints,
+            heartbeat_ticks: rng.random_range(1..=3),
             pre_vote: rng.random_bool(0.75),
             check_quorum: rng.random_bool(0.75),
             catchup_entries: rng.random_range(0..20),
@@ -80,6 +82,30 @@ impl Profile {
             max_inflight_messages: rng.random_range(1..6),
             max_inflight_bytes: rng.random_range(1..1000),
             max_committed_bytes: rng.random_range(1..1000),
+        };
+        if rng.random_bool(0.3) {
+            drawn.stormy(rng)
+        } else {
+            drawn
+        }
+    }
+
+    /// Nothing but elections, one upon another, and entries that travel one by one: leaders come
+    /// and go before their entries are everywhere, as in figure 8 of the paper.
+    fn stormy(self, rng: &mut SmallRng) -> Self {
+        Self {
+            peers: 5,
+            loss: self.loss.min(0.1),
+            delay: rng.random_range(1..5),
+            disk: rng.random_range(1..5),
+            fault_every: Some(rng.random_range(20..100)),
+            crashes: true,
+            cuts: true,
+            changes: 0.0,
+            checkpoints: 0.0,
+            max_append_bytes: 1,
+            max_inflight_messages: 1,
+            ..self
         }
     }
 
@@ -87,11 +113,13 @@ impl Profile {
     pub(crate) fn calm(&mut self) {
         (self.loss, self.doubling, self.long_delay, self.slow_disk) = (0.0, 0.0, 0.0, 0.0);
         (self.delay, self.disk, self.fault_every) = (3, 2, None);
+        (self.changes, self.transfers) = (0.0, 0.0);
         self.batching = self.batching.min(0.2);
     }
 
     pub(crate) fn config(&self, id: PeerId) -> Config {
         Config {
+            heartbeat_ticks: self.heartbeat_ticks,
             pre_vote: self.pre_vote,
             check_quorum: self.check_quorum,
             catchup_entries: self.catchup_entries,

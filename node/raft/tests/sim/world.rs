@@ -2,7 +2,7 @@
 //!
 //! What this module does not do: judge. The checker does.
 
-use super::checker::{Checked, Checker, LIVENESS, SOUND, Violation, ensure};
+use super::checker::{Checked, Checker, SOUND, Violation};
 use super::disk::{State, Work, Write};
 use super::peer::Process;
 use super::profile::{Profile, TICK};
@@ -14,26 +14,24 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// How long the faults go on, and how long everything may take to come right after.
+/// How long the faults go on.
 const TROUBLE: u64 = 4_000;
-const RECOVERY: u64 = 8_000;
-/// No more peers than this, dead or alive.
-const MOST_PEERS: u64 = 9;
 
 /// What will happen.
 #[derive(Debug)]
-enum Event {
+pub(super) enum Event {
     Tick(PeerId),
     Deliver(Box<Parcel>),
     DiskDone(PeerId, u64),
     Restart(PeerId),
+    Read(PeerId, ReadId),
     Client,
     Fault,
 }
 
 /// A message on its way.
 #[derive(Clone, Debug)]
-struct Parcel {
+pub(super) struct Parcel {
     message: Message,
     image: Option<State>,
     lost: bool,
@@ -42,20 +40,20 @@ struct Parcel {
 /// The world.
 pub(crate) struct World {
     run: Run,
-    rng: SmallRng,
-    profile: Profile,
-    now: u64,
+    pub(super) rng: SmallRng,
+    pub(super) profile: Profile,
+    pub(super) now: u64,
     /// What will happen, by time and then in the order it was decided.
     agenda: BTreeMap<(u64, u64), Event>,
     decided: u64,
-    processes: BTreeMap<PeerId, Process>,
+    pub(super) processes: BTreeMap<PeerId, Process>,
     /// Ways that are blocked.
-    blocked: BTreeSet<(PeerId, PeerId)>,
-    checker: Checker,
-    summary: Summary,
-    next_command: u64,
-    next_read: u64,
-    calm: bool,
+    pub(super) blocked: BTreeSet<(PeerId, PeerId)>,
+    pub(super) checker: Checker,
+    pub(super) summary: Summary,
+    pub(super) next_command: u64,
+    pub(super) next_read: u64,
+    pub(super) calm: bool,
 }
 
 impl World {
@@ -103,13 +101,13 @@ impl World {
 
     // Time.
 
-    fn plan(&mut self, delay: u64, event: Event) {
+    pub(super) fn plan(&mut self, delay: u64, event: Event) {
         self.decided += 1;
         self.agenda.insert((self.now + delay, self.decided), event);
     }
 
     /// Lets things happen until a time, or until they are as wanted. Says whether they are.
-    fn until(&mut self, end: u64, wanted: impl Fn(&Self) -> bool) -> Checked<bool> {
+    pub(super) fn until(&mut self, end: u64, wanted: impl Fn(&Self) -> bool) -> Checked<bool> {
         while let Some(((at, _), event)) = self.agenda.pop_first() {
             self.now = self.now.max(at);
             if self.run.told {
@@ -140,6 +138,7 @@ impl World {
             Event::Deliver(parcel) => self.deliver(*parcel),
             Event::DiskDone(id, life) => self.disk_done(id, life),
             Event::Restart(id) => self.start(id),
+            Event::Read(id, read) => self.step(id, Input::Read(read)).map(drop),
             Event::Client => {
                 let longest = if self.calm { 400 } else { 40 };
                 let pause = self.rng.random_range(1..longest);
@@ -156,49 +155,53 @@ impl World {
         }
     }
 
-    fn tell(&self, what: impl FnOnce() -> String) {
+    pub(super) fn tell(&self, what: impl FnOnce() -> String) {
         if self.run.told {
             eprintln!("{:>6}   {}", self.now, what());
         }
     }
 
-    fn is_awake(&self, id: PeerId) -> bool {
+    pub(super) fn is_awake(&self, id: PeerId) -> bool {
         let process = &self.processes[&id];
         process.alive.is_some() && process.paused_until <= self.now
     }
 
-    fn chance(&mut self, probability: f64) -> bool {
+    /// How long a process leaves what waits at its sockets: nobody knows what it reads first.
+    pub(super) fn until_awake(&mut self, id: PeerId) -> u64 {
+        let left = self.processes[&id].paused_until.saturating_sub(self.now);
+        if left == 0 {
+            0
+        } else {
+            left + self.rng.random_range(0..TICK)
+        }
+    }
+
+    pub(super) fn chance(&mut self, probability: f64) -> bool {
         self.rng.random_bool(probability)
     }
 
     // Processes.
 
-    fn add_process(&mut self, id: PeerId, recovered: &Recovered) {
+    pub(super) fn add_process(&mut self, id: PeerId, recovered: &Recovered) {
         self.processes
             .insert(id, Process::new(id, recovered, &self.run));
         let first = self.rng.random_range(1..=TICK);
         self.plan(first, Event::Tick(id));
     }
 
-    fn start(&mut self, id: PeerId) -> Checked {
+    pub(super) fn start(&mut self, id: PeerId) -> Checked {
         let config = self.profile.config(id);
         let rng = SmallRng::seed_from_u64(self.rng.random());
-        let process = self
-            .processes
-            .get_mut(&id)
-            .expect("every planned process exists");
+        let process = one(&mut self.processes, id);
         if process.alive.is_none() {
-            process.start(config, &self.run, rng, &mut self.checker)?;
+            process.start(config, &self.run, rng)?;
         }
         Ok(())
     }
 
     /// Tells a peer that something happened, checks it, and lets its driver go on.
-    fn step(&mut self, id: PeerId, input: Input) -> Checked<Result<(), Refused>> {
-        let process = self
-            .processes
-            .get_mut(&id)
-            .expect("every peer has a process");
+    pub(super) fn step(&mut self, id: PeerId, input: Input) -> Checked<Result<(), Refused>> {
+        let process = one(&mut self.processes, id);
         let Some(alive) = &mut process.alive else {
             return Ok(Err(Refused::NoLeader));
         };
@@ -212,14 +215,13 @@ impl World {
     fn drive(&mut self, id: PeerId) -> Checked {
         let gathers = self.profile.batching;
         while !self.chance(gathers) {
-            let process = self
-                .processes
-                .get_mut(&id)
-                .expect("every peer has a process");
+            let process = one(&mut self.processes, id);
             let Some(alive) = &mut process.alive else {
                 return Ok(());
             };
-            if alive.work.len() >= self.profile.writes_at_once || !alive.gather()? {
+            if alive.work.len() >= self.profile.writes_at_once
+                || !alive.gather(&mut self.checker)?
+            {
                 break;
             }
             let (life, idle) = (
@@ -249,10 +251,7 @@ impl World {
 
     /// The oldest work of the disk is done.
     fn disk_done(&mut self, id: PeerId, life: u64) -> Checked {
-        let process = self
-            .processes
-            .get_mut(&id)
-            .expect("every peer has a process");
+        let process = one(&mut self.processes, id);
         if process.life != life {
             return Ok(());
         }
@@ -269,8 +268,7 @@ impl World {
                 self.summary.checkpoints += 1;
                 let _ = self.step(id, Input::SnapshotTaken { index })?;
             }
-            Work::Ready(mut ready, before, writes) => {
-                self.checker.writes(before, &ready.persist.entries)?;
+            Work::Ready(mut ready, writes) => {
                 if let Some(Write::Install(_, state)) = writes.first() {
                     self.summary.installs += 1;
                     alive.install(*state, &self.checker)?;
@@ -299,10 +297,7 @@ impl World {
     fn apply(&mut self, id: PeerId, ready: &mut raft::Ready) -> Checked {
         let wants_checkpoint = !ready.committed.is_empty() && self.chance(self.profile.checkpoints);
         let keep = self.rng.random_range(0..10);
-        let process = self
-            .processes
-            .get_mut(&id)
-            .expect("every peer has a process");
+        let process = one(&mut self.processes, id);
         let Some(alive) = &mut process.alive else {
             return Ok(());
         };
@@ -367,7 +362,7 @@ impl World {
             return Ok(());
         };
         if process.paused_until > self.now {
-            let wait = process.paused_until - self.now;
+            let wait = self.until_awake(to);
             self.plan(wait, Event::Deliver(Box::new(parcel)));
             return Ok(());
         }
@@ -391,258 +386,11 @@ impl World {
         }
         Ok(())
     }
+}
 
-    // Clients.
-
-    fn client_acts(&mut self) -> Checked {
-        let leader = self.some_leader().filter(|_| self.calm);
-        let id = leader.unwrap_or_else(|| self.some_process());
-        if !self.is_awake(id) {
-            return Ok(());
-        }
-        if self.chance(self.profile.changes) {
-            return self.change_membership();
-        }
-        if self.chance(self.profile.transfers) {
-            return self.hand_over();
-        }
-        match self.rng.random_range(0..20) {
-            0 => drop(self.step(id, Input::PeerUnreachable(PeerId(1)))?),
-            1 if !self.calm => drop(self.step(id, Input::Campaign)?),
-            2..=9 => self.read(id)?,
-            _ => self.propose(id)?,
-        }
-        Ok(())
-    }
-
-    fn some_process(&mut self) -> PeerId {
-        let which = self.rng.random_range(0..self.processes.len());
-        *self
-            .processes
-            .keys()
-            .nth(which)
-            .expect("the number is below the count")
-    }
-
-    fn propose(&mut self, id: PeerId) -> Checked {
-        let count = self.rng.random_range(1..=4);
-        let payloads = (0..count).map(|_| {
-            self.next_command += 1;
-            let size = self.rng.random_range(0..60);
-            let mut bytes = self.next_command.to_be_bytes().to_vec();
-            bytes.resize(8 + size, 0);
-            Payload::Command(Bytes::from(bytes))
-        });
-        let payloads = payloads.collect();
-        let result = self.step(id, Input::Propose(payloads))?;
-        self.tell(|| format!("propose at {id}: {result:?}"));
-        Ok(())
-    }
-
-    fn read(&mut self, id: PeerId) -> Checked {
-        self.next_read += 1;
-        let read = ReadId(self.next_read);
-        let floor = self.checker.commit();
-        let process = self
-            .processes
-            .get_mut(&id)
-            .expect("every peer has a process");
-        if let Some(alive) = &mut process.alive {
-            alive.reads.insert(read, floor);
-        }
-        self.step(id, Input::Read(read)).map(drop)
-    }
-
-    fn some_leader(&self) -> Option<PeerId> {
-        let leads = |process: &&Process| {
-            process
-                .alive
-                .as_ref()
-                .is_some_and(|alive| alive.raft.role() == Role::Leader)
-        };
-        self.processes
-            .values()
-            .find(leads)
-            .map(|process| process.id)
-    }
-
-    fn change_membership(&mut self) -> Checked {
-        let Some(leader) = self.some_leader() else {
-            return Ok(());
-        };
-        let newcomer = PeerId(self.processes.len() as u64 + 1);
-        let known = self.some_process();
-        let kind = match self.rng.random_range(0..6) {
-            0 | 1 if newcomer.0 <= MOST_PEERS => ChangeKind::AddLearner(newcomer),
-            2 if newcomer.0 <= MOST_PEERS => ChangeKind::AddVoter(newcomer),
-            3 => ChangeKind::Remove(known),
-            4 => ChangeKind::AddLearner(known),
-            _ => ChangeKind::AddVoter(known),
-        };
-        // The id of a removed peer never comes back.
-        let leading = self.processes[&leader].alive.as_ref();
-        let known_there = leading.is_some_and(|it| it.raft.configuration().contains(kind.peer()));
-        if kind.peer() != newcomer && !known_there {
-            return Ok(());
-        }
-        let change = Payload::Change(Change {
-            kind,
-            context: Bytes::new(),
-        });
-        let accepted = self.step(leader, Input::Propose(vec![change]))?.is_ok();
-        self.summary.changes += u64::from(accepted);
-        if accepted && kind.peer() == newcomer {
-            self.add_process(newcomer, &Recovered::default());
-            self.start(newcomer)?;
-        }
-        Ok(())
-    }
-
-    fn hand_over(&mut self) -> Checked {
-        let to = self.some_process();
-        let Some(leader) = self.some_leader() else {
-            return Ok(());
-        };
-        let begun = self.step(leader, Input::TransferLeader(to))?.is_ok();
-        self.summary.transfers += u64::from(begun && to != leader);
-        Ok(())
-    }
-
-    // Faults.
-
-    fn plan_fault(&mut self) {
-        if let Some(every) = self.profile.fault_every {
-            let pause = self.rng.random_range(1..=2 * every);
-            self.plan(pause, Event::Fault);
-        }
-    }
-
-    fn fault(&mut self) {
-        let id = self.some_process();
-        match self.rng.random_range(0..6) {
-            0 | 1 if self.profile.crashes => self.crash(id),
-            2 if self.profile.cuts => self.cut_in_two(),
-            3 if self.profile.cuts => self.cut_one_way(),
-            4 => self.blocked.clear(),
-            5 if self.profile.pauses => {
-                self.summary.pauses += 1;
-                let pause = self.rng.random_range(1..400);
-                self.processes
-                    .get_mut(&id)
-                    .expect("just chosen")
-                    .paused_until = self.now + pause;
-            }
-            _ => {}
-        }
-    }
-
-    fn crash(&mut self, id: PeerId) {
-        self.summary.crashes += 1;
-        self.processes
-            .get_mut(&id)
-            .expect("just chosen")
-            .crash(&mut self.rng);
-        let down = self.rng.random_range(1..400);
-        self.plan(down, Event::Restart(id));
-    }
-
-    fn cut_in_two(&mut self) {
-        self.summary.cuts += 1;
-        let (here, there): (Vec<PeerId>, Vec<PeerId>) = self
-            .processes
-            .keys()
-            .partition(|_| self.rng.random_bool(0.5));
-        for &one in &here {
-            for &other in &there {
-                self.blocked.extend([(one, other), (other, one)]);
-            }
-        }
-    }
-
-    fn cut_one_way(&mut self) {
-        self.summary.cuts += 1;
-        let from = self.some_process();
-        let others: Vec<PeerId> = self.processes.keys().copied().collect();
-        let all = self.chance(0.5);
-        let deaf = self.chance(0.5);
-        for other in others {
-            if all || self.chance(0.5) {
-                self.blocked
-                    .insert(if deaf { (other, from) } else { (from, other) });
-            }
-        }
-    }
-
-    // The end.
-
-    /// The faults stop. Within bounded time everyone who belongs to the cluster has the same log,
-    /// a new command in it, and nothing that was committed is gone.
-    fn come_right(&mut self) -> Checked {
-        self.calm = true;
-        self.profile.calm();
-        self.blocked.clear();
-        let removed = self.removed();
-        let ids: Vec<PeerId> = self.processes.keys().copied().collect();
-        for id in ids {
-            self.processes
-                .get_mut(&id)
-                .expect("a process stays")
-                .paused_until = self.now;
-            // With both protections on, even removed peers that go on disturb nobody.
-            let harmless = self.profile.pre_vote && self.profile.check_quorum;
-            if harmless || !removed.contains(&id) {
-                self.start(id)?;
-            } else {
-                self.processes
-                    .get_mut(&id)
-                    .expect("a process stays")
-                    .crash(&mut self.rng);
-            }
-        }
-        (self.profile.changes, self.profile.transfers) = (0.0, 0.0);
-        let before = self.checker.commit();
-        let end = self.now + RECOVERY;
-        let right = self.until(end, |world| world.is_right(before))?;
-        ensure(right, LIVENESS, || self.describe())
-    }
-
-    /// Who was removed by a change that was applied somewhere: whoever asked for it may know.
-    fn removed(&self) -> BTreeSet<PeerId> {
-        let change = |payload: &Payload| match payload {
-            Payload::Change(change) => Some(change.kind),
-            Payload::Empty | Payload::Command(_) => None,
-        };
-        let changes = self.checker.applied_payloads().filter_map(change);
-        changes
-            .filter(|kind| matches!(kind, ChangeKind::Remove(_)))
-            .map(ChangeKind::peer)
-            .collect()
-    }
-
-    fn is_right(&self, before: Index) -> bool {
-        let Some(leader) = self.some_leader() else {
-            return false;
-        };
-        let Some(alive) = &self.processes[&leader].alive else {
-            return false;
-        };
-        let commit = alive.raft.commit();
-        let has_all = |peer: PeerId| {
-            let process = self.processes[&peer].alive.as_ref();
-            process.is_some_and(|alive| alive.state.index >= commit)
-        };
-        commit > Index(before.0 + 3)
-            && commit == self.checker.commit()
-            && alive.raft.configuration().peers().all(has_all)
-    }
-
-    fn describe(&self) -> String {
-        let states = self.processes.values().map(|process| match &process.alive {
-            Some(alive) => format!("{:?}", alive.raft.status()),
-            None => format!("peer {} is down", process.id),
-        });
-        states.collect::<Vec<_>>().join("\n")
-    }
+/// A process; every peer that is spoken of has one.
+pub(super) fn one(processes: &mut BTreeMap<PeerId, Process>, id: PeerId) -> &mut Process {
+    processes.get_mut(&id).expect("every peer has a process")
 }
 
 fn alive_work(processes: &BTreeMap<PeerId, Process>, id: PeerId) -> usize {
