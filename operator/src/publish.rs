@@ -81,11 +81,10 @@ async fn replace_status(
         return Ok(Published::Unchanged);
     }
     let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
-    let mut wanted = RaftCluster {
+    let wanted = RaftCluster {
         status: Some(status.clone()),
         ..cluster.clone()
     };
-    wanted.metadata.managed_fields = None;
     let api = ctx.kubernetes.namespaced::<RaftCluster>(&namespace);
     let parameters = PostParams {
         field_manager: Some(MANAGER.into()),
