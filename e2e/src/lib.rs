@@ -13,5 +13,6 @@ pub mod folder;
 pub mod history;
 pub mod linearizable;
 pub mod members;
+pub mod simulated;
 pub mod traffic;
 pub mod wait;

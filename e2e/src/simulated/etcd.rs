@@ -1,0 +1,491 @@
+//! A model of etcd's membership: who is a member, who votes, who runs, who leads, how far each has come.
+//!
+//! It refuses what etcd refuses, with etcd's texts, and keeps a list of what no operator may do to it:
+//! founding a cluster twice, stopping a leader that could have handed over, taking the majority away.
+//!
+//! It deliberately holds no keys and no log: an index stands for all that was ever written.
+
+mod port;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use plan::{Answer, Listed};
+use quorate_operator::members::Members;
+
+use self::port::Port;
+use super::crash::Crash;
+
+/// What a new cluster has written by the time anybody looks: a learner that starts from nothing is far behind.
+const HEAD_START: u64 = 5_000;
+/// What clients write while the world takes one step.
+const TRAFFIC: u64 = 7;
+
+/// All members of all clusters. Clones share it.
+#[derive(Clone, Default)]
+pub struct Model(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    clusters: BTreeMap<u64, Cluster>,
+    founded: BTreeMap<String, u64>,
+    processes: BTreeMap<String, Process>,
+    disks: BTreeMap<String, Disk>,
+    ids: u64,
+    violations: Vec<String>,
+    may_end: bool,
+}
+
+struct Cluster {
+    members: Vec<Listed>,
+    leader: u64,
+    term: u64,
+    index: u64,
+}
+
+/// What stands on a volume.
+#[derive(Clone, Copy)]
+struct Disk {
+    cluster: u64,
+    id: u64,
+    applied: u64,
+}
+
+struct Process {
+    pod_uid: String,
+    claim_uid: String,
+    version: String,
+    steps: u64,
+}
+
+/// How a member's process is started, as its pod says it.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// The member's name.
+    pub name: String,
+    /// Where it will be asked.
+    pub url: String,
+    /// Its pod.
+    pub pod_uid: String,
+    /// Its volume.
+    pub claim_uid: String,
+    /// The version of its image.
+    pub version: String,
+    /// Whether `--initial-cluster-state` is `new`.
+    pub new: bool,
+    /// `--initial-cluster`: peer URLs by name.
+    pub peers: BTreeMap<String, String>,
+    /// `--initial-cluster-token`.
+    pub token: String,
+}
+
+impl Model {
+    /// Starts a process, which may end at once with a sentence, as etcd's would.
+    ///
+    /// # Errors
+    /// The sentence.
+    pub fn start(&self, start: &Start) -> Result<(), String> {
+        let mut state = self.state();
+        if !state.disks.contains_key(&start.claim_uid) {
+            let disk = if start.new {
+                state.found(start)
+            } else {
+                state.join(start)?
+            };
+            state.disks.insert(start.claim_uid.clone(), disk);
+        }
+        let disk = state.disks[&start.claim_uid];
+        let cluster = state
+            .clusters
+            .get_mut(&disk.cluster)
+            .expect("a disk is of a cluster that was founded");
+        let Some(member) = cluster
+            .members
+            .iter_mut()
+            .find(|member| member.id == disk.id)
+        else {
+            return Err("the member has been permanently removed from the cluster".into());
+        };
+        member.name.clone_from(&start.name);
+        let process = Process {
+            pod_uid: start.pod_uid.clone(),
+            claim_uid: start.claim_uid.clone(),
+            version: start.version.clone(),
+            steps: 0,
+        };
+        state.processes.insert(start.url.clone(), process);
+        Ok(())
+    }
+
+    /// Ends the process of a pod, by its own wish or not.
+    pub fn stop(&self, pod_uid: &str) {
+        let mut state = self.state();
+        let url = state
+            .processes
+            .iter()
+            .find(|(_, process)| process.pod_uid == pod_uid)
+            .map(|(url, _)| url.clone());
+        if let Some(url) = url {
+            state.note_abandoned_leadership(&url);
+            state.processes.remove(&url);
+        }
+    }
+
+    /// Whether the pod's process runs, and whether it would call itself ready.
+    #[must_use]
+    pub fn is_ready(&self, pod_uid: &str) -> Option<bool> {
+        let state = self.state();
+        let process = state
+            .processes
+            .values()
+            .find(|process| process.pod_uid == pod_uid)?;
+        let cluster = &state.clusters[&state.disks[&process.claim_uid].cluster];
+        Some(cluster.leader != 0)
+    }
+
+    /// The pods whose processes run.
+    #[must_use]
+    pub fn running(&self) -> BTreeSet<String> {
+        self.state()
+            .processes
+            .values()
+            .map(|process| process.pod_uid.clone())
+            .collect()
+    }
+
+    /// A volume was deleted, with all that stood on it.
+    pub fn lose_disks_but(&self, claims: &BTreeSet<String>) {
+        self.state().disks.retain(|claim, _| claims.contains(claim));
+    }
+
+    /// Lets elections, replication and clients' traffic happen once.
+    pub fn step(&self) {
+        let mut state = self.state();
+        let ids: Vec<u64> = state.clusters.keys().copied().collect();
+        for id in ids {
+            state.step(id);
+        }
+    }
+
+    /// What was done that must never be done.
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        self.state().violations.clone()
+    }
+
+    /// From now on members may end in any order: their cluster is being deleted.
+    pub fn expect_end(&self) {
+        self.state().may_end = true;
+    }
+
+    /// Every cluster's members: peer URL and whether it votes, sorted.
+    #[must_use]
+    pub fn memberships(&self) -> Vec<Vec<(String, bool)>> {
+        let state = self.state();
+        let of = |cluster: &Cluster| {
+            let members = cluster
+                .members
+                .iter()
+                .map(|m| (m.peer_urls.concat(), !m.is_learner));
+            members.collect::<BTreeSet<_>>().into_iter().collect()
+        };
+        state.clusters.values().map(of).collect()
+    }
+
+    /// The port through which an operator of this fate reaches the members.
+    #[must_use]
+    pub fn members(&self, crash: Crash) -> Arc<dyn Members> {
+        Arc::new(Port::new(self.clone(), crash))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn id(&mut self) -> u64 {
+        self.ids += 1;
+        0x1000 + self.ids
+    }
+
+    fn found(&mut self, start: &Start) -> Disk {
+        let (cluster, id) = (self.id() << 16, self.id());
+        if self.founded.insert(start.token.clone(), cluster).is_some() {
+            self.violations.push(format!(
+                "{} founds a cluster that was founded before",
+                start.name
+            ));
+        }
+        let peer_urls = start.peers.get(&start.name).cloned().into_iter().collect();
+        let founder = Listed {
+            id,
+            name: start.name.clone(),
+            peer_urls,
+            is_learner: false,
+        };
+        let members = vec![founder];
+        self.clusters.insert(
+            cluster,
+            Cluster {
+                members,
+                leader: 0,
+                term: 1,
+                index: HEAD_START,
+            },
+        );
+        Disk {
+            cluster,
+            id,
+            applied: HEAD_START,
+        }
+    }
+
+    /// What a process without data does with `--initial-cluster-state=existing`: it asks its peers who it is.
+    fn join(&self, start: &Start) -> Result<Disk, String> {
+        let urls: BTreeSet<&String> = start.peers.values().collect();
+        let is_peer = |process: &Process| {
+            let disk = &self.disks[&process.claim_uid];
+            let members = &self.clusters[&disk.cluster].members;
+            let own = members.iter().find(|member| member.id == disk.id);
+            own.is_some_and(|member| member.peer_urls.iter().any(|url| urls.contains(url)))
+        };
+        let peer = self.processes.values().find(|process| is_peer(process));
+        let peer = peer.ok_or("could not retrieve cluster information from the given URLs")?;
+        let cluster = self.disks[&peer.claim_uid].cluster;
+        let members = &self.clusters[&cluster].members;
+        if members.len() != urls.len() {
+            return Err("error validating peerURLs: member count is unequal".into());
+        }
+        let own = start.peers.get(&start.name);
+        let own = members
+            .iter()
+            .find(|member| member.peer_urls.iter().any(|url| Some(url) == own));
+        let own =
+            own.ok_or("error validating peerURLs: unmatched member while checking PeerURLs")?;
+        Ok(Disk {
+            cluster,
+            id: own.id,
+            applied: 0,
+        })
+    }
+
+    fn process(&self, cluster: u64, id: u64) -> Option<&Process> {
+        let is = |process: &&Process| {
+            let disk = self.disks.get(&process.claim_uid);
+            disk.is_some_and(|disk| disk.cluster == cluster && disk.id == id)
+        };
+        self.processes.values().find(is)
+    }
+
+    /// Voters, and those of them that run.
+    fn voters(&self, cluster: u64) -> (Vec<u64>, Vec<u64>) {
+        let members = self.clusters[&cluster].members.iter();
+        let voters: Vec<u64> = members
+            .filter(|member| !member.is_learner)
+            .map(|member| member.id)
+            .collect();
+        let running = voters
+            .iter()
+            .copied()
+            .filter(|id| self.process(cluster, *id).is_some())
+            .collect();
+        (voters, running)
+    }
+
+    fn is_quorate(&self, cluster: u64) -> bool {
+        let (voters, running) = self.voters(cluster);
+        running.len() * 2 > voters.len()
+    }
+
+    fn step(&mut self, id: u64) {
+        // A member that was removed hears so and ends.
+        let members: BTreeSet<u64> = self.clusters[&id]
+            .members
+            .iter()
+            .map(|member| member.id)
+            .collect();
+        let disks = &self.disks;
+        self.processes.retain(|_, process| {
+            let disk = disks.get(&process.claim_uid);
+            disk.is_some_and(|disk| disk.cluster != id || members.contains(&disk.id))
+        });
+        let (voters, running) = self.voters(id);
+        let quorate = self.is_quorate(id);
+        if !quorate && voters.len() >= 3 && !self.may_end {
+            self.violations
+                .push(format!("{} of {} voters run", running.len(), voters.len()));
+        }
+        let cluster = self
+            .clusters
+            .get_mut(&id)
+            .expect("the ids are those of the clusters");
+        if !quorate {
+            cluster.leader = 0;
+            return;
+        }
+        if !running.contains(&cluster.leader) {
+            cluster.leader = running[0];
+            cluster.term += 1;
+        }
+        cluster.index += TRAFFIC;
+        let index = cluster.index;
+        for process in self.processes.values_mut() {
+            let disk = self
+                .disks
+                .get_mut(&process.claim_uid)
+                .expect("a process has its disk");
+            process.steps += 1;
+            // Whoever starts from nothing is behind for a while.
+            if disk.cluster == id && (disk.applied > 0 || process.steps > 2) {
+                disk.applied = index;
+            }
+        }
+    }
+
+    fn note_abandoned_leadership(&mut self, url: &str) {
+        let disk = self.disks[&self.processes[url].claim_uid];
+        let (_, running) = self.voters(disk.cluster);
+        let is_member = self.clusters[&disk.cluster]
+            .members
+            .iter()
+            .any(|member| member.id == disk.id);
+        let leads = is_member && self.clusters[&disk.cluster].leader == disk.id;
+        if leads && running.len() > 1 && !self.may_end {
+            self.violations.push(format!(
+                "the leader at {url} was stopped without a hand-over"
+            ));
+        }
+    }
+
+    fn answer(&self, url: &str) -> Option<Answer> {
+        let process = self.processes.get(url)?;
+        let disk = self.disks[&process.claim_uid];
+        let cluster = &self.clusters[&disk.cluster];
+        let is_learner = cluster
+            .members
+            .iter()
+            .any(|member| member.id == disk.id && member.is_learner);
+        let sees_all = !is_learner && cluster.leader != 0;
+        Some(Answer {
+            cluster_id: disk.cluster,
+            member_id: disk.id,
+            leader_id: cluster.leader,
+            term: cluster.term,
+            raft_index: disk.applied,
+            applied_index: disk.applied,
+            is_learner,
+            version: process.version.clone(),
+            errors: Vec::new(),
+            membership: sees_all.then(|| cluster.members.clone()),
+        })
+    }
+
+    /// The cluster of the process at `url`, if it can be changed through it.
+    fn writable(&mut self, url: &str) -> Result<u64, &'static str> {
+        let answer = self.answer(url).ok_or("gone")?;
+        if answer.is_learner {
+            return Err("etcdserver: rpc not supported for learner");
+        }
+        if answer.leader_id == 0 {
+            return Err("etcdserver: no leader");
+        }
+        Ok(answer.cluster_id)
+    }
+
+    fn add(&mut self, url: &str, peer_url: &str) -> Result<u64, &'static str> {
+        let (cluster, id) = (self.writable(url)?, self.ids + 1);
+        let members = &mut self
+            .clusters
+            .get_mut(&cluster)
+            .expect("it answered")
+            .members;
+        if members
+            .iter()
+            .any(|member| member.peer_urls.iter().any(|url| url == peer_url))
+        {
+            return Err("etcdserver: Peer URLs already exists");
+        }
+        if members.iter().any(|member| member.is_learner) {
+            return Err("etcdserver: too many learner members in cluster");
+        }
+        let id = 0x1000 + id;
+        let (name, peer_urls) = (String::new(), vec![peer_url.to_owned()]);
+        members.push(Listed {
+            id,
+            name,
+            peer_urls,
+            is_learner: true,
+        });
+        self.ids += 1;
+        Ok(id)
+    }
+
+    fn promote(&mut self, url: &str, id: u64) -> Result<(), &'static str> {
+        let cluster = self.writable(url)?;
+        let index = self.clusters[&cluster].index;
+        let caught_up = self.process(cluster, id).is_some_and(|process| {
+            let applied = self.disks[&process.claim_uid].applied;
+            applied * 10 >= index * 9
+        });
+        let members = &mut self
+            .clusters
+            .get_mut(&cluster)
+            .expect("it answered")
+            .members;
+        let member = members
+            .iter_mut()
+            .find(|member| member.id == id)
+            .ok_or("etcdserver: member not found")?;
+        if !member.is_learner {
+            return Err("etcdserver: can only promote a learner member");
+        }
+        if !caught_up {
+            return Err(
+                "etcdserver: can only promote a learner member which is in sync with leader",
+            );
+        }
+        member.is_learner = false;
+        Ok(())
+    }
+
+    fn remove(&mut self, url: &str, id: u64) -> Result<(), &'static str> {
+        let cluster = self.writable(url)?;
+        let members = &self.clusters[&cluster].members;
+        let member = members
+            .iter()
+            .find(|member| member.id == id)
+            .ok_or("etcdserver: member not found")?
+            .clone();
+        let (voters, running) = self.voters(cluster);
+        let left = running.iter().filter(|running| **running != id).count();
+        if !member.is_learner && left * 2 < voters.len() {
+            return Err("etcdserver: re-configuration failed due to not enough started members");
+        }
+        if self.clusters[&cluster].leader == id && left > 0 {
+            self.violations.push(format!(
+                "the leader {} was removed without a hand-over",
+                member.name
+            ));
+        }
+        let cluster = self.clusters.get_mut(&cluster).expect("it answered");
+        cluster.members.retain(|member| member.id != id);
+        Ok(())
+    }
+
+    fn move_leader(&mut self, url: &str, to: u64) -> Result<(), &'static str> {
+        let cluster = self.writable(url)?;
+        let asked = self.answer(url).map_or(0, |answer| answer.member_id);
+        if self.clusters[&cluster].leader != asked {
+            return Err("etcdserver: not leader");
+        }
+        if !self.voters(cluster).1.contains(&to) {
+            return Err("etcdserver: bad leader transferee");
+        }
+        let cluster = self.clusters.get_mut(&cluster).expect("it answered");
+        if cluster.leader != to {
+            (cluster.leader, cluster.term) = (to, cluster.term + 1);
+        }
+        Ok(())
+    }
+}

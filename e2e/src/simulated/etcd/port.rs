@@ -1,0 +1,104 @@
+//! The model as the operator reaches it, with an operator's fate in between.
+//!
+//! It deliberately answers at once: how a real member dawdles is tested on real members.
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, ready};
+use plan::Answer;
+use quorate_operator::members::{Endpoint, Members, MembersError, Membership};
+
+use super::{Model, State};
+use crate::simulated::Crash;
+
+/// The model behind the operator's port.
+pub(super) struct Port {
+    model: Model,
+    crash: Crash,
+}
+
+impl Port {
+    pub(super) fn new(model: Model, crash: Crash) -> Self {
+        Self { model, crash }
+    }
+
+    /// Sends one change, unless the operator's life ends here.
+    fn change<'a, T: Send + 'a>(
+        &'a self,
+        at: &'a Endpoint,
+        call: &'static str,
+        change: impl FnOnce(&mut State) -> Result<T, &'static str> + Send + 'a,
+    ) -> BoxFuture<'a, Result<T, MembersError>> {
+        let what = format!("{call} through {}", at.member);
+        let write = async move { change(&mut self.model.state()) };
+        async move {
+            self.crash
+                .around(what, write)
+                .await
+                .map_err(|why| error(at, call, why))
+        }
+        .boxed()
+    }
+}
+
+fn error(at: &Endpoint, call: &'static str, why: &str) -> MembersError {
+    let member = at.member.clone();
+    match why {
+        "gone" => MembersError::Unreachable {
+            member,
+            url: at.url.clone(),
+        },
+        _ => MembersError::Refused {
+            member,
+            call,
+            message: why.to_owned(),
+        },
+    }
+}
+
+impl Members for Port {
+    fn probe<'a>(&'a self, at: &'a Endpoint) -> BoxFuture<'a, Result<Answer, MembersError>> {
+        let answer = self.model.state().answer(&at.url);
+        ready(answer.ok_or_else(|| error(at, "Status", "gone"))).boxed()
+    }
+
+    fn membership<'a>(
+        &'a self,
+        at: &'a Endpoint,
+    ) -> BoxFuture<'a, Result<Membership, MembersError>> {
+        let mut state = self.model.state();
+        let found = state.writable(&at.url).map(|cluster_id| {
+            let members = state.clusters[&cluster_id].members.clone();
+            Membership {
+                cluster_id,
+                members,
+            }
+        });
+        ready(found.map_err(|why| error(at, "MemberList", why))).boxed()
+    }
+
+    fn add_learner<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        peer_url: &'a str,
+    ) -> BoxFuture<'a, Result<u64, MembersError>> {
+        self.change(at, "MemberAdd", move |state| state.add(&at.url, peer_url))
+    }
+
+    fn promote<'a>(&'a self, at: &'a Endpoint, id: u64) -> BoxFuture<'a, Result<(), MembersError>> {
+        self.change(at, "MemberPromote", move |state| state.promote(&at.url, id))
+    }
+
+    fn remove<'a>(&'a self, at: &'a Endpoint, id: u64) -> BoxFuture<'a, Result<(), MembersError>> {
+        self.change(at, "MemberRemove", move |state| state.remove(&at.url, id))
+    }
+
+    fn move_leader<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        to: u64,
+    ) -> BoxFuture<'a, Result<(), MembersError>> {
+        self.change(at, "MoveLeader", move |state| {
+            state.move_leader(&at.url, to)
+        })
+    }
+}

@@ -1,0 +1,236 @@
+//! What binders and kubelets do, one step at a time: claims are bound and let go, pods run, pods that end go away.
+//!
+//! It deliberately schedules nothing and pulls nothing: an image whose name contains `missing` is never there, and every
+//! other one is.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
+use kube::{Client, ResourceExt};
+use plan::names;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::etcd::{Model, Start};
+
+/// All kubelets of all nodes.
+pub struct Kubelet {
+    client: Client,
+    model: Model,
+}
+
+impl Kubelet {
+    /// Kubelets that run the model's processes.
+    #[must_use]
+    pub fn new(client: Client, model: Model) -> Self {
+        Self { client, model }
+    }
+
+    /// Does what there is to do, once.
+    ///
+    /// # Errors
+    /// If the API server refuses.
+    pub async fn step(&self) -> kube::Result<()> {
+        let claims: Api<PersistentVolumeClaim> = Api::all(self.client.clone());
+        let claims = claims.list(&ListParams::default()).await?.items;
+        let uids: BTreeSet<String> = claims.iter().filter_map(ResourceExt::uid).collect();
+        let pods = Api::<Pod>::all(self.client.clone())
+            .list(&ListParams::default())
+            .await?
+            .items;
+        for claim in &claims {
+            match claim.metadata.deletion_timestamp {
+                Some(_) => self.let_go(claim, &pods).await?,
+                None => self.bind(claim).await?,
+            }
+        }
+        self.end_processes(&pods);
+        self.model.lose_disks_but(&uids);
+        for pod in &pods {
+            self.tend(pod, &claims).await?;
+        }
+        Ok(())
+    }
+
+    async fn bind(&self, claim: &PersistentVolumeClaim) -> kube::Result<()> {
+        let phase = claim
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref());
+        if phase == Some("Bound") {
+            return Ok(());
+        }
+        let (namespace, name) = (claim.namespace().unwrap_or_default(), claim.name_any());
+        let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &namespace);
+        let volume = json!({ "spec": { "volumeName": format!("pv-{name}") } });
+        api.patch(&name, &PatchParams::default(), &Patch::Merge(volume))
+            .await?;
+        let bound = json!({ "status": { "phase": "Bound" } });
+        api.patch_status(&name, &PatchParams::default(), &Patch::Merge(bound))
+            .await
+            .map(drop)
+    }
+
+    /// A claim that is to go goes when no pod uses it any more.
+    async fn let_go(&self, claim: &PersistentVolumeClaim, pods: &[Pod]) -> kube::Result<()> {
+        let (namespace, name) = (claim.namespace().unwrap_or_default(), claim.name_any());
+        let uses = |pod: &Pod| {
+            names::claim(&pod.name_any()) == name && pod.namespace() == claim.namespace()
+        };
+        if pods.iter().any(uses) {
+            return Ok(());
+        }
+        let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &namespace);
+        let free = json!({ "metadata": { "uid": claim.uid(), "finalizers": null } });
+        match api
+            .patch(&name, &PatchParams::default(), &Patch::Merge(free))
+            .await
+        {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    /// Processes whose pod is gone, or is another one by now.
+    fn end_processes(&self, pods: &[Pod]) {
+        let alive: BTreeSet<String> = pods.iter().filter_map(ResourceExt::uid).collect();
+        self.model
+            .running()
+            .difference(&alive)
+            .for_each(|uid| self.model.stop(uid));
+    }
+
+    async fn tend(&self, pod: &Pod, claims: &[PersistentVolumeClaim]) -> kube::Result<()> {
+        let uid = pod.uid().unwrap_or_default();
+        if pod.metadata.deletion_timestamp.is_some() {
+            self.model.stop(&uid);
+            return self.take_away(pod).await;
+        }
+        if self.model.is_ready(&uid).is_none() {
+            let Some(start) = self.startable(pod, claims) else {
+                return Ok(());
+            };
+            if let Err(sentence) = self.model.start(&start) {
+                return self
+                    .report(pod, waiting("CrashLoopBackOff", &sentence))
+                    .await;
+            }
+        }
+        let ready = self.model.is_ready(&uid) == Some(true);
+        self.report(pod, running(pod, ready)).await
+    }
+
+    /// How the pod's process would be started, if its claim is bound and its image is there.
+    fn startable(&self, pod: &Pod, claims: &[PersistentVolumeClaim]) -> Option<Start> {
+        let name = pod.name_any();
+        let claim = claims.iter().find(|claim| {
+            claim.namespace() == pod.namespace() && claim.name_any() == names::claim(&name)
+        })?;
+        let container = pod.spec.as_ref()?.containers.first()?;
+        let image = container.image.clone().unwrap_or_default();
+        if image.contains("missing") {
+            return None;
+        }
+        let args = container.args.clone().unwrap_or_default();
+        let flag = |flag: &str| {
+            let prefix = format!("--{flag}=");
+            args.iter()
+                .find_map(|arg| arg.strip_prefix(&prefix))
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let peers = flag("initial-cluster");
+        let peers = peers.split(',').filter_map(|peer| peer.split_once('='));
+        Some(Start {
+            url: format!("http://{}:{}", address(pod), names::CLIENT_PORT),
+            pod_uid: pod.uid()?,
+            claim_uid: claim.uid()?,
+            version: image.rsplit(':').next().unwrap_or_default().to_owned(),
+            new: flag("initial-cluster-state") == "new",
+            peers: peers
+                .map(|(name, url)| (name.to_owned(), url.to_owned()))
+                .collect::<BTreeMap<_, _>>(),
+            token: flag("initial-cluster-token"),
+            name,
+        })
+    }
+
+    async fn take_away(&self, pod: &Pod) -> kube::Result<()> {
+        let api: Api<Pod> =
+            Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
+        let preconditions = Preconditions {
+            uid: pod.uid(),
+            resource_version: None,
+        };
+        let now = DeleteParams::default()
+            .grace_period(0)
+            .preconditions(preconditions);
+        match api.delete(&pod.name_any(), &now).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            result => result.map(drop),
+        }
+    }
+
+    async fn report(&self, pod: &Pod, status: Value) -> kube::Result<()> {
+        let old = serde_json::to_value(&pod.status).unwrap_or_default();
+        if contains(&old, &status) {
+            return Ok(());
+        }
+        let api: Api<Pod> =
+            Api::namespaced(self.client.clone(), &pod.namespace().unwrap_or_default());
+        let patch = Patch::Merge(json!({ "metadata": { "uid": pod.uid() }, "status": status }));
+        api.patch_status(&pod.name_any(), &PatchParams::default(), &patch)
+            .await
+            .map(drop)
+    }
+}
+
+/// Stable per namespace and name, as the demo's are.
+fn address(pod: &Pod) -> String {
+    let name = format!("{}/{}", pod.namespace().unwrap_or_default(), pod.name_any());
+    let digest = Sha256::digest(name.as_bytes());
+    format!("10.{}.{}.{}", digest[0], digest[1], digest[2].max(1))
+}
+
+fn running(pod: &Pod, ready: bool) -> Value {
+    let ready_text = if ready { "True" } else { "False" };
+    json!({
+        "phase": "Running",
+        "podIP": address(pod),
+        "podIPs": [{ "ip": address(pod) }],
+        "conditions": [{ "type": "Ready", "status": ready_text }],
+        "containerStatuses": [{
+            "name": "member", "image": "", "imageID": "", "restartCount": 0, "ready": ready,
+            "state": { "running": {} },
+        }],
+    })
+}
+
+fn waiting(reason: &str, sentence: &str) -> Value {
+    json!({
+        "phase": "Pending",
+        "conditions": [{ "type": "Ready", "status": "False" }],
+        "containerStatuses": [{
+            "name": "member", "image": "", "imageID": "", "restartCount": 1, "ready": false,
+            "state": { "waiting": { "reason": reason, "message": sentence } },
+        }],
+    })
+}
+
+/// Whether all of `part` stands in `whole` already.
+fn contains(whole: &Value, part: &Value) -> bool {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => part
+            .iter()
+            .all(|(key, value)| whole.get(key).is_some_and(|found| contains(found, value))),
+        (Value::Array(whole), Value::Array(part)) => {
+            whole.len() == part.len()
+                && whole
+                    .iter()
+                    .zip(part)
+                    .all(|(whole, part)| contains(whole, part))
+        }
+        (whole, part) => whole == part,
+    }
+}

@@ -1,0 +1,17 @@
+//! A whole operator's world in one thread, without sockets, processes or waiting: for tests that visit every point in time.
+//!
+//! smallkube holds the objects, [`kubelet`] makes pods run, [`etcd`] is a model of the members' consensus behind the operator's
+//! `Members` port, and [`crash`] stops an operator at any of its writes. Time is a number that the world moves.
+//!
+//! It deliberately is no proof about the member's own code: real processes have their own tests.
+
+pub mod crash;
+pub mod etcd;
+pub mod kubelet;
+pub mod summary;
+pub mod world;
+
+pub use crash::{Crash, When};
+pub use etcd::Model;
+pub use summary::Summary;
+pub use world::World;

@@ -1,0 +1,327 @@
+//! The world itself: an API server, kubelets, members and time, moved on in steps between an operator's rounds.
+//!
+//! It deliberately runs no operator's loop: rounds are called one by one, so that every test sees the same order of events.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use crds::{RaftCluster, RaftClusterSpec};
+use jiff::Timestamp;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::{Client, ResourceExt};
+use quorate_operator::clock::Clock;
+use quorate_operator::gate::Shut;
+use quorate_operator::{Context, ReconcileError, Requeue, reconcile};
+use serde_json::Value;
+use smallkube::{Options, Smallkube};
+use tokio::task::JoinHandle;
+
+use super::crash::Crash;
+use super::etcd::Model;
+use super::kubelet::Kubelet;
+use super::summary::{self, Summary};
+
+/// The namespace of the one cluster.
+pub const NAMESPACE: &str = "default";
+/// The name of the one cluster.
+pub const NAME: &str = "kv";
+/// When the world begins; a date of no meaning.
+const DAWN: i64 = 1_800_000_000;
+/// After so many rounds in which nothing changed, nothing will.
+const STUCK: u32 = 120;
+/// No change of a cluster takes this many rounds.
+const ENDLESS: u32 = 1_500;
+/// A converged cluster is one that stays so for this many rounds.
+const QUIET: u32 = 2;
+
+/// A world with one namespace and at most one cluster.
+pub struct World {
+    /// The API server.
+    pub kube: Smallkube,
+    /// The members.
+    pub model: Model,
+    /// A client of the user.
+    pub user: Client,
+    kubelet: Kubelet,
+    clock: WorldClock,
+}
+
+/// A round of an operator that is held up at a write and is no leader any more.
+pub type HeldUp = JoinHandle<Result<Requeue, ReconcileError>>;
+
+/// How a round ended.
+#[derive(Debug)]
+pub enum Round {
+    /// By itself.
+    Ended(Result<Requeue, ReconcileError>),
+    /// The operator died in it.
+    Crashed,
+}
+
+/// The world's time.
+#[derive(Clone, Default)]
+struct WorldClock(Arc<AtomicI64>);
+
+impl WorldClock {
+    fn read(&self) -> Timestamp {
+        let seconds = DAWN + self.0.load(Ordering::Relaxed);
+        Timestamp::from_second(seconds).expect("a test lasts no centuries")
+    }
+}
+
+impl Clock for WorldClock {
+    fn now(&self) -> Timestamp {
+        self.read()
+    }
+}
+
+impl World {
+    /// A world with nothing in it but the definitions of our kinds.
+    ///
+    /// # Panics
+    /// If the definitions are refused.
+    pub async fn new() -> Self {
+        let clock = WorldClock::default();
+        let told = clock.clone();
+        let kube = Smallkube::start(&Options {
+            seed: 7,
+            clock: Arc::new(move || told.read()),
+        });
+        let user = kube.client("user");
+        let model = Model::default();
+        let kubelet = Kubelet::new(kube.client("kubelet"), model.clone());
+        let definitions = Api::all(user.clone());
+        for definition in crds::definitions() {
+            let created = definitions
+                .create(&PostParams::default(), &definition)
+                .await;
+            created.expect("our own definitions are valid");
+        }
+        Self {
+            kube,
+            model,
+            user,
+            kubelet,
+            clock,
+        }
+    }
+
+    /// A new operator of this fate, with nothing in its head.
+    #[must_use]
+    pub fn operator(&self, crash: &Crash) -> Context {
+        self.operator_called("operator", crash)
+    }
+
+    /// The same, under a name of its own in the log of calls.
+    #[must_use]
+    pub fn operator_called(&self, name: &str, crash: &Crash) -> Context {
+        let client = crash.client(self.kube.client(name));
+        let mut ctx = Context::new(client, self.model.members(crash.clone()));
+        ctx.clock = Arc::new(self.clock.clone());
+        ctx
+    }
+
+    /// The user creates the cluster.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn create(&self, spec: Value) {
+        let spec: RaftClusterSpec = serde_json::from_value(spec).expect("a spec of the test");
+        let created = self
+            .clusters()
+            .create(&PostParams::default(), &RaftCluster::new(NAME, spec))
+            .await;
+        created.expect("a valid cluster");
+    }
+
+    /// The user changes the cluster by a merge patch of its spec.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn change(&self, spec: Value) {
+        let patch = Patch::Merge(serde_json::json!({ "spec": spec }));
+        let patched = self
+            .clusters()
+            .patch(NAME, &PatchParams::default(), &patch)
+            .await;
+        patched.expect("a valid change");
+    }
+
+    /// The user deletes the cluster.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn delete(&self) {
+        self.model.expect_end();
+        self.clusters()
+            .delete(NAME, &DeleteParams::background())
+            .await
+            .expect("it can be deleted");
+    }
+
+    /// The cluster as it stands.
+    ///
+    /// # Panics
+    /// If it cannot be read.
+    pub async fn cluster(&self) -> Option<RaftCluster> {
+        self.clusters()
+            .get_opt(NAME)
+            .await
+            .expect("smallkube can be read")
+    }
+
+    /// One round of this operator, to its end or to its death.
+    pub async fn round(&self, ctx: &Context, crash: &Crash) -> Round {
+        tokio::select! {
+            biased;
+            ended = reconcile(ctx, NAMESPACE, NAME) => Round::Ended(ended),
+            () = crash.struck() => Round::Crashed,
+        }
+    }
+
+    /// Everything but the operator moves on by one step.
+    ///
+    /// # Panics
+    /// If a kubelet is refused something.
+    pub async fn pass_time(&self) {
+        self.settle().await;
+        self.kubelet
+            .step()
+            .await
+            .expect("kubelets may do what they do");
+        self.model.step();
+        self.settle().await;
+        self.clock.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Rounds and steps until the cluster is as declared and stays so, or is gone. An operator that dies is followed by one
+    /// that lives.
+    ///
+    /// # Errors
+    /// If that does not come about; with all that is known.
+    pub async fn converge(&self, crash: &Crash) -> Result<(), String> {
+        let (mut ctx, mut fate) = (self.operator(crash), crash.clone());
+        let round = async |last: &mut String| {
+            match self.round(&ctx, &fate).await {
+                Round::Crashed => {
+                    fate = Crash::never();
+                    ctx = self.operator(&fate);
+                }
+                Round::Ended(ended) => *last = format!("{ended:?}"),
+            }
+            None::<()>
+        };
+        self.drive(round).await.map(drop)
+    }
+
+    /// Rounds and steps of an operator until it is held up at the write of its fate; it loses its lease there, and its round
+    /// goes on by itself. `None` if it had no such write.
+    ///
+    /// # Errors
+    /// As for [`World::converge`].
+    pub async fn hold_up(&self, fate: &Crash) -> Result<Option<HeldUp>, String> {
+        let ctx = self.operator(fate);
+        self.drive(async |last: &mut String| {
+            let ctx = ctx.clone();
+            let gate = ctx.gate.clone();
+            let mut round = tokio::spawn(async move { reconcile(&ctx, NAMESPACE, NAME).await });
+            tokio::select! {
+                biased;
+                ended = &mut round => {
+                    *last = format!("{ended:?}");
+                    None
+                }
+                () = fate.struck() => {
+                    gate.shut(Shut::Lost);
+                    Some(round)
+                }
+            }
+        })
+        .await
+    }
+
+    /// Alternates rounds and time until a round says that it is enough, or the cluster is as declared and stays so.
+    async fn drive<S>(
+        &self,
+        mut round: impl AsyncFnMut(&mut String) -> Option<S>,
+    ) -> Result<Option<S>, String> {
+        let (mut still, mut last) = (0, String::new());
+        for _ in 0..ENDLESS {
+            let before = self.kube.revision();
+            if let Some(enough) = round(&mut last).await {
+                return Ok(Some(enough));
+            }
+            self.pass_time().await;
+            still = if self.kube.revision() == before {
+                still + 1
+            } else {
+                0
+            };
+            if still >= QUIET && self.is_done().await {
+                return Ok(None);
+            }
+            if still >= STUCK {
+                break;
+            }
+        }
+        let status = self.cluster().await.and_then(|cluster| cluster.status);
+        Err(format!(
+            "it does not converge; last round: {last}; status: {status:#?}"
+        ))
+    }
+
+    /// Whether the cluster is as declared, or gone.
+    pub async fn is_done(&self) -> bool {
+        let Some(cluster) = self.cluster().await else {
+            return true;
+        };
+        let generation = cluster.metadata.generation;
+        let status = cluster.status.unwrap_or_default();
+        let ready = |condition: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
+            condition.type_ == "Ready"
+                && condition.status == "True"
+                && condition.observed_generation == generation
+        };
+        status.conditions.iter().find(ready).is_some()
+    }
+
+    /// What stands in the world, without what differs from run to run for no reason of ours.
+    pub async fn summary(&self) -> Summary {
+        summary::of(self).await
+    }
+
+    /// Names of the members, as status has them.
+    pub async fn member_names(&self) -> Vec<String> {
+        let cluster = self.cluster().await;
+        let status = cluster
+            .and_then(|cluster| cluster.status)
+            .unwrap_or_default();
+        status
+            .members
+            .into_iter()
+            .map(|member| member.name)
+            .collect()
+    }
+
+    /// The uid of the cluster.
+    pub async fn uid(&self) -> Option<String> {
+        self.cluster().await.and_then(|cluster| cluster.uid())
+    }
+
+    fn clusters(&self) -> Api<RaftCluster> {
+        Api::namespaced(self.user.clone(), NAMESPACE)
+    }
+
+    /// Lets smallkube's own controllers come to rest.
+    async fn settle(&self) {
+        loop {
+            let before = self.kube.revision();
+            for _ in 0..8 {
+                tokio::task::yield_now().await;
+            }
+            if self.kube.revision() == before {
+                return;
+            }
+        }
+    }
+}
