@@ -8,7 +8,7 @@ mod scenario;
 use plan::names::{self, Role};
 use plan::safety::check;
 use plan::{Action, Ground, Observed, Target};
-use scenario::parse;
+use scenario::{parse, real as member};
 
 const THREE: &str = "cluster replicas=3\nm1 leader\nm2\nm3";
 const WITH_LEARNER: &str = "cluster replicas=3\nm1 leader\nm2\nm3 learner";
@@ -16,11 +16,6 @@ const ONE_DOWN: &str = "cluster replicas=3\nm1 leader\nm2\nm3 pod=notready answe
 
 fn observed(situation: &str) -> Observed {
     parse(situation).observed
-}
-
-/// The real name of the member of this serial.
-fn member(serial: i64) -> String {
-    names::member("kv", "c1c1c1c1-0000-4000-8000-000000000001", serial)
 }
 
 fn id(serial: u64) -> u64 {

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use plan::{Outcome, Plan, safety};
-use scenario::{Situation, parse};
+use scenario::{Situation, parse, real};
 
 /// One scenario of a file.
 struct Case {
@@ -70,9 +70,8 @@ fn transcript(situation: &Situation) -> String {
     for notice in &status.notices {
         let _ = writeln!(text, "notice {notice}");
     }
-    aliases
-        .iter()
-        .fold(text, |text, (name, alias)| text.replace(name, alias))
+    (1..=9)
+        .fold(text, |text, it| text.replace(&real(it), &format!("m{it}")))
         .trim()
         .to_owned()
 }

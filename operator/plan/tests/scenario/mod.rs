@@ -30,8 +30,6 @@ pub(crate) struct Situation {
     pub(crate) cluster: RaftCluster,
     pub(crate) observed: Observed,
     pub(crate) now: Timestamp,
-    /// Real names to those of the situation.
-    pub(crate) aliases: BTreeMap<String, String>,
 }
 
 /// The words of a line: flags and `key=value`s.
@@ -57,7 +55,7 @@ impl<'a> Words<'a> {
 }
 
 /// The real name of member `m<serial>`.
-fn real(serial: i64) -> String {
+pub(crate) fn real(serial: i64) -> String {
     names::member("kv", UID, serial)
 }
 
@@ -77,7 +75,6 @@ pub(crate) fn parse(text: &str) -> Situation {
         cluster: cluster(head),
         observed: Observed::empty(now),
         now,
-        aliases: (1..=9).map(|it| (real(it), format!("m{it}"))).collect(),
     };
     remember(&mut situation, head, members);
     if !head.has("fresh") {
