@@ -15,4 +15,5 @@ pub mod linearizable;
 pub mod members;
 pub mod simulated;
 pub mod traffic;
+pub mod verdict;
 pub mod wait;
