@@ -115,6 +115,8 @@ pub enum Reason {
     MembersUnhealthy,
     /// All members are healthy.
     MembersHealthy,
+    /// A member reports an alarm of its own, such as a quota that is used up.
+    MemberAlarm,
     /// No member that the client service selects is ready.
     NoEndpoint,
     /// Clients are served.
@@ -142,6 +144,7 @@ impl Reason {
             Self::NotBootstrapped => "NotBootstrapped",
             Self::MembersUnhealthy => "MembersUnhealthy",
             Self::MembersHealthy => "MembersHealthy",
+            Self::MemberAlarm => "MemberAlarm",
             Self::NoEndpoint => "NoEndpoint",
             Self::Serving => "Serving",
         }

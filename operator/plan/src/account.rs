@@ -47,6 +47,7 @@ pub(crate) fn account(
         leader: leader(view),
         endpoints: endpoints.count(),
         notices: notices(view),
+        alarms: alarms(view),
         members,
         memory,
     }
@@ -118,11 +119,17 @@ fn notices(view: &View<'_>) -> Vec<String> {
             view.spec.replicas - 1
         ));
     }
-    for member in view.members.values() {
-        let errors = member.answer.iter().flat_map(|it| &it.errors);
-        notices.extend(errors.map(|error| format!("member {} reports: {error}", member.name)));
-    }
     notices
+}
+
+fn alarms(view: &View<'_>) -> Vec<String> {
+    let of = |member: &Member<'_>| -> Vec<String> {
+        let errors = member.answer.iter().flat_map(|it| &it.errors);
+        errors
+            .map(|error| format!("member {} reports: {error}", member.name))
+            .collect()
+    };
+    view.members.values().flat_map(of).collect()
 }
 
 /// The claim of a member of which nothing else is left and that the policy keeps.

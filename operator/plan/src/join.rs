@@ -20,7 +20,8 @@ pub(crate) fn join(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
     if let Some(member) = in_hand(view) {
         return Some(step(view, draft, member));
     }
-    if draft.memory.joining.is_none() && view.roster().len() >= view.spec.replicas {
+    let there = view.roster().len() + view.missed().len();
+    if draft.memory.joining.is_none() && there >= view.spec.replicas {
         return None;
     }
     Some(match (&draft.memory.joining.clone(), no_quorum(view)) {

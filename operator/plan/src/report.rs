@@ -31,6 +31,8 @@ pub struct Report {
     pub leader: Option<Leader>,
     /// Pods that the client service sends clients to.
     pub endpoints: usize,
+    /// Alarms and troubles that members report of themselves.
+    pub alarms: Vec<String>,
     /// What the status must remember.
     pub memory: Memory,
     /// What a person should know and only a person can decide.

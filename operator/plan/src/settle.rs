@@ -13,6 +13,9 @@ use crate::{
 
 /// The work of waiting for what is on its way; none when all members are settled and nothing is left over.
 pub(crate) fn settle(view: &View<'_>) -> Option<Work> {
+    if let Some(missed) = view.missed().first() {
+        return Some(moving(OperationType::Repair, "RestoreMember", &missed.name));
+    }
     let unsettled: Vec<_> = view
         .roster()
         .into_iter()

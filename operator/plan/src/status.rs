@@ -239,6 +239,9 @@ fn degraded(report: &Report, late: Option<&Operation>, outcome: &Outcome) -> Ver
     if report.quorate == Some(false) {
         return verdict(true, Reason::QuorumLost, "no majority answers");
     }
+    if let (true, Some(alarm)) = (unhealthy.is_empty(), report.alarms.first()) {
+        return verdict(true, Reason::MemberAlarm, alarm.as_str());
+    }
     if unhealthy.is_empty() {
         return verdict(false, Reason::MembersHealthy, "no member is unhealthy");
     }
@@ -264,7 +267,7 @@ fn quorate(report: &Report) -> Verdict {
             true,
             Reason::QuorumHealthy,
             format!(
-                "{} voters are healthy and caught up, {} are needed",
+                "healthy, caught-up voters: {}, needed: {}",
                 quorum.healthy, quorum.required
             ),
         ),
@@ -282,7 +285,7 @@ fn faults(report: &Report) -> String {
     let faults: Vec<String> = report
         .invalid
         .iter()
-        .map(|it| format!("{} {}", it.field, it.message))
+        .map(|it| format!("{}: {}", it.field, it.message))
         .collect();
     format!(
         "nothing is changed until the spec is corrected: {}",

@@ -20,10 +20,10 @@ use crate::{
 pub(crate) fn upkeep(view: &View<'_>, leaving: Option<&str>, draft: &mut Draft) {
     services(view, draft);
     budget(view, draft);
+    restore_identities(view, draft);
     for member in view.members.values() {
         own_claim(view, member, draft);
         label(view, member, leaving, draft);
-        restore_identity(view, member, draft);
         end_pod(view, member, draft);
         make_pod(view, member, draft);
         sweep(view, member, draft);
@@ -99,14 +99,13 @@ fn label(view: &View<'_>, member: &Member<'_>, leaving: Option<&str>, draft: &mu
     }
 }
 
-/// A `RaftMember` that was deleted while its vote is needed comes back: without a majority the member cannot be removed from
-/// the membership, and its volume may be one of the last copies.
-fn restore_identity(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
-    let gone = member.identity.is_none() && !member.identity_ending;
-    let needed = view.born() && view.membership.is_none() && member.known_id.is_some();
-    if gone && needed && member.serial > 0 && matches!(member.claim, ClaimState::Present(_)) {
-        let identity = objects::member::member(&view.spec, &member.name, member.serial);
-        draft.actions.push(Action::CreateMember(Box::new(identity)));
+/// A `RaftMember` that was deleted while its vote is needed comes back.
+fn restore_identities(view: &View<'_>, draft: &mut Draft) {
+    for member in view.missed() {
+        if !member.identity_ending && matches!(member.claim, ClaimState::Present(_)) {
+            let identity = objects::member::member(&view.spec, &member.name, member.serial);
+            draft.actions.push(Action::CreateMember(Box::new(identity)));
+        }
     }
 }
 

@@ -167,6 +167,16 @@ impl<'a> View<'a> {
         roster
     }
 
+    /// Members without an identity whose vote is needed: without a majority they cannot be removed from the membership, and
+    /// their volumes may be among the last copies.
+    pub(crate) fn missed(&self) -> Vec<&Member<'a>> {
+        let needed = self.born() && self.membership.is_none();
+        let missed = |it: &&Member<'a>| {
+            needed && it.identity.is_none() && it.known_id.is_some() && it.serial > 0
+        };
+        self.members.values().filter(missed).collect()
+    }
+
     /// Members that vote, whether or not they have an identity.
     pub(crate) fn voters(&self) -> Vec<&Member<'a>> {
         self.members.values().filter(|it| it.is_voter()).collect()

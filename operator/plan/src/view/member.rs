@@ -218,6 +218,7 @@ impl<'a> Member<'a> {
                 )
             }
             (_, None) => format!("the pod of member {name} is not there yet"),
+            (_, Some(_)) if self.pod_ended() => format!("the pod of member {name} has ended"),
             (_, Some(pod)) if self.pod_ending() => {
                 let node = pod.spec.as_ref().and_then(|it| it.node_name.as_deref());
                 format!(
@@ -332,7 +333,9 @@ impl<'a> Member<'a> {
                 MemberPhase::VolumeLost
             }
             () if self.good && self.pod_ready() => MemberPhase::Ready,
-            () if self.answer.is_some() && self.listed.is_some() && !caught_up => {
+            () if self.answer.is_some()
+                && (self.is_learner() || (self.is_voter() && !caught_up)) =>
+            {
                 MemberPhase::CatchingUp
             }
             () if was_ready => MemberPhase::Unhealthy,

@@ -1,0 +1,365 @@
+//! Bad plans, made by hand, that the checker must refuse, each beside the good one it is a slip away from.
+
+// Everything here is a test, the helpers included.
+#![allow(clippy::unwrap_used)]
+
+mod scenario;
+
+use plan::names::{self, Role};
+use plan::safety::check;
+use plan::{Action, Ground, Observed, Target};
+use scenario::{parse, real as member};
+
+const THREE: &str = "cluster replicas=3\nm1 leader\nm2\nm3";
+const WITH_LEARNER: &str = "cluster replicas=3\nm1 leader\nm2\nm3 learner";
+const ONE_DOWN: &str = "cluster replicas=3\nm1 leader\nm2\nm3 pod=notready answer=no";
+
+fn observed(situation: &str) -> Observed {
+    parse(situation).observed
+}
+
+fn id(serial: u64) -> u64 {
+    0xa0 + serial
+}
+
+fn ground() -> Ground {
+    Ground {
+        via: member(1),
+        cluster_id: 0xc0ffee,
+        members: Vec::new(),
+    }
+}
+
+fn pod(serial: i64) -> Target {
+    Target {
+        name: member(serial),
+        uid: format!("pod-{serial}"),
+    }
+}
+
+fn claim(serial: i64) -> Target {
+    Target {
+        name: names::claim(&member(serial)),
+        uid: format!("claim-{serial}"),
+    }
+}
+
+fn stop(serial: i64) -> Action {
+    Action::DeletePod {
+        pod: pod(serial),
+        why: "a test".to_owned(),
+    }
+}
+
+fn remove(serial: i64) -> Action {
+    let id = id(u64::try_from(serial).unwrap());
+    Action::RemoveMember {
+        name: member(serial),
+        id,
+        ground: ground(),
+    }
+}
+
+fn promote(serial: i64) -> Action {
+    let id = id(u64::try_from(serial).unwrap());
+    Action::Promote {
+        name: member(serial),
+        id,
+        ground: ground(),
+    }
+}
+
+fn add(serial: i64) -> Action {
+    Action::AddLearner {
+        name: member(serial),
+        peer_url: String::new(),
+        ground: ground(),
+    }
+}
+
+fn hand_over(to: i64) -> Action {
+    let to_id = id(u64::try_from(to).unwrap());
+    Action::MoveLeader {
+        to: member(to),
+        to_id,
+        ground: ground(),
+    }
+}
+
+#[track_caller]
+fn safe(situation: &str, actions: &[Action]) {
+    assert_eq!(check(&observed(situation), actions), Ok(()));
+}
+
+#[track_caller]
+fn unsafe_by(invariant: u8, situation: &str, actions: &[Action]) {
+    let violation = check(&observed(situation), actions).expect_err("the checker must refuse this");
+    assert_eq!(violation.invariant, invariant, "{violation}");
+}
+
+#[test]
+fn nothing_is_safe() {
+    safe(THREE, &[]);
+}
+
+#[test]
+fn a_follower_of_three_may_stop_and_two_may_not() {
+    safe(THREE, &[stop(2)]);
+    unsafe_by(1, THREE, &[stop(2), stop(3)]);
+}
+
+#[test]
+fn the_last_that_makes_a_majority_may_not_stop() {
+    unsafe_by(1, ONE_DOWN, &[stop(2)]);
+    safe(
+        "cluster replicas=5\nm1 leader\nm2\nm3\nm4\nm5 pod=notready answer=no",
+        &[stop(2)],
+    );
+    unsafe_by(
+        1,
+        "cluster replicas=3\nm1 leader\nm2\nm3 index=5",
+        &[stop(2)],
+    );
+    unsafe_by(
+        1,
+        "cluster replicas=3\nm1 leader\nm2\nm3 answer=stale",
+        &[stop(2)],
+    );
+    unsafe_by(
+        1,
+        "cluster replicas=3\nm1 leader\nm2\nm3 pod=ending",
+        &[stop(2)],
+    );
+}
+
+#[test]
+fn a_broken_one_may_always_stop() {
+    safe(ONE_DOWN, &[stop(3)]);
+    safe(
+        "cluster replicas=3\nm1\nm2 pod=notready answer=no\nm3 pod=notready answer=no",
+        &[stop(2), stop(3)],
+    );
+    safe(
+        "cluster replicas=3\nm1 leader\nm2\nm3 pod=failed",
+        &[stop(3)],
+    );
+}
+
+#[test]
+fn ready_pods_that_the_operator_cannot_reach_may_not_stop() {
+    unsafe_by(
+        1,
+        "cluster replicas=3\nm1 leader\nm2 answer=no\nm3 answer=no",
+        &[stop(2)],
+    );
+}
+
+#[test]
+fn the_only_voter_may_restart_and_one_of_two_healthy_ones() {
+    safe("cluster replicas=1\nm1 leader", &[stop(1)]);
+    safe("cluster replicas=2\nm1 leader\nm2", &[stop(2)]);
+    unsafe_by(8, "cluster replicas=2\nm1 leader\nm2", &[stop(1)]);
+}
+
+#[test]
+fn a_leader_neither_stops_nor_goes() {
+    unsafe_by(8, THREE, &[stop(1)]);
+    unsafe_by(8, THREE, &[remove(1)]);
+    safe(THREE, &[hand_over(2)]);
+    unsafe_by(1, THREE, &[hand_over(2), stop(1)]);
+}
+
+#[test]
+fn leadership_goes_to_a_sound_follower_only() {
+    unsafe_by(8, THREE, &[hand_over(1)]);
+    unsafe_by(8, ONE_DOWN, &[hand_over(3)]);
+    unsafe_by(8, WITH_LEARNER, &[hand_over(3)]);
+}
+
+#[test]
+fn a_pod_is_deleted_by_the_uid_that_was_seen() {
+    let other = Target {
+        uid: "another".to_owned(),
+        ..pod(2)
+    };
+    unsafe_by(
+        3,
+        THREE,
+        &[Action::DeletePod {
+            pod: other,
+            why: String::new(),
+        }],
+    );
+    unsafe_by(3, THREE, &[stop(4)]);
+}
+
+#[test]
+fn a_voter_goes_only_if_those_that_stay_are_a_majority() {
+    safe(THREE, &[remove(3)]);
+    safe(ONE_DOWN, &[remove(3)]);
+    unsafe_by(1, ONE_DOWN, &[remove(2)]);
+    unsafe_by(1, "cluster replicas=3\nm1\nm2\nm3", &[remove(3)]);
+    unsafe_by(
+        1,
+        "cluster replicas=2\nm1 leader\nm2 answer=no",
+        &[remove(2)],
+    );
+}
+
+#[test]
+fn one_change_of_the_membership_at_a_time() {
+    unsafe_by(1, THREE, &[remove(2), remove(3)]);
+    unsafe_by(1, WITH_LEARNER, &[promote(3), add(4)]);
+    unsafe_by(1, WITH_LEARNER, &[add(4)]);
+    safe(THREE, &[add(4)]);
+    unsafe_by(1, "cluster replicas=3\nm1\nm2\nm3", &[add(4)]);
+}
+
+#[test]
+fn only_a_learner_that_has_caught_up_is_promoted() {
+    safe(WITH_LEARNER, &[promote(3)]);
+    unsafe_by(1, THREE, &[promote(3)]);
+    unsafe_by(
+        1,
+        "cluster replicas=3\nm1 leader\nm2\nm3 learner index=5",
+        &[promote(3)],
+    );
+    unsafe_by(
+        1,
+        "cluster replicas=3\nm1 leader\nm2 answer=no\nm3 learner",
+        &[promote(3)],
+    );
+}
+
+#[test]
+fn a_volume_goes_only_when_nobody_needs_it() {
+    let delete = |serial| {
+        [Action::DeleteClaim {
+            claim: claim(serial),
+        }]
+    };
+    let gone =
+        "cluster replicas=3 policy=Delete\nm1 leader\nm2\nm3\nm4 identity=never unlisted pod=none";
+    safe(gone, &delete(4));
+    let other = Target {
+        uid: "another".to_owned(),
+        ..claim(4)
+    };
+    unsafe_by(2, gone, &[Action::DeleteClaim { claim: other }]);
+    unsafe_by(2, THREE, &delete(3));
+    unsafe_by(
+        2,
+        "cluster replicas=3\nm1 leader\nm2\nm3\nm4 unlisted",
+        &delete(4),
+    );
+    unsafe_by(
+        2,
+        "cluster replicas=3\nm1 leader\nm2\nm3 pod=none claim=present",
+        &delete(3),
+    );
+    unsafe_by(
+        2,
+        "cluster replicas=3\nm1\nm2\nm3\nm4 unlisted pod=none",
+        &delete(4),
+    );
+    let weak = "cluster replicas=3\nm1 leader\nm2 answer=no\nm3 answer=no\nm4 unlisted pod=none";
+    unsafe_by(2, weak, &delete(4));
+}
+
+#[test]
+fn a_member_in_the_membership_gets_no_empty_volume() {
+    let create = |serial: i64| {
+        let mut claim = k8s_openapi::api::core::v1::PersistentVolumeClaim::default();
+        claim.metadata.name = Some(names::claim(&member(serial)));
+        [Action::CreateClaim(Box::new(claim))]
+    };
+    safe(THREE, &create(4));
+    unsafe_by(2, THREE, &create(3));
+}
+
+#[test]
+fn an_identity_goes_only_when_its_member_is_out() {
+    let delete = |serial: i64| {
+        let member = Target {
+            name: member(serial),
+            uid: format!("member-{serial}"),
+        };
+        [Action::DeleteMember { member }]
+    };
+    unsafe_by(1, THREE, &delete(3));
+    unsafe_by(1, "cluster replicas=3\nm1\nm2\nm3", &delete(3));
+    safe(
+        "cluster replicas=2\nm1 leader\nm2\nm3 unlisted pod=none",
+        &delete(3),
+    );
+}
+
+/// The pod that the planner makes for `m3`.
+fn made(situation: &str) -> k8s_openapi::api::core::v1::Pod {
+    let it = parse(situation);
+    let actions = plan::plan(&it.cluster, &it.observed, it.now).actions;
+    let made = actions.into_iter().find_map(|it| match it {
+        Action::CreatePod(pod) => Some(*pod),
+        _ => None,
+    });
+    made.expect("the planner makes the missing pod")
+}
+
+#[test]
+fn a_member_starts_on_its_own_volume_only() {
+    let situation = "cluster replicas=3\nm1 leader\nm2\nm3 pod=none";
+    let pod = made(situation);
+    safe(situation, &[Action::CreatePod(Box::new(pod.clone()))]);
+    for claim in ["claim=none", "claim=foreign", "claim=ending"] {
+        unsafe_by(
+            2,
+            &format!("{situation} {claim}"),
+            &[Action::CreatePod(Box::new(pod.clone()))],
+        );
+    }
+    let mut swapped = pod.clone();
+    let volumes = swapped.spec.as_mut().unwrap().volumes.as_mut().unwrap();
+    volumes[0]
+        .persistent_volume_claim
+        .as_mut()
+        .unwrap()
+        .claim_name = names::claim(&member(2));
+    unsafe_by(2, situation, &[Action::CreatePod(Box::new(swapped))]);
+    let mut anyone = pod;
+    anyone
+        .metadata
+        .labels
+        .as_mut()
+        .unwrap()
+        .remove(names::MEMBER_LABEL);
+    unsafe_by(2, situation, &[Action::CreatePod(Box::new(anyone))]);
+}
+
+#[test]
+fn nobody_founds_a_second_cluster() {
+    let situation = "cluster replicas=3\nm1 leader\nm2\nm3 pod=none";
+    let mut pod = made(situation);
+    let args = pod.spec.as_mut().unwrap().containers[0]
+        .args
+        .as_mut()
+        .unwrap();
+    args.push("--initial-cluster-state=new".to_owned());
+    unsafe_by(2, situation, &[Action::CreatePod(Box::new(pod))]);
+}
+
+#[test]
+fn labels_and_owners_are_harmless() {
+    safe(
+        ONE_DOWN,
+        &[
+            Action::LabelPod {
+                pod: pod(3),
+                role: Role::Learner,
+            },
+            Action::OwnClaim {
+                claim: claim(3),
+                owner: None,
+            },
+        ],
+    );
+}

@@ -1,0 +1,151 @@
+//! Golden scenarios: a situation above, what the planner does and says about it below.
+//!
+//! `UPDATE_GOLDENFILES=1 cargo test -p plan --test scenarios` rewrites what is below. The language of situations is explained
+//! in `scenario/mod.rs`. Every plan in here also has to pass the independent checker.
+
+mod scenario;
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use plan::{Outcome, Plan, safety};
+use scenario::{Situation, parse, real};
+
+/// One scenario of a file.
+struct Case {
+    title: String,
+    situation: String,
+    transcript: String,
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios")
+}
+
+/// A file is a comment, then scenarios: `== title`, the situation, `--`, the transcript.
+fn read(text: &str) -> (String, Vec<Case>) {
+    let mut parts = text.split("\n== ");
+    let comment = parts.next().unwrap_or_default().to_owned();
+    let cases = parts.map(|part| {
+        let (title, body) = part.split_once('\n').unwrap_or((part, ""));
+        let (situation, transcript) = body.split_once("--\n").unwrap_or((body, ""));
+        Case {
+            title: title.trim().to_owned(),
+            situation: situation.trim().to_owned(),
+            transcript: transcript.trim().to_owned(),
+        }
+    });
+    (comment.trim().to_owned(), cases.collect())
+}
+
+fn transcript(situation: &Situation) -> String {
+    let Situation {
+        cluster,
+        observed,
+        now,
+    } = situation;
+    let plan = plan::plan(cluster, observed, *now);
+    if let Err(violation) = safety::check(observed, &plan.actions) {
+        panic!("{violation}");
+    }
+    let mut text = describe(&plan);
+    let status = plan::status(cluster, observed, &plan.report, &Outcome::default());
+    for it in &status.conditions {
+        let _ = writeln!(
+            text,
+            "{} {} {}: {}",
+            it.type_, it.status, it.reason, it.message
+        );
+    }
+    let _ = writeln!(text, "ready {}", status.ready.unwrap_or_default());
+    for member in &status.members {
+        let lag = member.lag.map_or(String::new(), |it| format!(" lag {it}"));
+        let _ = writeln!(
+            text,
+            "member {} {:?} {:?}{lag}",
+            member.name, member.role, member.phase
+        );
+    }
+    for notice in &status.notices {
+        let _ = writeln!(text, "notice {notice}");
+    }
+    (1..=9)
+        .fold(text, |text, it| text.replace(&real(it), &format!("m{it}")))
+        .trim()
+        .to_owned()
+}
+
+fn describe(plan: &Plan) -> String {
+    let mut text = String::new();
+    for action in &plan.actions {
+        let _ = writeln!(text, "do {action}");
+    }
+    match &plan.report.work {
+        Some(work) => {
+            let member = work.member.as_deref().unwrap_or("nobody");
+            let _ = writeln!(text, "work {} {} {member}", work.kind.as_str(), work.step);
+            for gate in &work.blocked_by {
+                let _ = writeln!(text, "waits for {}: {}", gate.gate, gate.message);
+            }
+        }
+        None => text.push_str("work none\n"),
+    }
+    let memory = &plan.report.memory;
+    let joining = memory
+        .joining
+        .as_ref()
+        .map_or("none".to_owned(), |it| it.name.clone());
+    let born = memory.cluster_id.as_deref().unwrap_or("none");
+    let _ = writeln!(
+        text,
+        "remembers cluster {born}, serial {}, joining {joining}",
+        memory.serial
+    );
+    let _ = writeln!(text, "again in {:?}", plan.requeue);
+    text
+}
+
+fn write(comment: &str, cases: &[Case], transcripts: &[String]) -> String {
+    let mut text = format!("{comment}\n");
+    for (case, transcript) in cases.iter().zip(transcripts) {
+        let _ = write!(
+            text,
+            "\n== {}\n{}\n--\n{transcript}\n",
+            case.title, case.situation
+        );
+    }
+    text
+}
+
+#[test]
+fn scenarios_go_as_written() {
+    let mut seen = 0;
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder())
+        .expect("read scenarios")
+        .map(|it| it.expect("read scenarios").path())
+        .collect();
+    files.sort();
+    for path in files {
+        let text = std::fs::read_to_string(&path).expect("read a scenario file");
+        let (comment, cases) = read(&text);
+        let transcripts: Vec<String> = cases
+            .iter()
+            .map(|it| transcript(&parse(&it.situation)))
+            .collect();
+        seen += cases.len();
+        if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+            std::fs::write(&path, write(&comment, &cases, &transcripts))
+                .expect("write a scenario file");
+            continue;
+        }
+        for (case, transcript) in cases.iter().zip(&transcripts) {
+            let place = format!("{}: {}", path.display(), case.title);
+            assert!(
+                case.transcript == *transcript,
+                "{place}\nwritten:\n{}\n\nfound:\n{transcript}",
+                case.transcript
+            );
+        }
+    }
+    assert!(seen >= 40, "{seen} scenarios");
+}
