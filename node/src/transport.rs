@@ -15,9 +15,11 @@ mod snapshot;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use raft::{Body, Message, PeerId, SnapshotMeta};
 use store::Image;
+use tokio::time::Instant;
 
 pub use dial::{Dialer, Unanswered};
 pub use service::routes;
@@ -29,6 +31,9 @@ use link::Link;
 
 /// What a member that was removed is told by whoever it still speaks to; etcd's text.
 pub const REMOVED: &str = "the member has been permanently removed from the cluster";
+
+/// How long a removed member can still be spoken to. A leader's farewell takes a few round trips.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// What every stream needs to know.
 #[derive(Clone, Debug)]
@@ -52,6 +57,8 @@ pub struct Context {
 pub struct Peers {
     context: Arc<Context>,
     links: BTreeMap<PeerId, Link>,
+    /// Until when ways to removed members stay open.
+    leaving: BTreeMap<PeerId, Instant>,
 }
 
 impl Peers {
@@ -61,16 +68,22 @@ impl Peers {
         Self {
             context: Arc::new(context),
             links: BTreeMap::new(),
+            leaving: BTreeMap::new(),
         }
     }
 
-    /// Opens ways to members that are new or have moved, and closes those to members that were removed.
+    /// Opens ways to members that are new or have moved, and closes, a little later, those to members that were removed: a
+    /// leader that is removed stays until the others have acknowledged its last entry, and must hear that they have.
     ///
     /// Who is merely not mentioned stays: a member that joins reads the history of the membership from its beginning, and
     /// must be able to answer a leader who comes late in it.
     pub fn update(&mut self, membership: &Membership) {
-        self.links
-            .retain(|peer, _| !membership.removed.contains(&peer.0));
+        let removed = |peer: &&PeerId| membership.removed.contains(&peer.0);
+        for peer in self.links.keys().filter(removed) {
+            self.leaving
+                .entry(*peer)
+                .or_insert_with(|| Instant::now() + FAREWELL);
+        }
         let me = self.context.identity.member_id;
         for member in membership.members.values().filter(|member| member.id != me) {
             let peer = PeerId(member.id);
@@ -87,10 +100,11 @@ impl Peers {
 
     /// Sends what can be sent now; `image` is asked for when a snapshot is. Answers whom it could not send to.
     pub fn send(
-        &self,
+        &mut self,
         messages: Vec<Message>,
         image: impl Fn() -> (SnapshotMeta, Image),
     ) -> Vec<PeerId> {
+        self.close_left();
         let mut unreachable = Vec::new();
         for message in messages {
             let peer = message.to;
@@ -110,5 +124,17 @@ impl Peers {
             }
         }
         unreachable
+    }
+
+    fn close_left(&mut self) {
+        let now = Instant::now();
+        let links = &mut self.links;
+        self.leaving.retain(|peer, until| {
+            let stays = *until > now;
+            if !stays {
+                links.remove(peer);
+            }
+            stays
+        });
     }
 }

@@ -161,13 +161,17 @@ async fn a_member_that_is_far_behind_catches_up_by_a_snapshot() {
         }
     })
     .await;
-    let sent = members
-        .iter()
-        .any(|member| member.log().contains("sent a snapshot"));
-    assert!(
-        sent,
-        "the log before it is gone, so that only a snapshot can have helped"
-    );
+    eventually(
+        "only a snapshot can have helped, as the log before it is gone",
+        async || {
+            let sent = members
+                .iter()
+                .any(|member| member.log().contains("sent a snapshot"));
+            sent.then_some(())
+                .ok_or_else(|| "nobody says that he sent one".to_owned())
+        },
+    )
+    .await;
     // What came as a snapshot is as durable as what came as entries.
     members[behind].kill();
     members[behind].start();

@@ -54,7 +54,7 @@ pub(super) struct Rounds {
     writing: Option<Writing>,
     checkpoint: Checkpoint,
     removed: CancellationToken,
-    /// When to end after the removal was applied here: the others shall hear of it from us before.
+    /// When to end, after the removal of this member was applied here or another member told of it.
     leave_at: Option<Instant>,
 }
 
@@ -139,10 +139,7 @@ impl Rounds {
                     gathered.drain(..).for_each(|event| self.replica.on(event));
                 }
                 () = stop.cancelled() => return Ok(Ended::Stopped),
-                () = self.removed.cancelled() => {
-                    tracing::warn!("{REMOVED}");
-                    return Ok(Ended::Removed);
-                }
+                () = self.removed.cancelled(), if self.leave_at.is_none() => self.leave_soon(),
             }
             self.take_turns()?;
             if self.leave_at.is_some_and(|at| at <= Instant::now()) {
@@ -234,10 +231,15 @@ impl Rounds {
         self.peers.update(&membership);
         let me = self.status.borrow().identity.member_id;
         if membership.removed.contains(&me) && self.leave_at.is_none() {
-            let ticks = u32::try_from(self.schedule.election_ticks).unwrap_or(u32::MAX);
-            self.leave_at = Some(Instant::now() + self.schedule.tick * ticks);
+            self.leave_soon();
         }
         self.membership = Arc::new(membership);
+    }
+
+    /// Not at once: the others shall hear of the removal from us, and whoever waits for it here shall be answered.
+    fn leave_soon(&mut self) {
+        let ticks = u32::try_from(self.schedule.election_ticks).unwrap_or(u32::MAX);
+        self.leave_at = Some(Instant::now() + self.schedule.tick * ticks);
     }
 
     fn publish(&mut self) {

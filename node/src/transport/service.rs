@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use proto::etcdserverpb::Member;
 use proto::peer::delivery::Part;
+use proto::peer::message::Body as Wire;
 use proto::peer::peer_server::{self, PeerServer};
 use proto::peer::{
-    Batch, DeliverResponse, Delivery, Hello, InstallSnapshotResponse, MembersRequest,
+    self, Batch, DeliverResponse, Delivery, Hello, InstallSnapshotResponse, MembersRequest,
     MembersResponse, ReconfigureRequest, ReconfigureResponse, SnapshotPiece,
 };
 use store::{Command, Response as Answer, Store};
@@ -53,7 +54,7 @@ impl peer_server::Peer for Service {
             let Some(Part::Batch(batch)) = delivery.part else {
                 return Err(Status::invalid_argument("after the hello come batches"));
             };
-            self.check_not_removed(hello.from)?;
+            self.check_no_campaign(hello.from, &batch)?;
             self.take(hello.from, batch).await?;
         }
         Ok(Response::new(DeliverResponse {}))
@@ -154,6 +155,17 @@ impl Service {
             .with_status(|status| status.membership.removed.contains(&peer));
         if removed {
             Err(Status::permission_denied(REMOVED))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A removed member's open stream serves its farewell. One that campaigns has not understood that it is out.
+    fn check_no_campaign(&self, from: u64, batch: &Batch) -> Result<(), Status> {
+        let is_campaign =
+            |message: &peer::Message| matches!(message.body, Some(Wire::RequestVote(_)));
+        if batch.messages.iter().any(is_campaign) {
+            self.check_not_removed(from)
         } else {
             Ok(())
         }
