@@ -20,6 +20,10 @@ struct Story {
 enum Deed {
     Create(Value),
     Change(Value),
+    /// Deletes the `RaftMember` at this place in the list of members.
+    Replace(usize),
+    /// Ends the pod at this place for good, as an eviction by the kubelet does.
+    FailPod(usize),
     Delete,
 }
 
@@ -39,6 +43,8 @@ impl Story {
         match &self.deed {
             Deed::Create(spec) => world.create(spec.clone()).await,
             Deed::Change(spec) => world.change(spec.clone()).await,
+            Deed::Replace(at) => world.replace_member(*at).await,
+            Deed::FailPod(at) => world.fail_pod(*at).await,
             Deed::Delete => world.delete().await,
         }
         world.converge(crash).await?;
@@ -119,6 +125,26 @@ async fn rolling_three_members() {
         before: Some(spec(3)),
         deed,
         writes_min: 7,
+    };
+    story.survives_every_crash().await;
+}
+
+#[tokio::test]
+async fn replacing_a_member_that_the_user_deletes() {
+    let story = Story {
+        before: Some(spec(3)),
+        deed: Deed::Replace(1),
+        writes_min: 6,
+    };
+    story.survives_every_crash().await;
+}
+
+#[tokio::test]
+async fn making_an_ended_pod_again() {
+    let story = Story {
+        before: Some(spec(3)),
+        deed: Deed::FailPod(2),
+        writes_min: 2,
     };
     story.survives_every_crash().await;
 }

@@ -117,7 +117,14 @@ impl Model {
         Ok(())
     }
 
-    /// Ends the process of a pod, by its own wish or not.
+    /// Ends the process of a pod through no doing of the operator's.
+    pub fn stop_unasked(&self, pod_uid: &str) {
+        self.state()
+            .processes
+            .retain(|_, process| process.pod_uid != pod_uid);
+    }
+
+    /// Ends the process of a pod that was deleted; a leader must have handed over by then.
     pub fn stop(&self, pod_uid: &str) {
         let mut state = self.state();
         let url = state

@@ -107,6 +107,13 @@ impl Kubelet {
             self.model.stop(&uid);
             return self.take_away(pod).await;
         }
+        let phase = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref());
+        if matches!(phase, Some("Failed" | "Succeeded")) {
+            return Ok(());
+        }
         if self.model.is_ready(&uid).is_none() {
             let Some(start) = self.startable(pod, claims) else {
                 return Ok(());

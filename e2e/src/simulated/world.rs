@@ -5,14 +5,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use crds::{RaftCluster, RaftClusterSpec};
+use crds::{RaftCluster, RaftClusterSpec, RaftMember};
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Client, ResourceExt};
 use quorate_operator::clock::Clock;
 use quorate_operator::gate::Shut;
 use quorate_operator::{Context, ReconcileError, Requeue, reconcile};
-use serde_json::Value;
+use serde_json::{Value, json};
 use smallkube::{Options, Smallkube};
 use tokio::task::JoinHandle;
 
@@ -157,6 +158,34 @@ impl World {
             .delete(NAME, &DeleteParams::background())
             .await
             .expect("it can be deleted");
+    }
+
+    /// The user deletes the `RaftMember` at this place in status.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn replace_member(&self, at: usize) {
+        let name = &self.member_names().await[at];
+        let api: Api<RaftMember> = Api::namespaced(self.user.clone(), NAMESPACE);
+        api.delete(name, &DeleteParams::background())
+            .await
+            .expect("it is there");
+    }
+
+    /// The kubelet ends the pod at this place in status for good, as it does under pressure.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn fail_pod(&self, at: usize) {
+        let name = &self.member_names().await[at];
+        let api: Api<Pod> = Api::namespaced(self.user.clone(), NAMESPACE);
+        let pod = api.get(name).await.expect("it is there");
+        self.model.stop_unasked(&pod.uid().unwrap_or_default());
+        let failed = json!({ "status": { "phase": "Failed", "reason": "Evicted" } });
+        let patched = api
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(failed))
+            .await;
+        patched.expect("kubelets may do that");
     }
 
     /// The cluster as it stands.

@@ -252,3 +252,6 @@ fn listed(member: Member) -> Listed {
         is_learner: member.is_learner,
     }
 }
+
+#[cfg(test)]
+mod tests;
