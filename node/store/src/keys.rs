@@ -2,7 +2,7 @@
 //!
 //! It does not know what is compacted; readers ask for a revision within the window, which [`crate::keyspace`] checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -49,27 +49,28 @@ impl<'a> KeyRange<'a> {
 pub(crate) enum History {
     /// Most keys have one record; it needs no allocation of its own.
     One(Arc<Record>),
-    Many(Vec<Arc<Record>>),
+    /// A deque, because compactions take from the front, record by record.
+    Many(VecDeque<Arc<Record>>),
 }
 
 impl History {
-    fn records(&self) -> &[Arc<Record>] {
+    fn last(&self) -> Option<&Arc<Record>> {
         match self {
-            Self::One(record) => std::slice::from_ref(record),
-            Self::Many(records) => records,
+            Self::One(record) => Some(record),
+            Self::Many(records) => records.back(),
         }
     }
 
     /// The newest record not after revision `main`, tombstones included.
-    fn newest(&self, main: i64) -> Option<&Arc<Record>> {
-        let records = self.records();
-        match records.last() {
-            Some(last) if last.kv.mod_revision <= main => Some(last),
-            _ => {
+    pub(crate) fn newest(&self, main: i64) -> Option<&Arc<Record>> {
+        let last = self.last().filter(|last| last.kv.mod_revision <= main);
+        last.or_else(|| match self {
+            Self::One(_) => None,
+            Self::Many(records) => {
                 let end = records.partition_point(|record| record.kv.mod_revision <= main);
-                records[..end].last()
+                records.get(end.checked_sub(1)?)
             }
-        }
+        })
     }
 
     /// The key at revision `main`, if it existed then.
@@ -79,8 +80,8 @@ impl History {
 
     fn push(&mut self, record: Arc<Record>) {
         match self {
-            Self::Many(records) => records.push(record),
-            Self::One(first) => *self = Self::Many(vec![Arc::clone(first), record]),
+            Self::Many(records) => records.push_back(record),
+            Self::One(first) => *self = Self::Many(VecDeque::from([Arc::clone(first), record])),
         }
     }
 
@@ -90,19 +91,26 @@ impl History {
     /// The newest record up to `swept` stays, as it is what the key was then; a tombstone stays only if it was written
     /// *at* `compacted`, because a watcher may still resume there.
     fn compact(&mut self, swept: i64, compacted: i64, dropped: &mut Vec<Arc<Record>>) -> bool {
-        let records = self.records();
-        let end = records.partition_point(|record| record.kv.mod_revision <= swept);
-        let stays = |last: &Arc<Record>| !last.tombstone || last.kv.mod_revision == compacted;
-        let gone = end - usize::from(records[..end].last().is_some_and(stays));
-        if gone == 0 {
-            return false;
-        }
+        let ended = |record: &Record| {
+            record.tombstone
+                && record.kv.mod_revision <= swept
+                && record.kv.mod_revision != compacted
+        };
         match self {
-            Self::One(record) => {
+            Self::One(record) if ended(record) => {
                 dropped.push(Arc::clone(record));
                 return true;
             }
-            Self::Many(records) => dropped.extend(records.drain(..gone)),
+            Self::One(_) => return false,
+            Self::Many(records) => {
+                while records
+                    .get(1)
+                    .is_some_and(|next| next.kv.mod_revision <= swept)
+                {
+                    dropped.extend(records.pop_front());
+                }
+                dropped.extend(records.pop_front_if(|first| ended(first)));
+            }
         }
         self.settle()
     }
@@ -112,10 +120,10 @@ impl History {
         let Self::Many(records) = self else {
             return false;
         };
-        match records.as_slice() {
-            [] => return true,
-            [only] => *self = Self::One(Arc::clone(only)),
-            several if records.capacity() > 4 * several.len() => records.shrink_to_fit(),
+        match (records.len(), records.front()) {
+            (1, Some(only)) => *self = Self::One(Arc::clone(only)),
+            (0, _) => return true,
+            (len, _) if records.capacity() > 4 * len => records.shrink_to(2 * len),
             _ => {}
         }
         false
@@ -153,7 +161,7 @@ impl Keys {
         build: impl FnOnce(Option<&Arc<Record>>) -> Arc<Record>,
     ) -> Arc<Record> {
         if let Some(history) = self.histories.get_mut(key) {
-            let record = build(history.records().last());
+            let record = build(history.last());
             history.push(Arc::clone(&record));
             record
         } else {

@@ -61,6 +61,16 @@ impl Keyspace {
             .map(|record| &record.kv)
     }
 
+    /// Whether a compaction gave the record up, swept or not yet. Only asked for the compaction's own revision and later:
+    /// there it is what the same command wrote over.
+    pub(crate) fn is_garbage(&self, record: &Record) -> bool {
+        record.kv.mod_revision <= self.compacted
+            && self.keys.find(&record.kv.key).is_none_or(|history| {
+                let newest = history.newest(self.compacted);
+                newest.is_none_or(|newest| newest.revision() != record.revision())
+            })
+    }
+
     /// Keeps a record; it must be newer than all others.
     fn keep(&mut self, record: Arc<Record>) {
         self.size_bytes += record.size_bytes();

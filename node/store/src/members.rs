@@ -212,3 +212,70 @@ impl Members {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `started` voters of `voters` have told their name; ids count from 1, started ones first. One learner beside them.
+    fn table(started: u64, voters: u64) -> Members {
+        let member = |id: u64| Member {
+            id,
+            name: if id <= started {
+                format!("m{id}")
+            } else {
+                String::new()
+            },
+            is_learner: id > voters,
+            ..Member::default()
+        };
+        let members = (1..=voters + 1).map(|id| (id, member(id))).collect();
+        Members {
+            members,
+            ..Members::default()
+        }
+    }
+
+    /// The rule as one says it: more than half of the voters there will be have started.
+    fn majority(started: u64, voters: u64) -> bool {
+        2 * started > voters
+    }
+
+    #[test]
+    fn changes_need_a_started_majority_afterwards() {
+        for voters in 1..=9 {
+            for started in 0..=voters {
+                let table = table(started, voters);
+                let grown = majority(started, voters + 1) || (started, voters) == (1, 1);
+                assert_eq!(
+                    table.enough_started_to_add_voter(),
+                    grown,
+                    "{started} of {voters}"
+                );
+                let promoted = majority(started + 1, voters + 1);
+                assert_eq!(
+                    table.enough_started_to_promote(),
+                    promoted,
+                    "{started} of {voters}"
+                );
+                for id in 1..=voters {
+                    let left = started - u64::from(id <= started);
+                    let removed = majority(left, voters - 1);
+                    let asked = table.enough_started_to_remove_voter(id);
+                    assert_eq!(asked, removed, "{id} from {started} of {voters}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn whatever_does_not_concern_the_table_is_accepted() {
+        let mut table = table(1, 3);
+        let before = table.clone();
+        assert_eq!(
+            table.apply(&Command::Compact(crate::CompactionRequest::default())),
+            Ok(())
+        );
+        assert_eq!(table, before);
+    }
+}

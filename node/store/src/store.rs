@@ -1,5 +1,7 @@
 //! The store: what a replica holds, and the one function that changes it.
 
+use std::sync::Arc;
+
 use crate::digest::Digest;
 use crate::image::{self, Image};
 use crate::keyspace::{Keyspace, View, Writer};
@@ -10,9 +12,9 @@ use crate::{
     range, txn,
 };
 
-/// Records that the sweep after a compaction visits per applied command: enough to be through long before the next compaction
-/// wherever writes go on, few enough to cost an apply some microseconds.
-const SWEEP_PER_APPLY: usize = 16;
+/// Records that the sweep after a compaction visits per applied command. A command writes about one record, so two would
+/// be enough to be through before as many are written again; four are, and cost an apply some microseconds.
+const SWEEP_PER_APPLY: usize = 4;
 
 /// Everything that the log has made, at one applied index.
 ///
@@ -197,14 +199,15 @@ impl Store {
     /// Every kept change from revision `from` on, oldest first: what a watcher that starts there has missed.
     ///
     /// # Errors
-    /// [`StoreError::Compacted`] if `from` lies before the last compaction. One may start at the compaction's own revision:
-    /// what it wrote is kept, deletions included.
+    /// [`StoreError::Compacted`] if `from` lies before the last compaction. One may start at the compaction's own revision: the last
+    /// write to each key is kept, deletions included.
     pub fn changes_from(&self, from: i64) -> Result<impl Iterator<Item = Change>, StoreError> {
         if from < self.keyspace.compacted {
             return Err(StoreError::Compacted);
         }
         let records = self.keyspace.timeline.iter_from(Revision::first_of(from));
-        Ok(records.map(|record| Change(std::sync::Arc::clone(record))))
+        let kept = records.filter(|record| !self.keyspace.is_garbage(record));
+        Ok(kept.map(|record| Change(Arc::clone(record))))
     }
 
     /// What the key of `change` was before it; `None` if it did not exist, or if that is compacted.

@@ -113,26 +113,51 @@ impl Timeline {
 
     /// Merges touched chunks into their left neighbour while both fit into half a chunk, and drops the empty ones.
     fn close_gaps(&mut self, touched: &[usize]) {
+        let mut empty = Vec::new();
         for &at in touched.iter().rev() {
-            let Some((left, [right, ..])) = self.chunks.split_at_mut_checked(at) else {
-                continue;
-            };
-            let Some(left) = left.last_mut() else {
-                continue;
-            };
-            if left.entries.len() + right.entries.len() <= CHUNK_LEN / 2 {
-                Arc::make_mut(&mut left.entries).extend(right.entries.iter().cloned());
-                right.entries = Arc::default();
+            if self.chunks[at].entries.is_empty() || self.merge_left(at) {
+                empty.push(at);
             }
         }
-        self.chunks.retain(|chunk| !chunk.entries.is_empty());
+        if !empty.is_empty() {
+            // Looking into every chunk instead would cost a cache miss for each.
+            let mut at = 0..;
+            self.chunks
+                .retain(|_| at.next() != empty.last().copied() || empty.pop().is_none());
+        }
+    }
+
+    /// Moves what is left of a chunk into the one before it, if that leaves it half empty at least.
+    fn merge_left(&mut self, at: usize) -> bool {
+        let (before, [chunk, ..]) = self.chunks.split_at_mut(at) else {
+            return false;
+        };
+        let Some(left) = before.last_mut() else {
+            return false;
+        };
+        if left.entries.len() + chunk.entries.len() > CHUNK_LEN / 2 {
+            return false;
+        }
+        Arc::make_mut(&mut left.entries).extend(chunk.entries.iter().cloned());
+        true
     }
 }
+
+/// Removals up to which moving the later entries up, once for each, is cheaper than looking at every entry.
+const FEW: usize = 8;
 
 impl Chunk {
     fn remove(&mut self, revisions: &[Revision]) {
         let entries = Arc::make_mut(&mut self.entries);
-        entries.retain(|(at, _)| revisions.binary_search(at).is_err());
+        if revisions.len() > FEW {
+            entries.retain(|(at, _)| revisions.binary_search(at).is_err());
+        } else {
+            for revision in revisions {
+                if let Ok(at) = entries.binary_search_by_key(revision, |(at, _)| *at) {
+                    entries.remove(at);
+                }
+            }
+        }
         if let Some((first, _)) = entries.first() {
             self.first = *first;
         }
@@ -141,6 +166,11 @@ impl Chunk {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::KeyValue;
 
@@ -199,27 +229,63 @@ mod tests {
 
     #[test]
     fn removal_leaves_no_empty_or_scattered_chunk() {
-        let mut timeline = timeline(10_000);
-        let survivors = |main: &i64| main % 100 == 0;
-        let removed: Vec<_> = (1..=10_000)
-            .filter(|main| !survivors(main))
-            .map(Revision::first_of)
-            .collect();
-        removed.chunks(333).for_each(|step| timeline.remove(step));
-        assert_eq!(
-            mains(&timeline),
-            (1..=10_000).filter(survivors).collect::<Vec<_>>()
-        );
-        assert!(
-            timeline
-                .chunks
-                .iter()
-                .all(|chunk| !chunk.entries.is_empty())
-        );
-        assert!(
-            timeline.chunks.len() <= 4,
-            "{} chunks for 100 records",
-            timeline.chunks.len()
-        );
+        for step in [3, 333] {
+            let mut timeline = timeline(10_000);
+            let survives = |main: &i64| main % 100 == 0;
+            let removed: Vec<_> = (1..=10_000)
+                .filter(|main| !survives(main))
+                .map(Revision::first_of)
+                .collect();
+            removed.chunks(step).for_each(|step| timeline.remove(step));
+            assert_eq!(
+                mains(&timeline),
+                (1..=10_000).filter(survives).collect::<Vec<_>>()
+            );
+            let chunks = timeline.chunks.len();
+            assert!(
+                chunks <= 4,
+                "{chunks} chunks for 100 records, removed by {step}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_sorted_list(
+            steps in vec((0..400_i64, vec(0..3000_i64, 0..60), any::<bool>()), 1..12),
+        ) {
+            let (mut timeline, mut list) = (Timeline::default(), BTreeSet::new());
+            let mut images = Vec::new();
+            let mut main = 0;
+            for (pushed, mut removed, image) in steps {
+                for _ in 0..pushed {
+                    main += 1;
+                    timeline.push(record(main));
+                    list.insert(main);
+                }
+                removed.sort_unstable();
+                removed.dedup();
+                let revisions: Vec<_> = removed.iter().copied().map(Revision::first_of).collect();
+                timeline.remove(&revisions);
+                list.retain(|main| removed.binary_search(main).is_err());
+                let whole = mains(&timeline);
+                prop_assert!(whole.iter().eq(&list));
+                prop_assert_eq!(timeline.len(), list.len());
+                prop_assert!(timeline.chunks.iter().all(|chunk| (1..=CHUNK_LEN)
+                    .contains(&chunk.entries.len())
+                    && chunk.entries[0].0 == chunk.first));
+                for start in [0, main / 2, main, main + 1] {
+                    let from = timeline.iter_from(Revision::first_of(start));
+                    let from: Vec<_> = from.map(|record| record.kv.mod_revision).collect();
+                    prop_assert!(from.iter().eq(list.range(start..)));
+                }
+                if image {
+                    images.push((timeline.clone(), whole));
+                }
+            }
+            for (image, whole) in images {
+                prop_assert_eq!(mains(&image), whole, "an image changed");
+            }
+        }
     }
 }
