@@ -57,7 +57,7 @@ pub enum Refused {
     #[error("there is no leader")]
     NoLeader,
     /// Only a leader can do this, and it is another.
-    #[error("not the leader; the leader is {leader:?}")]
+    #[error("not the leader; {}", who_leads(*leader))]
     NotLeader {
         /// Who leads, as far as is known.
         leader: Option<PeerId>,
@@ -107,4 +107,11 @@ pub enum Refused {
         /// What gave it away.
         what: &'static str,
     },
+}
+
+fn who_leads(leader: Option<PeerId>) -> String {
+    leader.map_or_else(
+        || String::from("none is known"),
+        |leader| format!("peer {leader} leads"),
+    )
 }

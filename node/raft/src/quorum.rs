@@ -51,3 +51,6 @@ pub(crate) fn tally(
         Tally::Open
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -157,3 +157,20 @@ fn a_snapshot_takes_the_place_of_the_log() {
     );
     assert!(!log.has_unsubmitted());
 }
+
+proptest::proptest! {
+    /// Halving finds what looking at each entry finds.
+    #[test]
+    fn where_logs_may_agree(
+        mut terms in proptest::collection::vec(1_u64..6, 0..12),
+        index in 0_u64..14,
+        term in 0_u64..7
+    ) {
+        terms.sort_unstable();
+        let log = log(&terms, 0);
+        let dumb = (0..=index.min(terms.len() as u64))
+            .rfind(|&at| log.term(Index(at)).is_some_and(|own| own <= Term(term)))
+            .unwrap_or(0);
+        proptest::prop_assert_eq!(log.may_agree_at(Index(index), Term(term)).0, Index(dumb));
+    }
+}
