@@ -85,8 +85,9 @@ impl Default for Options {
 /// The open storage of one member. Dropping it stops its threads after what was submitted is done; [`Storage::close`] says
 /// how that went.
 pub struct Storage {
-    writer: Writer,
+    // Dropped in this order: the keeper still has jobs for the writer, and the writer waits for all who may.
     keeper: Keeper,
+    writer: Writer,
     vitals: Arc<Vitals>,
 }
 

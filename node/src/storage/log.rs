@@ -8,6 +8,9 @@ use raft::{Entry, Index, Term};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Log {
     base: (Index, Term),
+    /// Whether entries behind the base may come: where segments before were released, the base is only the place where the
+    /// log ended then, and its end may have been overwritten since.
+    released: bool,
     entries: Vec<Entry>,
 }
 
@@ -16,6 +19,16 @@ impl Log {
     pub(super) const fn after(base: (Index, Term)) -> Self {
         Self {
             base,
+            released: false,
+            entries: Vec::new(),
+        }
+    }
+
+    /// An empty log whose earlier part, up to `end`, was released.
+    pub(super) const fn released_up_to(end: (Index, Term)) -> Self {
+        Self {
+            base: end,
+            released: true,
             entries: Vec::new(),
         }
     }
@@ -48,8 +61,15 @@ impl Log {
         let Some(first) = entries.first().map(|entry| entry.index) else {
             return true;
         };
-        if first <= self.base.0 || first > self.last().0.next() {
+        if first > self.last().0.next() || first == Index(0) {
             return false;
+        }
+        if first <= self.base.0 {
+            if !self.released {
+                return false;
+            }
+            // Nobody asks for the term there: what was released is behind a checkpoint of an entry that comes later.
+            self.base = (first.previous(), Term(0));
         }
         let kept = first.0 - self.base.0.0 - 1;
         let kept = usize::try_from(kept).expect("what is kept is in memory");
@@ -94,5 +114,16 @@ mod tests {
         assert!(!log.append(entries(2, 16..=16)), "15 is missing");
         assert!(!log.append(entries(2, 10..=10)), "10 is the base");
         assert_eq!(log.into_entries_after(Index(12)), entries(2, 13..=14));
+    }
+
+    #[test]
+    fn the_end_of_a_released_part_may_be_overwritten() {
+        let mut log = Log::released_up_to((Index(20), Term(1)));
+        assert!(log.append(entries(2, 15..=17)));
+        assert_eq!(
+            (log.base().0, log.last()),
+            (Index(14), (Index(17), Term(2)))
+        );
+        assert!(!log.append(entries(2, 19..=19)));
     }
 }

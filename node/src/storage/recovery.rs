@@ -12,7 +12,7 @@ use super::error::StorageError;
 use super::log::Log;
 use super::replay::{self, Tail};
 use super::vitals::Vitals;
-use super::wal::{State, Wal, Write};
+use super::wal::{Wal, Write};
 use super::{Identity, Options};
 use bytes::Bytes;
 use raft::{Entry, HardState, Index, SnapshotMeta};
@@ -68,12 +68,13 @@ pub(super) fn recover(
     let found = checkpoints(directory, replayed.state.identity)?;
     let newest = found.sound.first().map(|(_, header)| header);
     let base = base(directory, replayed.log, newest)?;
-    let mut state = replayed.state;
-    let install = base.install;
-    if install {
-        state.last = (base.snapshot.index, base.snapshot.term);
-    }
-    let hard_state = hard_state(directory, &state, &base.snapshot)?;
+    let (state, install) = (replayed.state, base.install);
+    let last = if install {
+        base.snapshot.index
+    } else {
+        state.last.0
+    };
+    let hard_state = hard_state(directory, state.hard_state, &base.snapshot, last)?;
     // All is sound: from here on the directory is changed.
     sweep(directory.wal())?;
     sweep(directory.checkpoints())?;
@@ -202,16 +203,16 @@ fn gap(directory: &DataDir, what: String) -> StorageError {
 /// A snapshot is of committed entries, and of no later term than its receiver has seen.
 fn hard_state(
     directory: &DataDir,
-    state: &State,
+    mut hard_state: HardState,
     snapshot: &SnapshotMeta,
+    last: Index,
 ) -> Result<HardState, StorageError> {
-    let mut hard_state = state.hard_state;
     if hard_state.term < snapshot.term {
         hard_state.term = snapshot.term;
         hard_state.vote = None;
     }
     hard_state.commit = hard_state.commit.max(snapshot.index);
-    let (commit, last) = (hard_state.commit, state.last.0);
+    let commit = hard_state.commit;
     if commit > last {
         let what =
             format!("entries up to {commit} are committed, and the log ends at entry {last}");

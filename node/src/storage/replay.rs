@@ -139,7 +139,11 @@ impl Reading {
                 checksum: record.previous,
             },
             hard_state: head.hard_state,
-            log: Log::after(head.last),
+            log: if segment.sequence == 1 {
+                Log::after(head.last)
+            } else {
+                Log::released_up_to(head.last)
+            },
             closed: VecDeque::new(),
             newest: Index(0),
             stopped: (segment.path.to_owned(), 0),
