@@ -1,0 +1,366 @@
+//! The replica alone, in a world of its own: three of them, disks that are vectors, a network that is a queue, clients that
+//! are numbers. What it promises to those who wait is checked here to the letter.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "what the world cannot do fails the test"
+)]
+
+mod world;
+
+use bytes::Bytes;
+use quorate_node::event::{Outcome, Read, Request};
+use quorate_node::refusal::Refusal;
+use quorate_node::replica::Retention;
+use raft::{Body, PeerId};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use store::{Command, PutRequest, RangeRequest, Response};
+use world::{World, put};
+
+fn range(key: &str) -> Request {
+    let key = Bytes::from(key.to_owned());
+    Request::Read(Read::Range(RangeRequest {
+        key,
+        ..RangeRequest::default()
+    }))
+}
+
+fn revision(outcome: &Outcome) -> i64 {
+    match outcome {
+        Outcome::Applied(Response::Put(answer)) => answer.revision,
+        other => panic!("not the answer to a put: {other:?}"),
+    }
+}
+
+#[test]
+fn what_gathers_between_two_turns_is_one_entry_one_write_and_one_message_per_follower() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    let before = world.disk(leader).entries.len();
+    for client in 0..1_000 {
+        world.ask(leader, put(&format!("key-{client}"), "value"), client);
+    }
+    let turn = world.begin_turn(leader);
+    assert_eq!(turn, 1, "entries in the one write");
+    assert_eq!(
+        world.take_answers(leader).len(),
+        0,
+        "nothing is durable yet"
+    );
+    let messages = world.finish_turn(leader);
+    let appends = messages.iter().filter(
+        |message| matches!(&message.body, Body::Append { entries, .. } if entries.len() == 1),
+    );
+    assert_eq!(appends.count(), 2);
+    world.settle();
+    assert_eq!(world.disk(leader).entries.len(), before + 1);
+    let answers = world.answered();
+    assert_eq!(answers.len(), 1_000);
+    let revisions: Vec<i64> = (0..1_000)
+        .map(|client| revision(&answers[&client]))
+        .collect();
+    assert!(revisions.is_sorted(), "in the order in which they asked");
+}
+
+#[test]
+fn a_large_gathering_is_cut_into_entries_of_bounded_size() {
+    let mut world = World::new(1);
+    let leader = world.elect();
+    let value = "x".repeat(10_000);
+    for client in 0..20 {
+        world.ask(leader, put("key", &value), client);
+    }
+    let entries = world.begin_turn(leader);
+    assert!((3..=5).contains(&entries), "about 64 KiB each: {entries}");
+    world.finish_turn(leader);
+    world.settle();
+    assert_eq!(world.answered().len(), 20);
+}
+
+#[test]
+fn a_follower_passes_proposals_and_reads_on_and_answers_from_its_own_store() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    let follower = world.another(leader);
+    world.ask(follower, put("k", "v"), 1);
+    world.settle();
+    world.ask(follower, range("k"), 2);
+    world.settle();
+    let answers = world.answered();
+    assert_eq!(revision(&answers[&1]), 2);
+    assert!(
+        matches!(&answers[&2], Outcome::Range(answer) if answer.count == 1),
+        "{answers:?}"
+    );
+}
+
+#[test]
+fn a_read_is_not_answered_without_a_quorum_and_is_tried_again_with_one() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    world.cut_off(leader);
+    world.ask(leader, range("k"), 1);
+    world.settle();
+    assert!(world.answered().is_empty(), "another may lead by now");
+    world.tick_all(30);
+    let next = world.leader().unwrap();
+    assert_ne!(next, leader);
+    world.ask(next, put("k", "v"), 2);
+    world.settle();
+    world.heal();
+    world.tick_all(10);
+    let answers = world.answered();
+    assert!(
+        matches!(&answers[&1], Outcome::Range(answer) if answer.count == 1),
+        "{answers:?}"
+    );
+}
+
+#[test]
+fn losing_leadership_answers_everybody_and_claims_nothing() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    world.cut_off(leader);
+    for client in 0..5 {
+        world.ask(leader, put("lost", "?"), client);
+    }
+    world.settle();
+    world.tick_all(30);
+    assert!(world.answered().is_empty(), "they may still be done");
+    world.heal();
+    world.tick_all(10);
+    let answers = world.answered();
+    assert_eq!(answers.len(), 5);
+    for outcome in answers.values() {
+        let Outcome::Refused(refusal) = outcome else {
+            panic!("nobody did it: {outcome:?}")
+        };
+        assert_eq!(*refusal, Refusal::LeaderChanged);
+        assert!(refusal.is_unknown());
+    }
+}
+
+#[test]
+fn a_hand_over_loses_no_proposal() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    let heir = world.another(leader);
+    world.ask(leader, put("before", "v"), 1);
+    world.ask(leader, Request::MoveLeader(PeerId(heir)), 2);
+    world.ask(leader, put("during", "v"), 3);
+    world.settle();
+    world.tick_all(2);
+    world.ask(leader, put("after", "v"), 4);
+    world.settle();
+    world.tick_all(5);
+    assert_eq!(world.leader(), Some(heir));
+    let answers = world.answered();
+    assert!(matches!(answers[&2], Outcome::Done));
+    for client in [1, 3, 4] {
+        assert!(revision(&answers[&client]) > 1);
+    }
+}
+
+#[test]
+fn without_a_leader_clients_wait_and_then_are_told() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    let left = world.another(leader);
+    for id in 1..=3 {
+        if id != left {
+            world.crash(id);
+        }
+    }
+    world.tick_all(40);
+    world.ask(left, put("k", "v"), 1);
+    world.ask(left, range("k"), 2);
+    world.ask(left, Request::ReadLocal(Read::Nothing), 3);
+    world.ask(left, Request::MoveLeader(PeerId(left)), 4);
+    world.tick_all(world::TIMEOUT - 1);
+    let early = world.answered();
+    assert_eq!(early.len(), 2, "{early:?}");
+    assert!(matches!(early[&4], Outcome::Refused(Refusal::NotLeader)));
+    world.tick_all(2);
+    let answers = world.answered();
+    for client in [1, 2] {
+        let is_timeout = matches!(
+            answers[&client],
+            Outcome::Refused(Refusal::Timeout | Refusal::TimeoutLeaderFailed)
+        );
+        assert!(is_timeout, "{:?}", answers[&client]);
+    }
+}
+
+#[test]
+fn waiters_are_answered_when_the_member_stops() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    world.cut_off(leader);
+    world.ask(leader, put("k", "v"), 1);
+    world.ask(leader, range("k"), 2);
+    world.settle();
+    world.ask(leader, put("k", "v"), 3);
+    world.stop(leader);
+    let answers = world.answered();
+    assert_eq!(answers.len(), 3);
+    let all = answers
+        .values()
+        .all(|outcome| matches!(outcome, Outcome::Refused(Refusal::Stopped)));
+    assert!(all, "{answers:?}");
+}
+
+#[test]
+fn changes_of_membership_are_done_one_after_the_other() {
+    let mut world = World::new(1);
+    let leader = world.elect();
+    let add = |id: u64| {
+        let member = store::Member {
+            id,
+            peer_urls: vec![format!("http://member-{id}:2380")],
+            is_learner: true,
+            ..store::Member::default()
+        };
+        Request::Reconfigure(Command::MemberAdd(store::MemberAdd {
+            member,
+            max_learners: 2,
+        }))
+    };
+    world.ask(leader, add(8), 1);
+    world.ask(leader, add(9), 2);
+    world.ask(leader, add(10), 3);
+    world.settle();
+    world.tick_all(2);
+    let answers = world.answered();
+    let sizes: Vec<usize> = [1, 2]
+        .map(|client| match &answers[&client] {
+            Outcome::Applied(Response::Members(answer)) => answer.members.len(),
+            other => panic!("{other:?}"),
+        })
+        .to_vec();
+    assert_eq!(sizes, [2, 3]);
+    let refusal = Refusal::Store(store::StoreError::TooManyLearners);
+    assert!(matches!(answers[&3], Outcome::Refused(refused) if refused == refusal));
+}
+
+#[test]
+fn a_member_whose_log_is_gone_is_given_the_store() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    let behind = world.another(leader);
+    world.cut_off(behind);
+    for client in 0..50 {
+        world.ask(leader, put(&format!("key-{client}"), "v"), client);
+        world.settle();
+    }
+    world.checkpoint(leader);
+    world.heal();
+    world.tick_all(10);
+    assert_eq!(world.snapshots_sent(), 1);
+    assert_eq!(world.store(behind).digest(), world.store(leader).digest());
+    world.crash(behind);
+    world.restart(behind);
+    world.tick_all(5);
+    assert_eq!(world.store(behind).digest(), world.store(leader).digest());
+}
+
+#[test]
+fn history_is_forgotten_by_the_leader_alone_and_everywhere() {
+    let retention = Retention::Window {
+        ticks: 40,
+        hour: 1_000_000,
+    };
+    let mut world = World::with_retention(3, Some(retention));
+    let leader = world.elect();
+    for client in 0..100 {
+        world.ask(leader, put("k", "v"), client);
+        world.tick_all(1);
+    }
+    let compacted: Vec<i64> = (1..=3)
+        .map(|id| world.store(id).compact_revision())
+        .collect();
+    assert!(compacted[0] > 1, "{compacted:?}");
+    assert!(
+        compacted.iter().all(|revision| *revision == compacted[0]),
+        "{compacted:?}"
+    );
+    assert!(
+        compacted[0] < world.store(leader).revision() - 30,
+        "the window is kept"
+    );
+}
+
+/// Writers whose values say who wrote them, under crashes, cuts and lost messages: everybody is answered once, and every
+/// write that was acknowledged stands in every store at the revision that was answered.
+fn survives(seed: u64) {
+    let mut rng = SmallRng::seed_from_u64(seed);
+    let mut world = World::new(3);
+    world.elect();
+    let mut asked = 0;
+    for _ in 0..400 {
+        let id = rng.random_range(1..=3);
+        match rng.random_range(0..100) {
+            0 if rng.random() => world.crash(id),
+            0 => world.crash_after_write(id),
+            1..=4 => world.restart(id),
+            5 => world.cut_off(id),
+            6..=8 => world.heal(),
+            9 => world.lose_messages(),
+            10 => world.checkpoint(id),
+            11 => {
+                asked += 1;
+                world.ask_if_up(id, Request::HandOver, asked);
+            }
+            12..=60 => {
+                asked += 1;
+                world.ask_if_up(id, put(&format!("key-{asked}"), "v"), asked);
+            }
+            _ => world.tick_all(1),
+        }
+        world.step_some(&mut rng);
+    }
+    world.heal();
+    (1..=3).for_each(|id| world.restart(id));
+    world.tick_all(2 * world::TIMEOUT);
+    assert_eq!(world.unanswered(), Vec::<u64>::new(), "seed {seed}");
+    let answers = world.answered();
+    for (client, outcome) in answers {
+        if let Outcome::Applied(Response::Put(answer)) = outcome {
+            for id in 1..=3 {
+                let key = Bytes::from(format!("key-{client}"));
+                let request = RangeRequest {
+                    key,
+                    ..RangeRequest::default()
+                };
+                let found = world.store(id).range(&request).unwrap();
+                assert_eq!(
+                    found.kvs[0].mod_revision, answer.revision,
+                    "seed {seed}, {client} at {id}"
+                );
+            }
+        }
+    }
+    let digests: Vec<u64> = (1..=3).map(|id| world.store(id).digest()).collect();
+    assert!(
+        digests.iter().all(|digest| *digest == digests[0]),
+        "seed {seed}: {digests:?}"
+    );
+}
+
+#[test]
+fn everybody_is_answered_once_and_nothing_acknowledged_is_lost() {
+    (0..300).for_each(survives);
+}
+
+#[test]
+fn a_put_is_what_it_says() {
+    let Request::Propose(bytes) = put("k", "v") else {
+        panic!("a put is a proposal")
+    };
+    let expected = PutRequest {
+        key: "k".into(),
+        value: "v".into(),
+        ..PutRequest::default()
+    };
+    assert_eq!(Command::from_bytes(&bytes).unwrap(), Command::Put(expected));
+}

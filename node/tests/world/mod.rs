@@ -1,0 +1,435 @@
+//! Three replicas, their disks and the network between them, all in one value and one thread.
+//!
+//! What this module deliberately does not do: judge. The tests do.
+
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "see tests/replica.rs"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use quorate_node::event::{Event, Outcome, Request};
+use quorate_node::replica::{Replica, Retention, Settings, founding_entries};
+use quorate_node::turn::Turn;
+use raft::{Body, Entry, HardState, Index, Message, PeerId, Raft, Recovered, SnapshotMeta, Term};
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use store::{Command, Member, MemberAttributes, PutRequest, Store};
+
+/// How long clients wait, in ticks.
+pub const TIMEOUT: u64 = 70;
+
+/// A put, as a client asks for it.
+pub fn put(key: &str, value: &str) -> Request {
+    let (key, value) = (Bytes::from(key.to_owned()), Bytes::from(value.to_owned()));
+    Request::Propose(
+        Command::Put(PutRequest {
+            key,
+            value,
+            ..PutRequest::default()
+        })
+        .to_bytes(),
+    )
+}
+
+/// What a member has on its disk.
+#[derive(Clone, Default)]
+pub struct Disk {
+    pub hard_state: HardState,
+    pub entries: Vec<Entry>,
+    pub snapshot: Option<(SnapshotMeta, Bytes)>,
+}
+
+struct Node {
+    replica: Option<Replica<u64>>,
+    disk: Disk,
+    writing: Option<Turn>,
+}
+
+pub struct World {
+    nodes: BTreeMap<u64, Node>,
+    network: Vec<(Message, Option<Bytes>)>,
+    cut: BTreeSet<u64>,
+    retention: Option<Retention>,
+    starts: u64,
+    snapshots: usize,
+    /// Who asked whom, and was not answered; a crash of the asked takes the answer with it.
+    waiting: BTreeMap<u64, u64>,
+    answers: BTreeMap<u64, Outcome>,
+}
+
+impl World {
+    pub fn new(count: u64) -> Self {
+        Self::with_retention(count, None)
+    }
+
+    pub fn with_retention(count: u64, retention: Option<Retention>) -> Self {
+        let members: Vec<Member> = (1..=count)
+            .map(|id| Member {
+                id,
+                name: format!("m{id}"),
+                peer_urls: vec![format!("http://m{id}:1")],
+                ..Member::default()
+            })
+            .collect();
+        let entries = founding_entries(&members);
+        let hard_state = HardState {
+            term: Term(1),
+            vote: None,
+            commit: Index(count),
+        };
+        let disk = Disk {
+            hard_state,
+            entries,
+            snapshot: None,
+        };
+        let node = |id| {
+            (
+                id,
+                Node {
+                    replica: None,
+                    disk: disk.clone(),
+                    writing: None,
+                },
+            )
+        };
+        let mut world = Self {
+            nodes: (1..=count).map(node).collect(),
+            network: Vec::new(),
+            cut: BTreeSet::new(),
+            retention,
+            starts: 0,
+            snapshots: 0,
+            waiting: BTreeMap::new(),
+            answers: BTreeMap::new(),
+        };
+        (1..=count).for_each(|id| world.restart(id));
+        world
+    }
+
+    /// Starts a member from its disk, unless it runs.
+    pub fn restart(&mut self, id: u64) {
+        self.starts += 1;
+        let starter = self.starts << 32;
+        let settings = settings(id, starter, self.retention);
+        let node = self.nodes.get_mut(&id).unwrap();
+        if node.replica.is_some() {
+            return;
+        }
+        let Disk {
+            hard_state,
+            entries,
+            snapshot,
+        } = node.disk.clone();
+        let (meta, store) = match snapshot {
+            Some((meta, image)) => (meta, Store::decode(&image).unwrap()),
+            None => (SnapshotMeta::default(), Store::new()),
+        };
+        let durable = entries.last().map_or(meta.index, |entry| entry.index);
+        let recovered = Recovered {
+            hard_state,
+            snapshot: meta.clone(),
+            entries,
+        };
+        let rng = SmallRng::seed_from_u64(starter ^ id);
+        let raft = Raft::recover(settings.raft.clone(), recovered, rng).unwrap();
+        let mut replica = Replica::new(raft, store, meta, durable, settings);
+        replica.campaign_if_alone();
+        node.replica = Some(replica);
+    }
+
+    /// Everything that is not on the disk is gone, what was being written with it.
+    pub fn crash(&mut self, id: u64) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        node.replica = None;
+        node.writing = None;
+        self.waiting.retain(|_, asked| *asked != id);
+    }
+
+    /// As [`World::crash`], but what was being written is there.
+    pub fn crash_after_write(&mut self, id: u64) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        if let Some(mut turn) = node.writing.take() {
+            write(&mut node.disk, &mut turn);
+        }
+        self.crash(id);
+    }
+
+    pub fn stop(&mut self, id: u64) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let answers = node.replica.take().unwrap().stop();
+        self.note(answers);
+    }
+
+    pub fn disk(&self, id: u64) -> &Disk {
+        &self.nodes[&id].disk
+    }
+
+    pub fn store(&self, id: u64) -> &Store {
+        self.nodes[&id].replica.as_ref().unwrap().store()
+    }
+
+    fn replica(&mut self, id: u64) -> &mut Replica<u64> {
+        self.nodes.get_mut(&id).unwrap().replica.as_mut().unwrap()
+    }
+
+    /// Whoever all that run and are not cut off agree on.
+    pub fn leader(&self) -> Option<u64> {
+        let reachable = self.nodes.iter().filter(|(id, _)| !self.cut.contains(id));
+        let mut leaders = reachable
+            .filter_map(|(_, node)| node.replica.as_ref())
+            .map(|r| r.raft().leader());
+        let first = leaders.next()??;
+        leaders
+            .all(|leader| leader == Some(first))
+            .then_some(first.0)
+    }
+
+    pub fn elect(&mut self) -> u64 {
+        for _ in 0..100 {
+            self.tick_all(1);
+            if let Some(leader) = self.leader() {
+                self.tick_all(3);
+                return leader;
+            }
+        }
+        panic!("nobody leads");
+    }
+
+    pub fn another(&self, than: u64) -> u64 {
+        *self.nodes.keys().find(|id| **id != than).unwrap()
+    }
+
+    pub fn ask(&mut self, id: u64, request: Request, client: u64) {
+        self.waiting.insert(client, id);
+        self.replica(id).on(Event::Ask(request, client));
+    }
+
+    pub fn ask_if_up(&mut self, id: u64, request: Request, client: u64) {
+        if self.nodes[&id].replica.is_some() {
+            self.ask(id, request, client);
+        }
+    }
+
+    pub fn cut_off(&mut self, id: u64) {
+        self.cut.insert(id);
+    }
+
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    pub fn lose_messages(&mut self) {
+        self.network.clear();
+    }
+
+    pub fn snapshots_sent(&self) -> usize {
+        self.snapshots
+    }
+
+    /// Takes the next turn, and says how many entries it writes.
+    pub fn begin_turn(&mut self, id: u64) -> usize {
+        let turn = self.replica(id).turn();
+        let entries = turn.persist.entries.len();
+        self.nodes.get_mut(&id).unwrap().writing = Some(turn);
+        let answers = self.take_answers(id);
+        self.note(answers);
+        entries
+    }
+
+    pub fn take_answers(&mut self, id: u64) -> Vec<(u64, Outcome)> {
+        self.replica(id).apply().unwrap();
+        self.replica(id).take_answers()
+    }
+
+    /// The disk has it; what may leave leaves.
+    pub fn finish_turn(&mut self, id: u64) -> Vec<Message> {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let Some(mut turn) = node.writing.take() else {
+            return Vec::new();
+        };
+        write(&mut node.disk, &mut turn);
+        let release = turn.written();
+        let replica = node.replica.as_mut().unwrap();
+        replica.written(&release);
+        for message in release.messages.clone() {
+            self.post(id, message);
+        }
+        release.messages
+    }
+
+    fn post(&mut self, from: u64, mut message: Message) {
+        let mut image = None;
+        if let Body::InstallSnapshot { meta } = &mut message.body {
+            let replica = self.nodes[&from].replica.as_ref().unwrap();
+            *meta = replica.applied().clone();
+            image = Some(Bytes::from(replica.store().snapshot().encode()));
+            self.snapshots += 1;
+        }
+        self.network.push((message, image));
+    }
+
+    /// A checkpoint of what is applied, on the disk.
+    pub fn checkpoint(&mut self, id: u64) {
+        let node = self.nodes.get_mut(&id).unwrap();
+        let Some(replica) = &mut node.replica else {
+            return;
+        };
+        if node.writing.is_some() {
+            return;
+        }
+        let meta = replica.applied().clone();
+        node.disk.snapshot = Some((meta.clone(), replica.store().snapshot().encode().into()));
+        replica.on(Event::Checkpointed(meta.index));
+    }
+
+    fn deliver(&mut self, (message, image): (Message, Option<Bytes>)) {
+        let (from, to) = (message.from.0, message.to.0);
+        let is_snapshot = image.is_some();
+        let node = self.nodes.get_mut(&to);
+        let up = node.is_some_and(|node| node.replica.is_some());
+        let arrives = up && !self.cut.contains(&from) && !self.cut.contains(&to);
+        if arrives {
+            self.replica(to).on(match image {
+                Some(image) => {
+                    let store = Box::new(Store::decode(&image).unwrap());
+                    Event::ReceiveSnapshot {
+                        message,
+                        image,
+                        store,
+                    }
+                }
+                None => Event::Receive(message),
+            });
+        }
+        if let Some(sender) = self
+            .nodes
+            .get_mut(&from)
+            .and_then(|node| node.replica.as_mut())
+        {
+            if is_snapshot {
+                sender.on(Event::SnapshotSent {
+                    to: PeerId(to),
+                    ok: arrives,
+                });
+            } else if !arrives {
+                sender.on(Event::Unreachable(PeerId(to)));
+            }
+        }
+    }
+
+    /// One turn at one member: says whether anything happened.
+    fn turn(&mut self, id: u64) -> bool {
+        let node = self.nodes.get_mut(&id).unwrap();
+        if node.replica.is_none() {
+            return false;
+        }
+        let mut busy = node.writing.is_some();
+        self.finish_turn(id);
+        let turn = self.replica(id).turn();
+        if !turn.is_empty() {
+            busy = true;
+            self.nodes.get_mut(&id).unwrap().writing = Some(turn);
+        }
+        let answers = self.take_answers(id);
+        busy |= !answers.is_empty();
+        self.note(answers);
+        busy
+    }
+
+    /// Until nothing happens any more.
+    pub fn settle(&mut self) {
+        for _ in 0..10_000 {
+            let ids: Vec<u64> = self.nodes.keys().copied().collect();
+            let busy = ids
+                .into_iter()
+                .map(|id| self.turn(id))
+                .fold(false, |any, busy| any | busy);
+            let network = std::mem::take(&mut self.network);
+            if !busy && network.is_empty() {
+                return;
+            }
+            network.into_iter().for_each(|posted| self.deliver(posted));
+        }
+        panic!("they never come to rest");
+    }
+
+    /// A turn here, a message there, in any order.
+    pub fn step_some(&mut self, rng: &mut SmallRng) {
+        let id = rng.random_range(1..=self.nodes.len() as u64);
+        self.turn(id);
+        self.network.shuffle(rng);
+        for _ in 0..rng.random_range(0..6) {
+            if let Some(posted) = self.network.pop() {
+                self.deliver(posted);
+            }
+        }
+    }
+
+    pub fn tick_all(&mut self, ticks: u64) {
+        for _ in 0..ticks {
+            for replica in self
+                .nodes
+                .values_mut()
+                .filter_map(|node| node.replica.as_mut())
+            {
+                replica.on(Event::Tick);
+            }
+            self.settle();
+        }
+    }
+
+    fn note(&mut self, answers: Vec<(u64, Outcome)>) {
+        for (client, outcome) in answers {
+            assert!(
+                self.waiting.remove(&client).is_some(),
+                "{client} was answered twice"
+            );
+            self.answers.insert(client, outcome);
+        }
+    }
+
+    /// All answers so far.
+    pub fn answered(&self) -> &BTreeMap<u64, Outcome> {
+        &self.answers
+    }
+
+    pub fn unanswered(&self) -> Vec<u64> {
+        self.waiting.keys().copied().collect()
+    }
+}
+
+fn settings(id: u64, starter: u64, retention: Option<Retention>) -> Settings {
+    let mut raft = raft::Config::new(PeerId(id));
+    raft.catchup_entries = 3;
+    Settings {
+        raft,
+        request_timeout_ticks: TIMEOUT,
+        strict_reconfig_check: true,
+        attributes: MemberAttributes {
+            id,
+            name: format!("m{id}"),
+            client_urls: vec![format!("http://m{id}:2")],
+        },
+        retention,
+        starter,
+    }
+}
+
+fn write(disk: &mut Disk, turn: &mut Turn) {
+    if let Some((meta, image)) = turn.install.take() {
+        disk.entries.clear();
+        disk.snapshot = Some((meta, image));
+    }
+    if let Some(first) = turn.persist.entries.first() {
+        let first = first.index;
+        disk.entries.retain(|entry| entry.index < first);
+    }
+    disk.entries.append(&mut turn.persist.entries);
+    disk.hard_state = turn.persist.hard_state.unwrap_or(disk.hard_state);
+}
