@@ -115,7 +115,8 @@ fn promote(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
     if member.known_id.is_none() {
         return moving(ScaleUp, "RememberMember", name);
     }
-    let (Some(_), Some(lag), true) = (member.answer, member.lag, member.pod_ready()) else {
+    // Readiness is not asked: a learner may rightly call itself not ready for clients.
+    let (Some(_), Some(lag)) = (member.answer, member.lag) else {
         return if member.pod.is_none() && member.known_claim.is_some() {
             moving(ScaleUp, "StartMember", name)
         } else {

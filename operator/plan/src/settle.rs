@@ -38,18 +38,19 @@ pub(crate) fn settle(view: &View<'_>) -> Option<Work> {
         .members
         .values()
         .find(|it| is_remains(view, it) && leaves_something(it))?;
-    Some(moving(OperationType::Repair, "ClearAway", &remains.name))
+    Some(moving(kind(view, remains), "ClearAway", &remains.name))
 }
 
-/// The kind of work that this member's restart belongs to.
+/// The kind of work that set this member on its way: a restart ends a roll, and clearing away ends a scale-down.
 fn kind(view: &View<'_>, member: &Member<'_>) -> OperationType {
-    let rolled = view.status.operation.as_ref().is_some_and(|it| {
-        it.kind == OperationType::Rollout && it.member.as_deref() == Some(&member.name)
-    });
-    if rolled {
-        OperationType::Rollout
-    } else {
-        OperationType::Repair
+    let begun = view
+        .status
+        .operation
+        .as_ref()
+        .filter(|it| it.member.as_deref() == Some(&member.name));
+    match begun.map(|it| it.kind) {
+        Some(kind @ (OperationType::Rollout | OperationType::ScaleDown)) => kind,
+        _ => OperationType::Repair,
     }
 }
 

@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{overlay, quantity, report::Invalid};
+use crate::{names, overlay, quantity, report::Invalid};
 
 /// The version of the operator, and of the image it runs where the spec names none.
 pub const OPERATOR_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -226,6 +226,7 @@ fn resource_faults(resources: &Resources) -> Vec<Invalid> {
 
 fn overlay_faults(overlay: &Value) -> Vec<Invalid> {
     let mut faults = reserved(overlay);
+    faults.extend(pinned(overlay));
     let Some(spec) = overlay.get("spec").filter(|it| !it.is_null()) else {
         return faults;
     };
@@ -279,6 +280,60 @@ fn reserved(overlay: &Value) -> Vec<Invalid> {
     }
     faults
 }
+
+/// Items of lists, reached by name, that the member's safety rests on.
+fn pinned(overlay: &Value) -> Vec<Invalid> {
+    let spec = &overlay["spec"];
+    let items = |list: &Value| list.as_array().cloned().unwrap_or_default();
+    let fault = |field: &str, message: &str| Invalid {
+        field: field.to_owned(),
+        message: message.to_owned(),
+    };
+    let mut faults = Vec::new();
+    if items(&spec["volumes"])
+        .iter()
+        .any(|it| it["name"] == names::DATA_VOLUME)
+    {
+        let field = "spec.podTemplate.spec.volumes[data]";
+        faults.push(fault(
+            field,
+            "cannot be overlaid: it is the member's own claim; add volumes under other names",
+        ));
+    }
+    for member in items(&spec["containers"])
+        .iter()
+        .filter(|it| it["name"] == MEMBER_CONTAINER)
+    {
+        let field = |list: &str, item: &str| {
+            format!("spec.podTemplate.spec.containers[member].{list}[{item}]")
+        };
+        if items(&member["volumeMounts"])
+            .iter()
+            .any(|it| it["mountPath"] == names::MOUNT_PATH)
+        {
+            let field = field("volumeMounts", names::MOUNT_PATH);
+            faults.push(fault(
+                &field,
+                "cannot be overlaid: the data lie there; mount at another path",
+            ));
+        }
+        for (name, way_out) in PINNED_VARIABLES {
+            if items(&member["env"]).iter().any(|it| it["name"] == name) {
+                faults.push(fault(&field("env", name), way_out));
+            }
+        }
+    }
+    faults
+}
+
+/// Variables of the member's container that the overlay may not set.
+const PINNED_VARIABLES: [(&str, &str); 2] = [
+    ("POD_IP", "cannot be overlaid: the member listens on it"),
+    (
+        "ETCD_FORCE_NEW_CLUSTER",
+        "cannot be overlaid: each restart would cut the member off from the others; drop it",
+    ),
+];
 
 /// The same value with keys in order, whatever order the map type keeps.
 fn canonical(value: &Value) -> Value {

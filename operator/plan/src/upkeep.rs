@@ -6,6 +6,7 @@
 //!
 //! This file deliberately makes no volumes and changes no membership: see `bootstrap.rs`, `join.rs`, `leave.rs`.
 
+use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
 
 use crate::{
@@ -15,6 +16,10 @@ use crate::{
     objects::{self, pod::Beginning},
     view::{ClaimState, Member, View},
 };
+
+/// How long ago an ended pod must have been made before it is made again: a node that turns pods away as soon as they come
+/// would otherwise be asked many times a second.
+const REST: SignedDuration = SignedDuration::from_secs(5);
 
 /// Keeps everything in order; `leaving` is the member on its way out, whose pod counts as a voter's no more.
 pub(crate) fn upkeep(view: &View<'_>, leaving: Option<&str>, draft: &mut Draft) {
@@ -93,7 +98,7 @@ fn label(view: &View<'_>, member: &Member<'_>, leaving: Option<&str>, draft: &mu
     };
     if let Some(pod) = member
         .pod_target()
-        .filter(|_| member.labelled() != Some(role.as_str()))
+        .filter(|_| !member.pod_ending() && member.labelled() != Some(role.as_str()))
     {
         draft.actions.push(Action::LabelPod { pod, role });
     }
@@ -116,7 +121,10 @@ fn end_pod(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
     }
     let idle = !member.pod_ready() && !member.good;
     let why = match () {
-        () if member.pod_ended() => "it has ended and its kind is never restarted in place",
+        () if member.pod_ended() && rested(view, member) => {
+            "it has ended and its kind is never restarted in place"
+        }
+        () if member.pod_ended() => return,
         () if idle && !member.current => "it is not ready, and its template is an old one",
         () if idle && misled(view, member) => "the membership changed before it could join",
         () => return,
@@ -127,6 +135,14 @@ fn end_pod(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
             why: why.to_owned(),
         });
     }
+}
+
+/// Whether a pod that has ended was made long enough ago.
+fn rested(view: &View<'_>, member: &Member<'_>) -> bool {
+    let made = member
+        .pod
+        .and_then(|it| it.metadata.creation_timestamp.as_ref());
+    made.is_none_or(|made| view.now.duration_since(made.0) >= REST)
 }
 
 /// Whether the pod of a member that has never started was told a membership that is no longer the one there is.
