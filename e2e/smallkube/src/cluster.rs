@@ -1,26 +1,46 @@
-//! The whole: one server, its controllers, its doors, started and stopped together.
+//! The whole: one server, its controllers, its nodes, its doors, started and stopped together.
 //!
 //! It deliberately has one node of control: no leader election, no replicas of anything.
 
+use crate::agent::{Agent, Pace, Runtime, Signal};
 use crate::api::{InProcess, Logs, Server, listen};
 use crate::faults::Faults;
+use crate::hand::{Hand, Unknown};
+use crate::network::{self, Share};
+use crate::nodes::{self, Power};
 use crate::verbs::{Clock, Objects, Part, Target, Writing};
-use crate::{budgets, garbage};
+use crate::volumes::{self, Ground};
+use crate::{budgets, garbage, schedule, services};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How a cluster is started.
+/// How a cluster is started. The default is the API with its controllers, and neither nodes nor an agent.
 #[derive(Clone)]
 pub struct Options {
     /// Seed of uids and generated names.
     pub seed: u64,
     /// Where `creationTimestamp` and its like come from.
     pub clock: Clock,
+    /// Names of the nodes.
+    pub nodes: Vec<String>,
+    /// What runs containers; without one no pod ever starts.
+    pub runtime: Option<Arc<dyn Runtime>>,
+    /// Folder of volumes, logs and the hosts file. Without one, volumes are paths where nothing is made.
+    pub state: Option<PathBuf>,
+    /// Takes addresses that no other smallkube on this machine has, and forwards those of Services.
+    pub network: bool,
+    /// How patient the agent is.
+    pub pace: Pace,
+    /// Ties every volume to the node of its first pod, as local disks are.
+    pub local_volumes: bool,
 }
 
 impl Default for Options {
@@ -28,8 +48,40 @@ impl Default for Options {
         Self {
             seed: 1,
             clock: Arc::new(Timestamp::now),
+            nodes: Vec::new(),
+            runtime: None,
+            state: None,
+            network: false,
+            pace: Pace::default(),
+            local_volumes: false,
         }
     }
+}
+
+impl Options {
+    /// Three nodes with a runtime that needs no network and no folder, as tests want it.
+    #[must_use]
+    pub fn simulated(runtime: impl Runtime) -> Self {
+        Self {
+            nodes: three_nodes(),
+            runtime: Some(Arc::new(runtime)),
+            ..Self::default()
+        }
+    }
+
+    /// Three nodes that run local processes, with their traces in a state folder.
+    #[must_use]
+    pub fn processes(state: impl Into<PathBuf>, runtime: impl Runtime) -> Self {
+        Self {
+            state: Some(state.into()),
+            network: true,
+            ..Self::simulated(runtime)
+        }
+    }
+}
+
+fn three_nodes() -> Vec<String> {
+    (1..=3).map(|n| format!("node-{n}")).collect()
 }
 
 /// A started cluster. It ends when it is stopped or dropped.
@@ -37,8 +89,10 @@ pub struct Smallkube {
     objects: Arc<Objects>,
     server: Arc<Server>,
     faults: Arc<Faults>,
+    hand: Hand,
     stop: CancellationToken,
     tasks: TaskTracker,
+    _share: Option<Share>,
 }
 
 /// Why a cluster did not start or serve.
@@ -52,35 +106,128 @@ pub enum StartError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// No share of the loopback addresses could be had.
+    #[error(
+        "no free share of 127.0.0.0/8: is another program listening on every 127.n.255.254:10250?"
+    )]
+    Network(#[source] std::io::Error),
+    /// The state folder could not be made.
+    #[error("cannot make the state folder {folder}")]
+    State {
+        /// What was asked for.
+        folder: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
 }
 
 impl Smallkube {
-    /// Starts the API and its controllers in this process; nothing listens yet.
+    /// Starts everything in this process; nothing listens for clients yet.
     ///
     /// Must be called within a tokio runtime, on which everything runs.
+    ///
+    /// # Errors
+    /// When the state folder or a share of the loopback addresses cannot be had. With neither asked for there is none.
+    pub fn try_start(options: &Options) -> Result<Self, StartError> {
+        if let Some(folder) = &options.state {
+            std::fs::create_dir_all(folder).map_err(|source| StartError::State {
+                folder: folder.clone(),
+                source,
+            })?;
+        }
+        let share = options.network.then(network::take).transpose();
+        let share = share.map_err(StartError::Network)?;
+        let objects = Objects::new(options.seed, options.clock.clone()).on(Ground {
+            folder: options.state.clone(),
+            local: options.local_volumes,
+        });
+        if let Some(share) = &share {
+            objects.store.with(|state| state.set_network(share.network));
+        }
+        Ok(Self::assemble(options, Arc::new(objects), share))
+    }
+
+    /// Starts a cluster whose options ask for neither folder nor network.
+    ///
+    /// # Panics
+    /// When they do and it cannot be had; use [`Smallkube::try_start`] then.
     #[must_use]
     pub fn start(options: &Options) -> Self {
-        let objects = Arc::new(Objects::new(options.seed, options.clock.clone()));
+        let started = Self::try_start(options);
+        started.expect("a cluster without folder and network always starts")
+    }
+
+    fn assemble(options: &Options, objects: Arc<Objects>, share: Option<Share>) -> Self {
+        let stop = CancellationToken::new();
+        let up = options
+            .nodes
+            .iter()
+            .map(|n| (n.clone(), Power::Up))
+            .collect();
+        let (power, seen) = watch::channel(up);
+        let agent = options.runtime.clone().map(|runtime| {
+            let state = options.state.clone();
+            let (objects, stop) = (objects.clone(), stop.clone());
+            Arc::new(Agent::new(
+                objects,
+                runtime,
+                state,
+                seen.clone(),
+                options.pace,
+                stop,
+            ))
+        });
+        let logs: Arc<dyn Logs> = match &agent {
+            Some(agent) => agent.clone(),
+            None => Arc::new(NoLogs),
+        };
         let faults = Arc::new(Faults::default());
         let server = Arc::new(Server {
             objects: objects.clone(),
             faults: faults.clone(),
-            logs: Arc::new(NoLogs),
+            logs,
         });
         let cluster = Self {
             objects,
             server,
             faults,
-            stop: CancellationToken::new(),
+            hand: Hand {
+                power: Arc::new(power),
+                agent,
+            },
+            stop,
             tasks: TaskTracker::new(),
+            _share: share,
         };
-        cluster.furnish();
-        cluster.control(garbage::collect);
-        cluster.control(|objects| {
+        cluster.furnish(options);
+        cluster.run_controllers(options, seen);
+        cluster
+    }
+
+    fn run_controllers(&self, options: &Options, power: watch::Receiver<BTreeMap<String, Power>>) {
+        self.control(garbage::collect);
+        self.control(|objects| {
             budgets::refresh(objects);
             false
         });
-        cluster
+        self.control(services::refresh);
+        self.control(volumes::look_after);
+        if !options.nodes.is_empty() {
+            self.control(schedule::schedule);
+        }
+        if let Some(agent) = self.hand.agent.clone() {
+            self.control(move |_| {
+                agent.staff();
+                false
+            });
+        }
+        let (objects, stop) = (self.objects.clone(), self.stop.clone());
+        self.tasks
+            .spawn(nodes::follow(objects, power, options.pace, stop));
+        if options.network {
+            let (objects, stop) = (self.objects.clone(), self.stop.clone());
+            self.tasks.spawn(services::forward(objects, stop));
+        }
     }
 
     /// A client in this process, under a name that the call log and fault rules see.
@@ -110,6 +257,22 @@ impl Smallkube {
         self.objects.store.with(|state| state.revision())
     }
 
+    /// Signals the processes of a pod, e.g. SIGKILL; the agent then does what it does when a container ends.
+    ///
+    /// # Errors
+    /// When no container of that pod is running.
+    pub fn signal(&self, namespace: &str, pod: &str, signal: Signal) -> Result<(), Unknown> {
+        self.hand.signal(namespace, pod, signal)
+    }
+
+    /// Pauses a node, lets it die with every process on it, or brings it back.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn set_power(&self, node: &str, power: Power) -> Result<(), Unknown> {
+        self.hand.set_power(node, power)
+    }
+
     /// Serves the API over HTTP on a loopback address and answers the address with its port.
     ///
     /// # Errors
@@ -126,7 +289,8 @@ impl Smallkube {
         let (listener, bound) = listening
             .and_then(|l| l.local_addr().map(|bound| (l, bound)))
             .map_err(|source| StartError::Listen { address, source })?;
-        let serving = listen(self.server.clone(), listener, self.stop.clone());
+        let routes = self.hand.clone().routes();
+        let serving = listen(self.server.clone(), routes, listener, self.stop.clone());
         self.tasks.spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the API server stopped serving");
@@ -139,6 +303,9 @@ impl Smallkube {
     pub async fn stop(self) {
         self.stop.cancel();
         self.faults.cut_watches();
+        if let Some(agent) = &self.hand.agent {
+            agent.ended().await;
+        }
         self.tasks.close();
         self.tasks.wait().await;
     }
@@ -162,9 +329,14 @@ impl Smallkube {
     }
 
     /// What every cluster has from the start.
-    fn furnish(&self) {
+    fn furnish(&self, options: &Options) {
         for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
             self.place("namespaces", "", name, json!({}));
+        }
+        let class = volumes::default_class();
+        self.place("storageclasses.storage.k8s.io", "", volumes::CLASS, class);
+        for node in &options.nodes {
+            nodes::register(&self.objects, node);
         }
     }
 
@@ -194,4 +366,15 @@ impl Logs for NoLogs {
     fn read(&self, _: &Value, container: &str, _: bool) -> Result<Vec<u8>, String> {
         Err(format!("container {container:?} has not started"))
     }
+}
+
+/// A kubeconfig for the API at an address that [`Smallkube::serve`] answered.
+#[must_use]
+pub fn kubeconfig(address: SocketAddr) -> String {
+    format!(
+        "apiVersion: v1\nkind: Config\ncurrent-context: smallkube\n\
+         clusters:\n- name: smallkube\n  cluster:\n    server: http://{address}\n\
+         contexts:\n- name: smallkube\n  context:\n    cluster: smallkube\n    user: smallkube\n    namespace: default\n\
+         users:\n- name: smallkube\n  user: {{}}\n"
+    )
 }

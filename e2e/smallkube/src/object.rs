@@ -32,10 +32,6 @@ pub(crate) trait Object {
     fn uid(&self) -> &str {
         self.text("/metadata/uid")
     }
-    /// `metadata.resourceVersion` as the number that it is here.
-    fn version(&self) -> u64 {
-        self.text("/metadata/resourceVersion").parse().unwrap_or(0)
-    }
     /// True once somebody asked for its deletion.
     fn ends(&self) -> bool {
         !self.text("/metadata/deletionTimestamp").is_empty()
@@ -133,10 +129,7 @@ mod tests {
     #[test]
     fn missing_places_read_as_empty() {
         let object = json!({"metadata": {"name": "a"}});
-        assert_eq!(
-            (object.name(), object.namespace(), object.version()),
-            ("a", "", 0)
-        );
+        assert_eq!((object.name(), object.namespace()), ("a", ""));
         assert!(object.items("/spec/list").is_empty());
         assert!(!object.ends());
     }

@@ -287,9 +287,22 @@ mod tests {
         let store = Store::new(1);
         let bell = store.bell();
         store.with(|s| {
-            assert_eq!(s.commit(&key("a"), json!({"metadata": {}})).version(), 2);
-            assert_eq!(s.commit(&key("a"), json!({"metadata": {}})).version(), 3);
-            assert_eq!(s.remove(&key("a")).unwrap().version(), 4);
+            assert_eq!(
+                s.commit(&key("a"), json!({"metadata": {}}))
+                    .text("/metadata/resourceVersion"),
+                "2"
+            );
+            assert_eq!(
+                s.commit(&key("a"), json!({"metadata": {}}))
+                    .text("/metadata/resourceVersion"),
+                "3"
+            );
+            assert_eq!(
+                s.remove(&key("a"))
+                    .unwrap()
+                    .text("/metadata/resourceVersion"),
+                "4"
+            );
             assert_eq!(s.since(2).unwrap().len(), 2);
         });
         assert_eq!(*bell.borrow(), 4);

@@ -40,9 +40,10 @@ impl tower::Service<Request<kube::client::Body>> for InProcess {
     }
 }
 
-/// Serves HTTP until the token is cancelled.
+/// Serves the API, and the routes given beside it, until the token is cancelled.
 pub(crate) async fn listen(
     server: Arc<Server>,
+    beside: axum::Router,
     listener: TcpListener,
     stop: CancellationToken,
 ) -> std::io::Result<()> {
@@ -50,7 +51,7 @@ pub(crate) async fn listen(
         let server = server.clone();
         async move { over_http(&server, request).await }
     };
-    let router = axum::Router::new().fallback(handle);
+    let router = beside.fallback(handle);
     axum::serve(listener, router)
         .with_graceful_shutdown(async move { stop.cancelled().await })
         .await

@@ -1,7 +1,7 @@
 //! Fills in a schema's defaults, as the API server does on every write and read.
 //!
-//! A default of an object that is itself absent applies only when that object has a default of its own. It deliberately
-//! never overwrites a value that is there, except a null where null is not allowed.
+//! A default of an object that is itself absent applies only when that object has a default of its own. A null where none
+//! is allowed counts as absent. It deliberately never overwrites a value that is there.
 
 use super::Schema;
 use serde_json::Value;
@@ -10,9 +10,12 @@ use serde_json::Value;
 pub(crate) fn fill(schema: &Schema, value: &mut Value) {
     match value {
         Value::Object(map) => {
+            map.retain(|name, field| {
+                let known = schema.properties.get(name);
+                !field.is_null() || known.is_none_or(|child| child.nullable)
+            });
             for (name, child) in &schema.properties {
-                let empty = map.get(name).is_none_or(|v| v.is_null() && !child.nullable);
-                if let (true, Some(default)) = (empty, &child.default) {
+                if let (false, Some(default)) = (map.contains_key(name), &child.default) {
                     map.insert(name.clone(), default.clone());
                 }
             }
@@ -45,7 +48,7 @@ mod tests {
             "f": {"type": "array", "items": {"type": "object", "properties": {"g": {"type": "integer", "default": 7}}}},
         }}))
         .unwrap();
-        let mut value = json!({"a": null, "f": [{}]});
+        let mut value = json!({"a": null, "b": null, "f": [{}]});
         fill(&schema, &mut value);
         assert_eq!(value, json!({"a": 1, "d": {"e": true}, "f": [{"g": 7}]}));
     }

@@ -11,6 +11,7 @@ use crate::kinds::Kind;
 use crate::object::Object;
 use crate::refusal::Refusal;
 use crate::store::{Key, State, Store};
+use crate::volumes::Ground;
 use jiff::Timestamp;
 use serde_json::Value;
 use std::sync::Arc;
@@ -100,6 +101,7 @@ pub(crate) struct Written {
 pub(crate) struct Objects {
     pub(crate) store: Store,
     clock: Clock,
+    ground: Ground,
 }
 
 impl Objects {
@@ -107,7 +109,18 @@ impl Objects {
         Self {
             store: Store::new(seed),
             clock,
+            ground: Ground::default(),
         }
+    }
+
+    /// The same objects with folders for their volumes.
+    pub(crate) fn on(self, ground: Ground) -> Self {
+        Self { ground, ..self }
+    }
+
+    /// Where the folders of volumes are made.
+    pub(crate) fn ground(&self) -> Ground {
+        self.ground.clone()
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -126,10 +139,7 @@ impl Objects {
             .ok_or_else(|| target.not_found())
     }
 
-    /// A target for one of our own controllers.
-    ///
-    /// # Panics
-    /// When the resource is no built-in one: controllers name only those.
+    /// A target for one of our own controllers; none when the resource is not served (any more).
     pub(crate) fn target(
         &self,
         resource: &str,
