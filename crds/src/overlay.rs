@@ -78,8 +78,17 @@ pub const RESERVED_IN_MEMBER: [(&str, &str); 6] = [
 /// The name of the member's own container in its pod.
 pub const MEMBER_CONTAINER: &str = "member";
 
-fn anything() -> Value {
-    json!({"x-kubernetes-preserve-unknown-fields": true})
+/// The schema of a reserved key. It needs a type: CEL on a real API server does not see fields without one, and a rule
+/// about such a field makes it refuse the whole definition.
+fn shape(key: &str) -> Value {
+    let whatever = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
+    match key {
+        "automountServiceAccountToken" => json!({"type": "boolean"}),
+        "command" | "args" => json!({"type": "array", "items": {"type": "string"}}),
+        "ports" | "ephemeralContainers" => json!({"type": "array", "items": whatever}),
+        "resources" => whatever,
+        _ => json!({"type": "string"}),
+    }
 }
 
 fn refuse(keys: &[(&str, &str)], path: &str, unless: &str) -> Vec<Value> {
@@ -97,7 +106,7 @@ fn container() -> Value {
     let mut properties = Map::new();
     properties.insert("name".into(), json!({"type": "string", "maxLength": 63}));
     for (key, _) in RESERVED_IN_MEMBER {
-        properties.insert(key.into(), anything());
+        properties.insert(key.into(), shape(key));
     }
     json!({
         "type": "object",
@@ -115,7 +124,7 @@ fn container() -> Value {
 fn pod_spec(_: &mut SchemaGenerator) -> Schema {
     let mut properties = Map::new();
     for (key, _) in RESERVED {
-        properties.insert(key.into(), anything());
+        properties.insert(key.into(), shape(key));
     }
     properties.insert(
         "containers".into(),
