@@ -155,7 +155,9 @@ impl Image {
     /// CRC-32C over `"key"`, then every record up to `revision`: its revision (8 bytes, `_`, 8 bytes, big endian; `t` behind a
     /// tombstone's), then its key-value as protobuf. Left out are records up to the last compaction that are not what their key is at
     /// `revision`, unless no key exists at `revision`, and every tombstone up to the last compaction.
-    /// One habit of etcd's is not copied: it answers a revision that was once compacted at from a cache, with the compaction before.
+    ///
+    /// Two habits of etcd's are not copied: it answers a revision that was once compacted at from a cache, with the compaction
+    /// before; and a key that the command of `revision` itself deleted and put again does not count as existing there.
     ///
     /// # Errors
     /// [`StoreError::Compacted`], [`StoreError::FutureRevision`].

@@ -244,8 +244,17 @@ fn exercise(mut store: Store) {
     Store::decode(&store.snapshot().encode()).expect("what we write we can read");
 }
 
+/// So many cases, or more if `PROPTEST_CASES` says so.
+fn at_least(cases: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig {
+        cases: default.cases.max(cases),
+        ..default
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+    #![proptest_config(at_least(2000))]
 
     #[test]
     fn any_bytes_are_harmless(bytes in vec(any::<u8>(), 0..200)) {
@@ -287,7 +296,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(at_least(300))]
 
     #[test]
     fn a_changed_image_is_refused(
