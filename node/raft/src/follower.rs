@@ -221,7 +221,12 @@ pub(crate) fn heartbeat(
 }
 
 /// A snapshot takes the place of what is here, unless that is as new or agrees with it anyway.
-pub(crate) fn install(core: &mut Core, leader: PeerId, meta: SnapshotMeta) {
+pub(crate) fn install(core: &mut Core, leader: PeerId, meta: SnapshotMeta) -> Result<(), Refused> {
+    if meta.term > core.term || meta.configuration.voters().is_empty() {
+        return Err(Refused::Unsound {
+            what: "a snapshot that no leader can have",
+        });
+    }
     if meta.index <= core.log.commit() {
         core.send(
             leader,
@@ -229,7 +234,7 @@ pub(crate) fn install(core: &mut Core, leader: PeerId, meta: SnapshotMeta) {
                 match_index: core.log.commit(),
             },
         );
-        return;
+        return Ok(());
     }
     let match_index = meta.index;
     if core.log.term(meta.index) == Some(meta.term) {
@@ -238,4 +243,5 @@ pub(crate) fn install(core: &mut Core, leader: PeerId, meta: SnapshotMeta) {
         core.restore(meta);
     }
     core.send(leader, Body::Accepted { match_index });
+    Ok(())
 }

@@ -195,6 +195,46 @@ pub enum VoteKind {
     Vote,
 }
 
+impl Message {
+    /// Whether its term and indexes are such as a cluster can reach: no count of anything here
+    /// gets near to 2^62 in a thousand years, and below it no sum overflows.
+    pub(crate) fn is_plausible(&self) -> bool {
+        const LIMIT: u64 = 1 << 62;
+        self.term.0 < LIMIT && self.body.largest_index().0 < LIMIT
+    }
+}
+
+impl Body {
+    /// The largest index it speaks of.
+    fn largest_index(&self) -> Index {
+        match self {
+            Self::RequestVote {
+                last_index: index, ..
+            }
+            | Self::Vote { commit: index, .. }
+            | Self::Accepted { match_index: index }
+            | Self::Heartbeat { commit: index, .. }
+            | Self::ReadReply {
+                index: Some(index), ..
+            } => *index,
+            Self::Append {
+                prev_index, commit, ..
+            } => *prev_index.max(commit),
+            Self::Rejected {
+                prev_index,
+                hint_index,
+                ..
+            } => *prev_index.max(hint_index),
+            Self::InstallSnapshot { meta } => meta.index,
+            Self::HeartbeatReply { .. }
+            | Self::TimeoutNow
+            | Self::Propose { .. }
+            | Self::Read { .. }
+            | Self::ReadReply { index: None, .. } => Index(0),
+        }
+    }
+}
+
 impl Entry {
     /// What the entry weighs against the limits in [`Config`](crate::Config), in bytes: its payload
     /// and a little for the frame, so that many small entries weigh something too.

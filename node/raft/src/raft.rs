@@ -210,20 +210,10 @@ impl Raft {
     // Messages.
 
     fn receive(&mut self, message: Message) -> Result<(), Refused> {
+        self.check(&message)?;
         let Message {
-            from,
-            to,
-            term,
-            body,
+            from, term, body, ..
         } = message;
-        if to != self.core.id() {
-            return Err(Refused::NotForMe { to });
-        }
-        if from == to || from == PeerId(0) {
-            return Err(Refused::Unsound {
-                what: "a message from nobody else",
-            });
-        }
         if term < self.core.term {
             self.answer_the_past(from, body);
             return Ok(());
@@ -232,37 +222,19 @@ impl Raft {
             return Ok(());
         }
         match body {
-            Body::RequestVote {
-                kind,
-                last_index,
-                last_term,
-                ..
-            } => {
-                self.vote(from, term, kind, (last_term, last_index));
-                Ok(())
-            }
-            Body::Vote {
-                kind,
-                granted,
-                commit,
-                commit_term,
-            } => {
-                self.count_vote(
-                    from,
-                    term,
-                    &Ballot {
-                        kind,
-                        granted,
-                        commit: (commit, commit_term),
-                    },
-                );
+            Body::RequestVote { .. } | Body::Vote { .. } | Body::TimeoutNow => {
+                self.elect(from, term, body);
                 Ok(())
             }
             Body::Append { .. } | Body::Heartbeat { .. } | Body::InstallSnapshot { .. } => {
                 self.obey(from, body)
             }
-            Body::TimeoutNow => {
-                self.stand_in_for(from);
+            Body::Accepted { .. } | Body::Rejected { .. } | Body::HeartbeatReply { .. } => {
+                self.hear_follower(from, body)
+            }
+            Body::Propose { payloads } => self.propose_for_another(payloads),
+            Body::Read { ids } => {
+                self.read_for_another(from, ids);
                 Ok(())
             }
             Body::ReadReply { ids, index } => {
@@ -271,14 +243,56 @@ impl Raft {
                 }
                 Ok(())
             }
-            Body::Propose { payloads } => self.propose_for_another(payloads),
-            Body::Read { ids } => {
-                self.read_for_another(from, ids);
-                Ok(())
+        }
+    }
+
+    fn check(&self, message: &Message) -> Result<(), Refused> {
+        let Message { from, to, .. } = message;
+        if *to != self.core.id() {
+            return Err(Refused::NotForMe { to: *to });
+        }
+        if from == to || *from == PeerId(0) {
+            return Err(Refused::Unsound {
+                what: "a message from nobody else",
+            });
+        }
+        if !message.is_plausible() {
+            return Err(Refused::Unsound {
+                what: "a term or index that no cluster reaches",
+            });
+        }
+        Ok(())
+    }
+
+    /// A message of an election: a question, an answer, or the order to call one.
+    fn elect(&mut self, from: PeerId, term: Term, body: Body) {
+        match body {
+            Body::RequestVote {
+                kind,
+                last_index,
+                last_term,
+                ..
+            } => {
+                self.vote(from, term, kind, (last_term, last_index));
             }
-            Body::Accepted { .. } | Body::Rejected { .. } | Body::HeartbeatReply { .. } => {
-                self.hear_follower(from, body)
+            Body::Vote {
+                kind,
+                granted,
+                commit,
+                commit_term,
+            } => {
+                let commit = (commit, commit_term);
+                self.count_vote(
+                    from,
+                    term,
+                    &Ballot {
+                        kind,
+                        granted,
+                        commit,
+                    },
+                );
             }
+            _ => self.stand_in_for(from),
         }
     }
 
@@ -311,10 +325,7 @@ impl Raft {
                 },
             ),
             Body::Heartbeat { commit, round } => follower::heartbeat(core, from, commit, round),
-            Body::InstallSnapshot { meta } => {
-                follower::install(core, from, meta);
-                Ok(())
-            }
+            Body::InstallSnapshot { meta } => follower::install(core, from, meta),
             _ => unreachable!("only what a leader says is obeyed"),
         }
     }
