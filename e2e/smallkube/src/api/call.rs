@@ -2,6 +2,7 @@
 //!
 //! It deliberately decides nothing about kinds: whether the path names one is found later.
 
+use super::protobuf;
 use crate::faults::Call;
 use crate::refusal::Refusal;
 use crate::verbs::{Unknown, Writing};
@@ -85,13 +86,11 @@ impl Request {
 
     /// The body as JSON, from JSON or YAML.
     pub(super) fn json(&self) -> Result<Value, Refusal> {
-        if self.content.contains("protobuf") || self.content.contains("cbor") {
-            return Err(Refusal::new(
-                415,
-                "UnsupportedMediaType",
-                "the body of the request was in an unknown format - accepted media types include: \
-                 application/json, application/yaml",
-            ));
+        if self.content.contains("protobuf") {
+            return protobuf::decode(&self.body).ok_or_else(unknown_format);
+        }
+        if self.content.contains("cbor") {
+            return Err(unknown_format());
         }
         let text = std::str::from_utf8(&self.body)
             .map_err(|e| Refusal::bad_request(format!("the body is no text: {e}")))?;
@@ -164,6 +163,15 @@ impl Request {
             _ => "unknown",
         }
     }
+}
+
+fn unknown_format() -> Refusal {
+    Refusal::new(
+        415,
+        "UnsupportedMediaType",
+        "the body of the request was in an unknown format - accepted media types include: \
+         application/json, application/yaml",
+    )
 }
 
 #[cfg(test)]

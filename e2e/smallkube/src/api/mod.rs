@@ -9,6 +9,7 @@ mod discovery;
 mod evict;
 mod list;
 mod openapi;
+mod protobuf;
 mod resources;
 mod scale;
 mod serve;

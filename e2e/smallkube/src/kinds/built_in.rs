@@ -163,7 +163,11 @@ fn kind(row: Row) -> Kind {
         plural: row.plural.to_owned(),
         singular: row.kind.to_lowercase(),
         short_names: row.short.iter().map(|&s| s.to_owned()).collect(),
-        categories: Vec::new(),
+        categories: ["pods", "services"]
+            .contains(&row.plural)
+            .then(|| "all".to_owned())
+            .into_iter()
+            .collect(),
         namespaced: row.namespaced,
         status: row.status,
         scale: None,

@@ -24,6 +24,7 @@ fn kind(definition: &Value, version: &Value) -> Result<Kind, String> {
     let plural = names.text("/plural").to_owned();
     let kind = names.text("/kind").to_owned();
     let source = version["schema"]["openAPIV3Schema"].clone();
+    structural(&source, "spec.versions[*].schema.openAPIV3Schema")?;
     let rules = Rules::compile(&source)?;
     let singular = match names.text("/singular") {
         "" => kind.to_lowercase(),
@@ -47,6 +48,31 @@ fn kind(definition: &Value, version: &Value) -> Result<Kind, String> {
         source,
         columns: columns(version),
     })
+}
+
+/// Every node of a schema must say its type, or the API server could not tell what to prune.
+fn structural(source: &Value, path: &str) -> Result<(), String> {
+    let says = |flag: &str| source[flag] == true;
+    let typeless = source.text("/type").is_empty()
+        && !says("x-kubernetes-int-or-string")
+        && !says("x-kubernetes-preserve-unknown-fields");
+    if typeless {
+        return Err(format!(
+            "{path}.type: Required value: must not be empty for specified object fields"
+        ));
+    }
+    for (name, child) in source.entries("/properties").into_iter().flatten() {
+        structural(child, &format!("{path}.properties[{name}]"))?;
+    }
+    for field in ["items", "additionalProperties"] {
+        if let Some(child) = source.get(field).filter(|c| c.is_object()) {
+            structural(child, &format!("{path}.{field}"))?;
+        }
+    }
+    if source.text("/type") == "array" && source.get("items").is_none() {
+        return Err(format!("{path}.items: Required value: must be specified"));
+    }
+    Ok(())
 }
 
 /// The definition's schema with the identity that every object has.
