@@ -7,7 +7,10 @@
 //!
 //! What this module deliberately does not do: discovery services and DNS records.
 
+mod token;
+
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use raft::{HardState, Index, Persist, SnapshotMeta, Term, Ticket};
@@ -44,6 +47,28 @@ pub enum BootstrapError {
         /// Why not.
         #[source]
         source: DecodeError,
+    },
+    /// The data is another cluster's.
+    #[error(
+        "{path} holds the data of a cluster with the token {held:?}, and --initial-cluster-token is {said:?}: give this \
+         member a data directory of its own, or correct the token"
+    )]
+    Foreign {
+        /// The data directory.
+        path: PathBuf,
+        /// The token of the data.
+        held: String,
+        /// The token of the flags.
+        said: String,
+    },
+    /// The token's file cannot be read or written.
+    #[error("cannot keep the cluster's token in {path}")]
+    Token {
+        /// The data directory.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
     },
     /// Nobody told who belongs to the cluster.
     #[error(
@@ -96,13 +121,31 @@ pub(crate) async fn begin(
     options: Options,
 ) -> Result<Beginning, BootstrapError> {
     let directory = DataDir::open(&config.data_dir)?;
+    let token = &config.initial_cluster_token;
+    let path = || directory.path().to_path_buf();
     if !directory.is_new() {
+        let held =
+            token::other_than(directory.path(), token).map_err(|source| BootstrapError::Token {
+                path: path(),
+                source,
+            })?;
+        if let Some(held) = held {
+            return Err(BootstrapError::Foreign {
+                path: path(),
+                held,
+                said: token.clone(),
+            });
+        }
         let opening = tokio::task::spawn_blocking(move || reopen(directory, options));
         return opening
             .await
             .expect("opening a data directory does not panic");
     }
     config.check_founding()?;
+    token::keep(directory.path(), token).map_err(|source| BootstrapError::Token {
+        path: path(),
+        source,
+    })?;
     match config.initial_cluster_state {
         ClusterState::New => found(config, dialer, directory, options).await,
         ClusterState::Existing => join(config, dialer, directory, options).await,

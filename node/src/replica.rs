@@ -15,6 +15,7 @@
 //!
 //! What this module deliberately does not do: no clock, no disk, no network, no channel, no randomness but what is handed in.
 
+mod apply;
 mod batch;
 mod handover;
 mod membership;
@@ -26,15 +27,16 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use raft::{
-    Body, Configuration, Entry, Index, Input, Message, Payload, PeerId, Raft, Refused, Role,
-    SnapshotMeta, Term, Ticket,
+    Body, Entry, Index, Input, Message, Payload, PeerId, Raft, Refused, Role, SnapshotMeta, Term,
+    Ticket,
 };
-use store::{Command, DecodeError, MemberAttributes, Members, Response, Store};
+use store::{Command, MemberAttributes, Members, Store};
 
+pub use apply::Unreadable;
 pub use batch::{Batch, BatchError};
 pub use retention::Retention;
 
-use crate::event::{Event, Outcome, Read, Request};
+use crate::event::{Event, Outcome, Request};
 use crate::refusal::Refusal;
 use crate::turn::{Release, Turn};
 use handover::Handover;
@@ -58,25 +60,6 @@ pub struct Settings {
     pub retention: Option<Retention>,
     /// Drawn at random at every start: names this start in the log.
     pub starter: u64,
-}
-
-/// A committed entry that this program cannot read: it comes from a newer one, or the log is damaged. Going on would make
-/// this member differ from the others, so it must stop.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot read committed entry {index}")]
-pub struct Unreadable {
-    /// Where it stands in the log.
-    pub index: Index,
-    #[source]
-    source: UnreadableCause,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum UnreadableCause {
-    #[error(transparent)]
-    Batch(#[from] BatchError),
-    #[error(transparent)]
-    Command(#[from] DecodeError),
 }
 
 /// See the module.
@@ -199,22 +182,6 @@ impl<W> Replica<W> {
         if ticket > Ticket(0) {
             self.tell(Input::Persisted { ticket });
         }
-    }
-
-    /// Applies what is committed and durable here, and answers whom that concerns. Says whether the membership changed.
-    ///
-    /// # Errors
-    /// [`Unreadable`]: this member must stop.
-    pub fn apply(&mut self) -> Result<bool, Unreadable> {
-        let mut members_changed = false;
-        while let Some(entry) = self
-            .unapplied
-            .pop_front_if(|entry| entry.index <= self.durable)
-        {
-            members_changed |= self.apply_entry(entry)?;
-        }
-        self.serve_reads();
-        Ok(members_changed)
     }
 
     /// Whom to answer what.
@@ -375,6 +342,7 @@ impl<W> Replica<W> {
             .step(Input::Propose(vec![membership::payload(&command, context)]))
         {
             Ok(_) => self.proposals.wait_for(number, waiter),
+            Err(Refused::NoVoterLeft) => self.refuse([waiter], Refusal::NotEnoughStarted),
             Err(_) => self.changes.push_front((command, waiter, deadline)),
         }
     }
@@ -432,72 +400,6 @@ impl<W> Replica<W> {
         self.applied = meta.clone();
         self.unapplied.retain(|entry| entry.index > meta.index);
         (meta, image)
-    }
-
-    fn apply_entry(&mut self, entry: Entry) -> Result<bool, Unreadable> {
-        let index = entry.index;
-        let unreadable = |source| Unreadable { index, source };
-        if entry.term > self.applied.term {
-            let overtaken = self.proposals.overtaken(entry.term);
-            self.refuse(overtaken, Refusal::LeaderChanged);
-        }
-        self.applied_bytes += entry.weight();
-        let mut members_changed = false;
-        match entry.payload {
-            Payload::Empty => self.store.advance(index.0),
-            Payload::Command(bytes) => {
-                members_changed = self.apply_batch(index, bytes).map_err(unreadable)?;
-            }
-            Payload::Change(change) => {
-                let next: Option<Configuration> = self.applied.configuration.after(change.kind);
-                self.applied.configuration = next.unwrap_or_default();
-                self.apply_batch(index, change.context)
-                    .map_err(unreadable)?;
-                members_changed = true;
-            }
-        }
-        self.applied.index = index;
-        self.applied.term = entry.term;
-        Ok(members_changed)
-    }
-
-    fn apply_batch(&mut self, index: Index, bytes: Bytes) -> Result<bool, UnreadableCause> {
-        let batch = Batch::decode(bytes)?;
-        let mut members_changed = false;
-        for (number, command) in (batch.first..).zip(&batch.commands) {
-            let applied = self.store.apply(index.0, &Command::from_bytes(command)?);
-            members_changed |= matches!(applied.response, Response::Members(_));
-            if let Some(waiter) = self.proposals.applied(batch.starter, number) {
-                self.answers
-                    .push((waiter, Outcome::Applied(applied.response)));
-            }
-        }
-        Ok(members_changed)
-    }
-
-    fn serve_reads(&mut self) {
-        for pending in self.reads.serve(self.applied.index) {
-            let outcome = self.read(pending.read);
-            self.answers.push((pending.waiter, outcome));
-        }
-    }
-
-    /// Answers from what this member has, now: for reads that a quorum confirmed, and for serializable ones.
-    #[must_use]
-    pub fn read(&self, read: Read) -> Outcome {
-        let refused = |error: store::StoreError| Outcome::Refused(error.into());
-        match read {
-            Read::Range(request) => self
-                .store
-                .range(&request)
-                .map_or_else(refused, Outcome::Range),
-            Read::Txn(request) => self
-                .store
-                .read_txn(&request)
-                .map_or_else(refused, Outcome::Txn),
-            Read::Members => Outcome::Members(self.members().iter().cloned().collect()),
-            Read::Nothing => Outcome::Done,
-        }
     }
 
     /// Until the table says of this member what this member says of itself.

@@ -275,3 +275,19 @@ async fn a_member_of_another_cluster_is_refused() {
         uninvited.log()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn data_of_another_cluster_is_refused() {
+    let mut lab = Lab::new();
+    let mut members = lab.cluster(&["a"], &[]).await;
+    members[0].put("k", "v").await.unwrap();
+    members[0].kill();
+    members[0].with(&["--initial-cluster-token", "of-its-successor"]);
+    members[0].start();
+    assert!(!members[0].ended().await.success());
+    let log = members[0].log();
+    assert!(
+        log.contains(r#"holds the data of a cluster with the token "lab""#),
+        "{log}"
+    );
+}
