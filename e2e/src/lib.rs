@@ -11,6 +11,7 @@ pub mod binaries;
 pub mod client;
 pub mod folder;
 pub mod history;
+pub mod lab;
 pub mod linearizable;
 pub mod members;
 pub mod simulated;

@@ -87,6 +87,7 @@ impl World {
         let kube = Smallkube::start(&Options {
             seed: 7,
             clock: Arc::new(move || told.read()),
+            ..Options::default()
         });
         let user = kube.client("user");
         let model = Model::default();

@@ -1,0 +1,124 @@
+//! Promise: a cluster goes from one member to five and back, and is rolled member by member,
+//! while it serves: never without a quorum by our own hand, nothing lost, nothing out of order.
+
+use anyhow::{Context, Result, ensure};
+use e2e::lab::{Lab, PATIENCE};
+use e2e::traffic::{Mix, Traffic};
+use e2e::verdict::judge;
+use kube::ResourceExt;
+use serde_json::json;
+
+const MANIFEST: &str = r"
+apiVersion: quorate.io/v1alpha1
+kind: RaftCluster
+metadata: { name: elastic }
+spec:
+  replicas: 1
+  storage: { size: 1Gi }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn scaling_and_rolling_never_stop_the_cluster() -> Result<()> {
+    let lab = Lab::start("scale-and-roll").await?;
+    let name = lab.apply(MANIFEST).await?;
+    lab.ready(&name).await?;
+    let traffic = Traffic::start(Mix::default(), lab.endpoints(&name).await?);
+    traffic.flows(50, PATIENCE).await?;
+    for replicas in [3, 5] {
+        stage(
+            &lab,
+            &name,
+            &traffic,
+            &format!("scale to {replicas}"),
+            json!({ "replicas": replicas }),
+        )
+        .await?;
+    }
+    roll(&lab, &name, &traffic).await?;
+    for replicas in [3, 1] {
+        stage(
+            &lab,
+            &name,
+            &traffic,
+            &format!("scale to {replicas}"),
+            json!({ "replicas": replicas }),
+        )
+        .await?;
+    }
+    judge(&traffic.finish(PATIENCE).await?)?;
+    lab.end().await
+}
+
+/// Every member gets a changed option, one by one; every pod is a new one at the end.
+async fn roll(lab: &Lab, name: &str, traffic: &Traffic) -> Result<()> {
+    let uids = async || -> Result<Vec<String>> {
+        Ok(lab
+            .pods(name)
+            .await?
+            .iter()
+            .filter_map(ResourceExt::uid)
+            .collect())
+    };
+    let before = uids().await?;
+    stage(
+        lab,
+        name,
+        traffic,
+        "roll",
+        json!({ "options": { "snapshotCount": 4321 } }),
+    )
+    .await?;
+    let after = uids().await?;
+    ensure!(after.len() == 5, "{} pods after the roll", after.len());
+    ensure!(
+        after.iter().all(|uid| !before.contains(uid)),
+        "a pod was not replaced"
+    );
+    Ok(())
+}
+
+/// Changes the spec, waits until it is done with writes flowing, and prints the largest gap.
+///
+/// Members ask for the members as they are now: the operator removes and adds them under load.
+async fn stage(
+    lab: &Lab,
+    name: &str,
+    traffic: &Traffic,
+    what: &str,
+    spec: serde_json::Value,
+) -> Result<()> {
+    let began = traffic.recorder().elapsed();
+    lab.patch_spec(name, spec).await?;
+    let follow = follow_endpoints(lab, name, traffic);
+    tokio::select! {
+        ready = lab.ready(name) => { ready.with_context(|| what.to_owned())?; }
+        followed = follow => followed?,
+    }
+    traffic.use_endpoints(lab.endpoints(name).await?);
+    traffic.flows(50, PATIENCE).await?;
+    let ended = traffic.recorder().elapsed();
+    let history = traffic.recorder().history();
+    let gap = history
+        .largest_write_gap_within(began, ended)
+        .context("no writes")?;
+    println!(
+        "{what}: largest write gap {} ms in {:.1} s",
+        gap.length().as_millis(),
+        (ended - began).as_secs_f64()
+    );
+    Ok(())
+}
+
+/// Keeps the clients' list of members as current as a Service would. Ends only with an error.
+async fn follow_endpoints(lab: &Lab, name: &str, traffic: &Traffic) -> Result<()> {
+    let mut known = Vec::new();
+    let mut look = tokio::time::interval(std::time::Duration::from_millis(200));
+    loop {
+        look.tick().await;
+        let now = lab.endpoints(name).await?;
+        if now != known && !now.is_empty() {
+            traffic.use_endpoints(now.clone());
+            known = now;
+        }
+    }
+}
