@@ -48,13 +48,37 @@ impl<'a> Judged<'a> {
 
     /// Whether every operation that will run can.
     pub(crate) fn check(&self, view: View<'_>) -> Result<(), StoreError> {
+        self.check_after(view, &mut None)
+    }
+
+    /// `deleted_from` is the first key from which on operations before these delete everything. A put that keeps what such a
+    /// key had would find nothing when its turn comes. (etcd overlooks that, and its server ends. No other deletion may stand
+    /// beside a put of its keys; see [`crate::validate::txn`].)
+    fn check_after(
+        &self,
+        view: View<'_>,
+        deleted_from: &mut Option<&'a [u8]>,
+    ) -> Result<(), StoreError> {
         let mut nested = self.nested.iter();
         for op in self.branch {
             match &op.request {
                 Some(Op::Range(range)) => check_range(view, range)?,
-                Some(Op::Put(put)) => check_put(view, put)?,
-                Some(Op::Txn(_)) => nested.next().map_or(Ok(()), |nested| nested.check(view))?,
-                Some(Op::DeleteRange(_)) | None => {}
+                Some(Op::Put(put)) => {
+                    check_put(view, put)?;
+                    if keeps(put) && deleted_from.is_some_and(|start| *put.key >= *start) {
+                        return Err(StoreError::KeyNotFound);
+                    }
+                }
+                Some(Op::DeleteRange(delete)) => {
+                    if let KeyRange::From(start) = KeyRange::new(&delete.key, &delete.range_end) {
+                        *deleted_from = Some(deleted_from.map_or(start, |first| first.min(start)));
+                    }
+                }
+                Some(Op::Txn(_)) => {
+                    let nested = nested.next();
+                    nested.map_or(Ok(()), |nested| nested.check_after(view, deleted_from))?;
+                }
+                None => {}
             }
         }
         Ok(())
@@ -134,8 +158,7 @@ pub(crate) fn read(keyspace: &Keyspace, request: &TxnRequest) -> Result<TxnRespo
 }
 
 fn run_put(writer: &mut Writer<'_>, request: &PutRequest) -> PutResponse {
-    let asks = request.prev_kv || request.ignore_value || request.ignore_lease;
-    let before = if asks {
+    let before = if request.prev_kv || keeps(request) {
         writer.view().find(&request.key).cloned()
     } else {
         None
@@ -176,12 +199,16 @@ fn checked(view: View<'_>, request: &RangeRequest) -> crate::RangeResponse {
     range(view, request).expect("the revision was checked, and a transaction compacts nothing")
 }
 
+/// Whether it keeps something of what is there, so that something must be there.
+fn keeps(request: &PutRequest) -> bool {
+    request.ignore_value || request.ignore_lease
+}
+
 fn check_put(view: View<'_>, request: &PutRequest) -> Result<(), StoreError> {
     if request.lease != 0 {
         return Err(StoreError::LeaseNotFound);
     }
-    let needs_key = request.ignore_value || request.ignore_lease;
-    if needs_key && view.find(&request.key).is_none() {
+    if keeps(request) && view.find(&request.key).is_none() {
         return Err(StoreError::KeyNotFound);
     }
     Ok(())

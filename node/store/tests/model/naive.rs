@@ -265,7 +265,7 @@ impl Draft<'_> {
     }
 
     fn txn(&mut self, txn: &TxnRequest) -> Result<TxnResponse, StoreError> {
-        self.can_run(txn)?;
+        self.can_run(txn, &mut Vec::new())?;
         let mut answer = self.run(txn);
         answer.revision = self.revision();
         Ok(answer)
@@ -285,7 +285,8 @@ impl Draft<'_> {
         )
     }
 
-    fn can_run(&self, txn: &TxnRequest) -> Result<(), StoreError> {
+    /// `deleted` are the starts of deletions "from this key on" before these operations.
+    fn can_run(&self, txn: &TxnRequest, deleted: &mut Vec<Bytes>) -> Result<(), StoreError> {
         for op in self.branch(txn).1 {
             match op {
                 Op::Range(range) if range.revision > self.naive.revision() => {
@@ -296,9 +297,20 @@ impl Draft<'_> {
                 {
                     return Err(StoreError::Compacted);
                 }
-                Op::Put(put) => self.can_put(put)?,
-                Op::Txn(nested) => self.can_run(nested)?,
-                Op::Range(_) | Op::DeleteRange(_) => {}
+                Op::Range(_) => {}
+                Op::Put(put) => {
+                    self.can_put(put)?;
+                    let gone = deleted.iter().any(|start| put.key >= *start);
+                    if (put.ignore_value || put.ignore_lease) && gone {
+                        return Err(StoreError::KeyNotFound);
+                    }
+                }
+                Op::DeleteRange(delete) => {
+                    if delete.range_end.as_ref() == [0] {
+                        deleted.push(delete.key.clone());
+                    }
+                }
+                Op::Txn(nested) => self.can_run(nested, deleted)?,
             }
         }
         Ok(())
