@@ -21,6 +21,7 @@ mod handover;
 mod membership;
 mod proposals;
 mod reads;
+mod relay;
 mod retention;
 
 use std::collections::VecDeque;
@@ -43,6 +44,7 @@ use handover::Handover;
 use membership::Ground;
 use proposals::Proposals;
 use reads::Reads;
+use relay::Relay;
 use retention::Historian;
 
 /// What the replica is told once. Times are in ticks of [`Event::Tick`].
@@ -75,6 +77,9 @@ pub struct Replica<W> {
     changes: VecDeque<(Command, W, u64)>,
     reads: Reads<W>,
     handover: Handover<W>,
+    relay: Relay,
+    /// The newest term of which an entry was applied, and when those are answered who sent in older ones.
+    overtaken: Option<(Term, u64)>,
     publish_again_at: u64,
     historian: Option<Historian>,
     /// Committed and not yet applied.
@@ -110,6 +115,8 @@ impl<W> Replica<W> {
             changes: VecDeque::new(),
             reads: Reads::new(settings.starter),
             handover: Handover::default(),
+            relay: Relay::default(),
+            overtaken: None,
             publish_again_at: 0,
             historian: settings.retention.map(Historian::new),
             unapplied: VecDeque::new(),
@@ -155,6 +162,7 @@ impl<W> Replica<W> {
 
     /// What the disk and the peers are to be given next. Only to be called when the turn before is written.
     pub fn turn(&mut self) -> Turn {
+        self.relay_kept();
         self.propose_gathered();
         self.propose_change();
         self.ask_gathered();
@@ -273,6 +281,9 @@ impl<W> Replica<W> {
     }
 
     fn receive(&mut self, message: Message) {
+        if let Body::Propose { payloads } = message.body {
+            return self.relay(message.from, payloads);
+        }
         if let Err(Refused::Unsound { what }) = self.raft.step(Input::Receive(message)) {
             self.unsound += 1;
             tracing::error!(what, "a peer sent what no sound peer sends");
@@ -451,6 +462,10 @@ impl<W> Replica<W> {
             late.extend(self.changes.pop_front().map(|(_, waiter, _)| waiter));
         }
         self.refuse(late, timeout);
+        if let Some((term, _)) = self.overtaken.take_if(|(_, at)| *at <= now) {
+            let overtaken = self.proposals.overtaken(term);
+            self.refuse(overtaken, Refusal::LeaderChanged);
+        }
     }
 }
 

@@ -163,6 +163,30 @@ fn a_hand_over_loses_no_proposal() {
 }
 
 #[test]
+fn a_hand_over_loses_no_proposal_that_a_follower_passed_on() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    let heir = world.another(leader);
+    let third = 6 - leader - heir;
+    world.ask(leader, Request::MoveLeader(PeerId(heir)), 1);
+    world.begin_turn(leader);
+    for client in 2..10 {
+        world.ask(third, put("k", "v"), client);
+        world.turn(third);
+        world.turn(third);
+        world.deliver_to(leader);
+    }
+    world.settle();
+    world.tick_all(5);
+    assert_eq!(world.leader(), Some(heir));
+    let answers = world.answered();
+    assert!(
+        (2..10).all(|client| revision(&answers[&client]) > 1),
+        "{answers:?}"
+    );
+}
+
+#[test]
 fn without_a_leader_clients_wait_and_then_are_told() {
     let mut world = World::new(3);
     let leader = world.elect();

@@ -10,7 +10,6 @@ use store::{Command, DecodeError, Response};
 use super::Replica;
 use super::batch::{Batch, BatchError};
 use crate::event::{Outcome, Read};
-use crate::refusal::Refusal;
 
 /// A committed entry that this program cannot read: it comes from a newer one, or the log is damaged. Going on would make
 /// this member differ from the others, so it must stop.
@@ -52,8 +51,8 @@ impl<W> Replica<W> {
         let index = entry.index;
         let unreadable = |source| Unreadable { index, source };
         if entry.term > self.applied.term {
-            let overtaken = self.proposals.overtaken(entry.term);
-            self.refuse(overtaken, Refusal::LeaderChanged);
+            // A tick or two for what the old leader passed on to the new one.
+            self.overtaken = Some((entry.term, self.now + 2));
         }
         self.applied_bytes += entry.weight();
         let mut members_changed = false;

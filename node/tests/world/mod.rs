@@ -323,8 +323,19 @@ impl World {
         }
     }
 
+    /// Everything that is on its way to one member arrives.
+    pub fn deliver_to(&mut self, id: u64) {
+        let network = std::mem::take(&mut self.network);
+        let (arriving, rest) = network
+            .into_iter()
+            .partition(|(message, _)| message.to.0 == id);
+        self.network = rest;
+        let arriving: Vec<_> = arriving;
+        arriving.into_iter().for_each(|posted| self.deliver(posted));
+    }
+
     /// One turn at one member: says whether anything happened.
-    fn turn(&mut self, id: u64) -> bool {
+    pub fn turn(&mut self, id: u64) -> bool {
         let node = self.nodes.get_mut(&id).unwrap();
         if node.replica.is_none() {
             return false;
