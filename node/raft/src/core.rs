@@ -30,6 +30,10 @@ pub(crate) struct Core {
     pub(crate) reads: Vec<(ReadId, Index)>,
     pub(crate) reads_failed: Vec<ReadId>,
     pub(crate) install: Option<SnapshotMeta>,
+    /// A change that ended this peer's leadership, and of which it is not known yet whether the
+    /// others know that it is committed: it is not handed out until then. Only in this life: who
+    /// asked for the change loses touch with this peer when it restarts.
+    pub(crate) hold_back: Option<Index>,
     /// The membership changed since the last `Ready`. That the change is committed must be durable
     /// before anyone acts on it: whoever was removed may be gone for good a moment later, and a
     /// peer that woke up in the old membership would wait for it.
@@ -66,6 +70,7 @@ impl Core {
             reads: Vec::new(),
             reads_failed: Vec::new(),
             install: None,
+            hold_back: None,
             membership_moved: false,
             promised: (on_disk.term, on_disk.vote),
             promises: VecDeque::new(),
@@ -168,6 +173,17 @@ impl Core {
         if self.log.term(index) == Some(term) {
             self.commit_to(index);
         }
+    }
+
+    /// A later leader says what is committed: so others know what this peer kept to itself.
+    pub(crate) fn others_know(&mut self, commit: Index) {
+        self.hold_back = self.hold_back.filter(|&change| change > commit);
+    }
+
+    /// Committed entries for the state machine.
+    pub(crate) fn hand_out(&mut self) -> Vec<Entry> {
+        let until = self.hold_back.map_or(self.log.commit(), Index::previous);
+        self.log.hand_out(until, self.config.max_committed_bytes)
     }
 
     /// The newest committed entry.

@@ -35,7 +35,11 @@ pub(crate) struct Leader {
     first_index: Index,
     reads: Reads,
     transfer: Option<Transfer>,
-    farewell: Option<Farewell>,
+    /// A leader that committed its own removal, or demotion, leaves, but not before the others know
+    /// of it. It appends one more entry, this one, and stays until a quorum of the new membership
+    /// has that: it came with the news of the commit. Who asked for the removal hears of it only
+    /// then ([`Core::hold_back`]), and may destroy the old leader at once.
+    farewell: Option<Index>,
     uncommitted_bytes: u64,
     since_heartbeat: u32,
     since_quorum_check: u32,
@@ -48,18 +52,6 @@ struct Transfer {
     elapsed: u32,
     /// The order to call an election is given; it is given once.
     ordered: bool,
-}
-
-/// A leader that committed its own removal, or demotion, leaves, but not before the others know of
-/// it. It appends one more entry, and stays until a quorum of the new membership has that: it came
-/// with the news of the commit. Who asked for the removal hears of it only then, and may destroy
-/// the old leader at once.
-#[derive(Debug)]
-struct Farewell {
-    /// The change that ends its office.
-    change: Index,
-    /// Its last entry.
-    entry: Index,
 }
 
 impl Leader {
@@ -271,11 +263,8 @@ impl Leader {
                 core.commit_to(until);
                 self.adopt_membership(core, until);
             }
-            if self
-                .farewell
-                .as_ref()
-                .is_some_and(|farewell| farewell.entry <= until)
-            {
+            if self.farewell.is_some_and(|farewell| farewell <= until) {
+                core.hold_back = None;
                 self.name_heir(core);
                 return Office::Leave;
             }
@@ -313,19 +302,10 @@ impl Leader {
             self.transfer = None;
         }
         if !core.may_lead() && self.farewell.is_none() {
-            self.farewell = Some(Farewell {
-                change: index,
-                entry: next,
-            });
+            self.farewell = Some(next);
+            core.hold_back = Some(index);
             core.append_own(vec![Payload::Empty]);
         }
-    }
-
-    /// How far committed entries may be handed out, if not to the end.
-    pub(crate) fn hand_out_limit(&self) -> Option<Index> {
-        self.farewell
-            .as_ref()
-            .map(|farewell| farewell.change.previous())
     }
 
     /// Leaves the office to a voter that has every entry, so that nobody waits for an election.

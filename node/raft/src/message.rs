@@ -205,6 +205,15 @@ impl Message {
 }
 
 impl Body {
+    /// What a leader says is committed; nothing if it says no such thing.
+    pub(crate) const fn commit(&self) -> Index {
+        match self {
+            Self::Append { commit, .. } | Self::Heartbeat { commit, .. } => *commit,
+            Self::InstallSnapshot { meta } => meta.index,
+            _ => Index(0),
+        }
+    }
+
     /// The largest index it speaks of.
     fn largest_index(&self) -> Index {
         match self {

@@ -100,20 +100,16 @@ impl Raft {
     /// it is empty: only `committed` may come in parts.
     pub fn ready(&mut self) -> Ready {
         let core = &mut self.core;
-        let mut until = core.log.commit();
         match &mut self.role {
             Role::Follower(follower) => follower.flush(core),
             Role::Candidate(_) => {}
-            Role::Leader(leader) => {
-                leader.flush(core);
-                until = leader.hand_out_limit().unwrap_or(until);
-            }
+            Role::Leader(leader) => leader.flush(core),
         }
         Ready {
             install: core.install.take(),
             persist: core.submit(),
             messages: std::mem::take(&mut core.messages),
-            committed: core.log.hand_out(until, core.config.max_committed_bytes),
+            committed: core.hand_out(),
             reads: std::mem::take(&mut core.reads),
             reads_failed: std::mem::take(&mut core.reads_failed),
         }
@@ -308,6 +304,7 @@ impl Raft {
         };
         follower.heard_from(from)?;
         let core = &mut self.core;
+        core.others_know(body.commit());
         match body {
             Body::Append {
                 prev_index,

@@ -4,7 +4,7 @@
 
 use super::disk::State;
 use raft::{Entry, Index, Payload, PeerId, Raft, Role, Term};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 /// A promise that was broken.
@@ -68,6 +68,9 @@ pub(crate) struct Checker {
     committed: Vec<(Term, Term)>,
     /// The state after each committed entry that was applied somewhere, from index 1 on.
     hashes: Vec<u64>,
+    /// Who was removed, as far as an outsider can have heard: another peer applied it, or the one
+    /// that led. Whoever hears of it may switch the removed peer off for good.
+    pub(crate) removed: BTreeSet<PeerId>,
     /// The leader of each term, and the log it was elected with.
     leaders: BTreeMap<Term, (PeerId, LogTerms)>,
 }
@@ -120,12 +123,6 @@ impl Checker {
     /// How many terms had a leader.
     pub(crate) fn elections(&self) -> usize {
         self.leaders.len()
-    }
-
-    /// The payloads that were applied somewhere.
-    pub(crate) fn applied_payloads(&self) -> impl Iterator<Item = &Payload> {
-        let placed = self.committed.iter().take(self.hashes.len()).zip(1..);
-        placed.map(|(&(term, _), index)| &self.entries[&(Index(index), term)].1)
     }
 
     /// A peer writes entries after one of term `before`: an entry is the same, and follows the

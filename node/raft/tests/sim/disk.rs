@@ -2,7 +2,7 @@
 //!
 //! What this module does not do: damage what is written. That is the storage layer's trouble.
 
-use raft::{Entry, HardState, Index, Recovered, SnapshotMeta, Ticket};
+use raft::{Entry, HardState, Index, Recovered, SnapshotMeta};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use std::collections::VecDeque;
@@ -79,6 +79,11 @@ impl Disk {
             let write = self.cache.pop_front().expect("the cache is not empty");
             self.platter.apply(write);
         }
+    }
+
+    /// Takes writes that need not be durable yet; they are with the next that must, or are lost.
+    pub(crate) fn write_lazily(&mut self, writes: Vec<Write>) {
+        self.cache.extend(writes);
     }
 
     /// The power fails while `unfinished` was being written: any first part of it may be there.
@@ -183,8 +188,10 @@ impl Work {
     }
 
     /// Whether the disk must be waited for.
-    pub(crate) fn is_idle(&self) -> bool {
-        matches!(self, Self::Ready(ready, ..) if ready.persist.ticket == Ticket(0)
-            && ready.install.is_none())
+    pub(crate) fn must_wait(&self) -> bool {
+        match self {
+            Self::Ready(ready, _) => ready.persist.must_sync || ready.install.is_some(),
+            Self::Checkpoint(..) => true,
+        }
     }
 }

@@ -4,9 +4,8 @@
 
 use super::checker::{Checked, LIVENESS, ensure};
 use super::world::{Event, World, one};
-use raft::{ChangeKind, Index, Payload, PeerId};
+use raft::{Index, PeerId};
 use rand::Rng;
-use std::collections::BTreeSet;
 
 /// How long everything may take to come right after the faults.
 const RECOVERY: u64 = 8_000;
@@ -83,7 +82,7 @@ impl World {
         self.blocked.clear();
         // With both protections on, even removed peers that go on disturb nobody.
         let harmless = self.profile.pre_vote && self.profile.check_quorum;
-        let removed = self.removed();
+        let removed = self.checker.removed.clone();
         let ids: Vec<PeerId> = self.processes.keys().copied().collect();
         for id in ids {
             one(&mut self.processes, id).paused_until = self.now;
@@ -97,21 +96,6 @@ impl World {
         let end = self.now + RECOVERY;
         let right = self.until(end, |world| world.is_right(before))?;
         ensure(right, LIVENESS, || self.describe())
-    }
-
-    /// Who was removed by a change that was applied somewhere: whoever asked for it may know.
-    fn removed(&self) -> BTreeSet<PeerId> {
-        let removed = |payload: &Payload| match payload {
-            Payload::Change(change) => match change.kind {
-                ChangeKind::Remove(peer) => Some(peer),
-                ChangeKind::AddVoter(_) | ChangeKind::AddLearner(_) => None,
-            },
-            Payload::Empty | Payload::Command(_) => None,
-        };
-        self.checker
-            .applied_payloads()
-            .filter_map(removed)
-            .collect()
     }
 
     fn is_right(&self, before: Index) -> bool {

@@ -6,8 +6,11 @@ use super::Run;
 use super::checker::{Checked, Checker, DURABLE_FIRST, ONE_CHANGE, RECOVERS, Seen, Violation};
 use super::checker::{READ_LINEARIZABLE, ensure};
 use super::disk::{Disk, State, Work, Write, writes_of};
-use raft::{Body, Config, Entry, Index, Input, Message, Payload, PeerId, Raft, ReadId, Ready};
-use raft::{Recovered, SnapshotMeta, Term, VoteKind};
+use raft::{
+    Body, Change, ChangeKind, Config, Entry, Index, Input, Message, Payload, PeerId, Raft, ReadId,
+    Ready,
+};
+use raft::{Recovered, Role, SnapshotMeta, Term, VoteKind};
 use rand::rngs::SmallRng;
 use std::collections::{BTreeMap, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -36,6 +39,8 @@ pub(crate) struct Alive {
     images: Vec<(SnapshotMeta, State)>,
     /// Terms and changes of the log as submitted, to check what follows what.
     written: Written,
+    /// Whether it led in this life.
+    led: bool,
     /// Reads begun here, with what was committed then.
     pub(crate) reads: BTreeMap<ReadId, Index>,
     /// Reads that wait until enough is applied.
@@ -115,6 +120,7 @@ impl Process {
             work: VecDeque::new(),
             images: Vec::new(),
             written,
+            led: false,
             reads: BTreeMap::new(),
             ripening: Vec::new(),
         });
@@ -173,6 +179,7 @@ impl Alive {
 
     /// Looks at the core after an event.
     pub(crate) fn observe(&mut self, checker: &mut Checker) -> Checked {
+        self.led |= self.raft.role() == Role::Leader;
         checker.observe(&self.raft, &mut self.seen)
     }
 
@@ -243,6 +250,11 @@ impl Alive {
             )?;
             self.state = after(self.state, &entry);
             checker.applied(id, &entry, self.state)?;
+            if let Some(removed) = removed_by(&entry)
+                && (removed != id || self.led)
+            {
+                checker.removed.insert(removed);
+            }
         }
         for (read, index) in ready.reads.drain(..) {
             let floor = self.reads.get(&read).copied().unwrap_or_default();
@@ -281,5 +293,15 @@ fn after(state: State, entry: &Entry) -> State {
     State {
         index: entry.index,
         hash: hasher.finish(),
+    }
+}
+
+fn removed_by(entry: &Entry) -> Option<PeerId> {
+    match &entry.payload {
+        Payload::Change(Change {
+            kind: ChangeKind::Remove(peer),
+            ..
+        }) => Some(*peer),
+        Payload::Change(_) | Payload::Empty | Payload::Command(_) => None,
     }
 }

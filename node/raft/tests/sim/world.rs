@@ -224,12 +224,10 @@ impl World {
             {
                 break;
             }
-            let (life, idle) = (
-                process.life,
-                alive.work.len() == 1 && alive.work[0].is_idle(),
-            );
+            let at_once = alive.work.len() == 1 && !alive.work[0].must_wait();
+            let life = process.life;
             alive.observe(&mut self.checker)?;
-            if idle {
+            if at_once {
                 self.disk_done(id, life)?;
             } else if alive_work(&self.processes, id) == 1 {
                 self.plan_disk(id, life);
@@ -273,7 +271,11 @@ impl World {
                     self.summary.installs += 1;
                     alive.install(*state, &self.checker)?;
                 }
-                process.disk.write(writes);
+                if ready.persist.must_sync || ready.install.is_some() {
+                    process.disk.write(writes);
+                } else {
+                    process.disk.write_lazily(writes);
+                }
                 process.check_promises(&ready.messages)?;
                 let messages = std::mem::take(&mut ready.messages);
                 self.apply(id, &mut ready)?;
