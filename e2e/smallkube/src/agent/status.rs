@@ -108,7 +108,6 @@ impl Report {
             ("podIP", json!(self.address)),
             ("podIPs", json!([{"ip": self.address}])),
             ("startTime", json!(self.started)),
-            ("qosClass", json!("BestEffort")),
             (
                 "containerStatuses",
                 self.statuses(self.init, self.slots.len()),

@@ -242,7 +242,8 @@ pub(crate) fn record_update(
         sent
     };
     let change = typed::compare(schema, &owned_part(live), &owned_part(new));
-    let touched = trimmed(change.added).union(&change.modified);
+    let built_in = is_built_in(&who.api_version);
+    let touched = trimmed(change.added, built_in).union(&change.modified);
     for entry in &mut entries {
         let lost = change.removed.union(&touched);
         if entry.who != *who {
@@ -267,14 +268,30 @@ pub(crate) fn record_update(
     managers::write(new, entries);
 }
 
-/// The three roots of an object are nobody's, also when they appear for the first time.
-fn trimmed(mut set: FieldSet) -> FieldSet {
-    for name in ["metadata", "spec", "status", "data"] {
-        if let Some(root) = set.children.get_mut(&fields::Step::Field(name.to_owned()))
-            && !root.children.is_empty()
-        {
-            root.here = false;
+/// Custom groups are domains of somebody else; Kubernetes' own are plain words or below `k8s.io`.
+fn is_built_in(api_version: &str) -> bool {
+    let group = api_version.rsplit_once('/').map_or("", |(group, _)| group);
+    !group.contains('.') || group.ends_with(".k8s.io")
+}
+
+/// Nodes that every object of its kind has from the start are nobody's, also when something first appears below them.
+fn trimmed(mut set: FieldSet, built_in: bool) -> FieldSet {
+    let field = |name: &str| fields::Step::Field(name.to_owned());
+    let mut clear = |path: &[&str]| {
+        let mut place = &mut set;
+        for name in path {
+            match place.children.get_mut(&field(name)) {
+                Some(below) if !below.children.is_empty() => place = below,
+                _ => return,
+            }
         }
+        place.here = false;
+    };
+    clear(&["metadata"]);
+    if built_in {
+        clear(&["spec"]);
+        clear(&["status"]);
+        clear(&["spec", "containers"]);
     }
     set
 }

@@ -68,11 +68,10 @@ pub(crate) fn fields_of(schema: Option<&Schema>, value: &Value) -> FieldSet {
         Parts::Map(map) => {
             let mut set = FieldSet::default();
             for (name, field) in map {
-                let declared = schema.is_none_or(|s| s.properties.contains_key(name));
+                let declared = schema.is_some_and(|s| s.properties.contains_key(name));
                 let mut below = fields_of(child(schema, name), field);
                 // Entries of free maps belong to whoever set them, also when they are empty.
-                below.here |= field.as_object().is_some_and(Map::is_empty)
-                    || (!declared && !field.is_object());
+                below.here |= !declared || field.as_object().is_some_and(Map::is_empty);
                 set.add(Step::Field(name.clone()), below);
             }
             set
@@ -185,6 +184,15 @@ pub(crate) fn compare(schema: Option<&Schema>, old: &Value, new: &Value) -> Diff
     difference
 }
 
+/// What appears or goes as a whole is owned at each of its nodes, not only at its leaves.
+fn every_node(mut set: FieldSet) -> FieldSet {
+    set.here = true;
+    for child in set.children.values_mut() {
+        *child = every_node(std::mem::take(child));
+    }
+    set
+}
+
 impl Difference {
     fn descend(
         &mut self,
@@ -193,11 +201,7 @@ impl Difference {
         old: Option<&Value>,
         new: Option<&Value>,
     ) {
-        let whole = |value: &Value| {
-            let mut set = fields_of(schema, value);
-            set.here = true;
-            set
-        };
+        let whole = |value: &Value| every_node(fields_of(schema, value));
         match (old, new) {
             (Some(old), Some(new)) => {
                 let below = compare(schema, old, new);

@@ -23,7 +23,7 @@ pub(crate) fn fill_defaults(resource: &str, object: &mut Value) {
             default_at(object, &["reclaimPolicy"], json!("Delete"));
             default_at(object, &["volumeBindingMode"], json!("Immediate"));
         }
-        "secrets" => default_at(object, &["type"], json!("Opaque")),
+        "secrets" => secret(object),
         _ => {}
     }
 }
@@ -36,23 +36,53 @@ fn pod(pod: &mut Value) {
         ("schedulerName", json!("default-scheduler")),
         ("securityContext", json!({})),
         ("enableServiceLinks", json!(true)),
-        ("serviceAccountName", json!("default")),
-        ("serviceAccount", pod["spec"]["serviceAccountName"].clone()),
-        ("preemptionPolicy", json!("PreemptLowerPriority")),
-        ("priority", json!(0)),
     ] {
-        let value = if value.is_null() {
-            json!("default")
-        } else {
-            value
-        };
         default_at(pod, &["spec", field], value);
     }
-    tolerations(pod);
     for list in ["containers", "initContainers"] {
         for container in items_mut(pod, list) {
             self::container(container);
         }
+    }
+}
+
+/// What admission adds to a new pod; nobody owns these fields.
+pub(super) fn admit_pod(pod: &mut Value) {
+    default_at(pod, &["spec", "serviceAccountName"], json!("default"));
+    let account = pod["spec"]["serviceAccountName"].clone();
+    default_at(pod, &["spec", "serviceAccount"], account);
+    let policy = json!("PreemptLowerPriority");
+    default_at(pod, &["spec", "preemptionPolicy"], policy);
+    default_at(pod, &["spec", "priority"], json!(0));
+    tolerations(pod);
+    pod.put(
+        &["status"],
+        json!({"phase": "Pending", "qosClass": service_class(pod)}),
+    );
+}
+
+/// The class of service that requests and limits make; any of them is at least `Burstable`.
+fn service_class(pod: &Value) -> &'static str {
+    let containers = pod.items("/spec/containers");
+    let has = |c: &Value, what: &str| {
+        c.entries(&format!("/resources/{what}"))
+            .is_some_and(|m| !m.is_empty())
+    };
+    let full = |c: &Value| {
+        let limits = c.pointer("/resources/limits");
+        let requests = c.pointer("/resources/requests");
+        let both = |name: &str| limits.and_then(|l| l.get(name)).is_some();
+        both("cpu") && both("memory") && requests.is_none_or(|r| Some(r) == limits)
+    };
+    if containers.iter().all(full) {
+        "Guaranteed"
+    } else if containers
+        .iter()
+        .any(|c| has(c, "requests") || has(c, "limits"))
+    {
+        "Burstable"
+    } else {
+        "BestEffort"
     }
 }
 
@@ -70,6 +100,20 @@ fn tolerations(pod: &mut Value) {
         }
     }
     pod.put(&["spec", "tolerations"], Value::Array(all));
+}
+
+/// `stringData` is only a way to write `data`.
+fn secret(secret: &mut Value) {
+    use base64::Engine;
+    default_at(secret, &["type"], json!("Opaque"));
+    let Some(Value::Object(texts)) = secret.take_away(&["stringData"]) else {
+        return;
+    };
+    for (name, text) in &texts {
+        let bytes = text.as_str().unwrap_or_default();
+        let encoded = base64::engine::general_purpose::STANDARD.encode(bytes);
+        secret.put(&["data", name], json!(encoded));
+    }
 }
 
 fn container(container: &mut Value) {
@@ -120,8 +164,6 @@ fn probe(probe: &mut Value) {
 fn service(service: &mut Value) {
     default_at(service, &["spec", "type"], json!("ClusterIP"));
     default_at(service, &["spec", "sessionAffinity"], json!("None"));
-    default_at(service, &["spec", "ipFamilies"], json!(["IPv4"]));
-    default_at(service, &["spec", "ipFamilyPolicy"], json!("SingleStack"));
     default_at(
         service,
         &["spec", "internalTrafficPolicy"],
@@ -146,6 +188,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn texts_of_a_secret_become_data() {
+        let mut object = json!({"stringData": {"a": "b"}, "data": {"c": "ZA=="}});
+        fill_defaults("secrets", &mut object);
+        assert_eq!(
+            object,
+            json!({"type": "Opaque", "data": {"a": "Yg==", "c": "ZA=="}})
+        );
+    }
+
+    #[test]
+    fn requests_make_the_class_of_service() {
+        let class = |resources: Value| {
+            service_class(&json!({"spec": {"containers": [{"resources": resources}]}}))
+        };
+        assert_eq!(class(json!({})), "BestEffort");
+        assert_eq!(class(json!({"requests": {"cpu": "1"}})), "Burstable");
+        assert_eq!(
+            class(json!({"limits": {"cpu": "1", "memory": "1Gi"}})),
+            "Guaranteed"
+        );
+    }
+
+    #[test]
     fn a_pod_reads_back_complete() {
         let mut object = json!({"spec": {"containers": [
             {"name": "a", "image": "x:1", "ports": [{"containerPort": 1}], "readinessProbe": {"httpGet": {"port": 1}}}]}});
@@ -155,6 +220,10 @@ mod tests {
         assert_eq!(container["ports"][0]["protocol"], "TCP");
         assert_eq!(container["readinessProbe"]["periodSeconds"], 10);
         assert_eq!(object["spec"]["terminationGracePeriodSeconds"], 30);
+        assert!(
+            object["spec"].get("tolerations").is_none(),
+            "those are admission's"
+        );
         let once = object.clone();
         fill_defaults("pods", &mut object);
         assert_eq!(object, once, "defaults are stable");

@@ -43,12 +43,7 @@ pub(crate) fn before_create(
             new.put(&["spec", "finalizers"], json!(["kubernetes"]));
             new.put(&["status", "phase"], json!("Active"));
         }
-        "pods" => {
-            new.put(
-                &["status"],
-                json!({"phase": "Pending", "qosClass": "BestEffort"}),
-            );
-        }
+        "pods" => defaults::admit_pod(new),
         "persistentvolumeclaims" => {
             add_finalizer(new, "kubernetes.io/pvc-protection");
             new.put(&["status"], json!({"phase": "Pending"}));
@@ -62,7 +57,12 @@ pub(crate) fn before_create(
             add_finalizer(new, "kubernetes.io/pv-protection");
             new.put(&["status"], json!({"phase": "Pending"}));
         }
-        "services" => assign_address(state, new)?,
+        "services" => {
+            new.put(&["status"], json!({"loadBalancer": {}}));
+            default_at(new, &["spec", "ipFamilies"], json!(["IPv4"]));
+            default_at(new, &["spec", "ipFamilyPolicy"], json!("SingleStack"));
+            assign_address(state, new)?;
+        }
         "poddisruptionbudgets.policy" => {
             new.take_away(&["status"]);
         }

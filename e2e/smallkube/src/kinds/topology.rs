@@ -40,26 +40,26 @@ const KEYED: &[(&str, &str, &[&str])] = &[
 /// (definition, field): lists of scalars that are sets.
 const SETS: &[(&str, &str)] = &[("ObjectMeta", "finalizers"), ("NodeSpec", "podCIDRs")];
 
-/// (definition, field): maps owned as a whole.
-const ATOMIC_MAPS: &[(&str, &str)] = &[
-    ("PodSpec", "nodeSelector"),
-    ("ServiceSpec", "selector"),
-    ("PersistentVolumeClaimSpec", "selector"),
-    ("PersistentVolumeClaimSpec", "dataSource"),
-    ("PodDisruptionBudgetSpec", "selector"),
-    ("PodAffinityTerm", "labelSelector"),
-    ("PodAffinityTerm", "namespaceSelector"),
-    ("TopologySpreadConstraint", "labelSelector"),
-    ("EnvVarSource", "fieldRef"),
-    ("EnvVarSource", "resourceFieldRef"),
-    ("EnvVarSource", "configMapKeyRef"),
-    ("EnvVarSource", "secretKeyRef"),
-    (
-        "NodeAffinity",
-        "requiredDuringSchedulingIgnoredDuringExecution",
-    ),
-    ("PersistentVolumeSpec", "claimRef"),
+/// Definitions whose values are owned as a whole wherever they stand.
+const ATOMIC: &[&str] = &[
+    "ConfigMapKeySelector",
+    "EndpointAddress",
+    "EndpointPort",
+    "LabelSelector",
+    "LocalObjectReference",
+    "NodeSelector",
+    "NodeSelectorTerm",
+    "ObjectFieldSelector",
+    "ObjectReference",
+    "OwnerReference",
+    "ResourceFieldSelector",
+    "SecretKeySelector",
+    "SecretReference",
+    "TypedLocalObjectReference",
 ];
+
+/// (definition, field): maps owned as a whole that have no definition of their own.
+const ATOMIC_MAPS: &[(&str, &str)] = &[("PodSpec", "nodeSelector"), ("ServiceSpec", "selector")];
 
 /// How the list `field` of a definition is merged.
 pub(crate) fn list_kind(definition: &str, field: &str) -> ListKind {
@@ -78,6 +78,11 @@ pub(crate) fn is_atomic_map(definition: &str, field: &str) -> bool {
     ATOMIC_MAPS
         .iter()
         .any(|(name, of)| *of == field && definition_is(definition, name))
+}
+
+/// True for a definition whose values have one owner as a whole.
+pub(crate) fn is_atomic(definition: &str) -> bool {
+    ATOMIC.iter().any(|name| definition_is(definition, name))
 }
 
 fn definition_is(definition: &str, name: &str) -> bool {

@@ -124,7 +124,7 @@ impl Compiler<'_> {
                 .get(name)
                 .ok_or_else(|| format!("schema names {name:?}, which is not defined"))?;
             let mut node = self.node(found, name, "")?;
-            node.map_atomic |= topology::is_atomic_map(owner, field);
+            node.map_atomic |= topology::is_atomic(name);
             return Ok(node);
         }
         let mut properties = BTreeMap::new();

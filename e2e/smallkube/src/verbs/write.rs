@@ -110,15 +110,16 @@ impl Edit<'_> {
         new.put(&["metadata", "uid"], json!(self.state.new_uid()));
         new.put(&["metadata", "creationTimestamp"], json!(self.now));
         let warnings = self.complete(&mut new)?;
+        // Owners are settled before the server adds what is nobody's.
+        if new.items("/metadata/managedFields").is_empty() {
+            let empty = json!({"metadata": {}});
+            let schema = target.kind.schema.as_ref();
+            apply::record_update(schema, &empty, &mut new, &self.who(), &self.now);
+        }
         built_in::before_create(self.state, target, &mut new)?;
         self.judge(&new, None)?;
         if target.kind.custom || built_in::has_generation(&target.kind.resource) {
             new.put(&["metadata", "generation"], json!(1));
-        }
-        let schema = target.kind.schema.as_ref();
-        if new.items("/metadata/managedFields").is_empty() {
-            let empty = json!({"metadata": {}});
-            apply::record_update(schema, &empty, &mut new, &self.who(), &self.now);
         }
         let object = self.commit(new)?;
         Ok(Written {
