@@ -95,8 +95,7 @@ impl Cluster {
         };
         (1..=voters + learners).try_for_each(|id| self.add(PeerId(id), disk.clone(), commit))?;
         self.output = vec![format!(
-            "{} peers, each with entries 1 to {commit} of term 1",
-            commit
+            "peers 1 to {commit} start, each with entries 1 to {commit} of term 1"
         )];
         Ok(())
     }
