@@ -8,7 +8,7 @@
 
 mod model;
 
-use crds::DeletionPolicy;
+use crds::{DeletionPolicy, MemberPhase};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use model::{World, facts};
 use plan::{Failure, Outcome, safety};
@@ -106,6 +106,7 @@ fn misfortune(world: &mut World) {
             world.members.remove(victim);
         }
         6..=8 => edit(world),
+        9 => world.lose_volume(),
         _ => {}
     }
 }
@@ -128,11 +129,22 @@ fn edit(world: &mut World) {
     });
 }
 
+/// The user does what the status tells him: a member whose volume is gone is replaced by deleting its `RaftMember`.
+fn heed(world: &mut World) {
+    let members = world.cluster.status.iter().flat_map(|it| &it.members);
+    let lost = members.filter(|it| it.phase == MemberPhase::VolumeLost);
+    let lost: Vec<String> = lost.map(|it| it.name.clone()).collect();
+    lost.iter().for_each(|it| {
+        world.members.remove(it);
+    });
+}
+
 /// Lets the world run without faults until nothing changes for [`REST`] rounds.
 fn come_to_rest(world: &mut World, seed: u64) {
     let mut rest = 0;
     for _ in 0..PATIENCE {
         world.tick();
+        heed(world);
         rest = if round(world, facts::NONE, Mishap::None) {
             0
         } else {

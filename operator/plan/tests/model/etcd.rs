@@ -155,6 +155,13 @@ impl Etcd {
         self.id != 0 && 2 * self.live_voters().len() > self.voters()
     }
 
+    /// Whether every voter has its data, and there are enough voters to lose those of one.
+    pub(crate) fn can_spare_a_volume(&self) -> bool {
+        let has_data = |id: u64| self.volumes.values().any(|it| it.id == id);
+        let mut voters = self.list.iter().filter(|it| !it.is_learner);
+        self.voters() >= 3 && voters.all(|it| has_data(it.id))
+    }
+
     /// Whether the member in this pod runs and knows a leader.
     pub(crate) fn follows(&self, pod: &str) -> bool {
         self.leader != 0 && self.processes.contains_key(pod)

@@ -268,6 +268,21 @@ impl World {
         }
     }
 
+    /// The volume of a member is lost with all that is on it, but never that of a voter that the others could not do without.
+    pub(crate) fn lose_volume(&mut self) {
+        let claims: Vec<String> = self.claims.keys().cloned().collect();
+        if claims.is_empty() || !self.etcd.can_spare_a_volume() {
+            return;
+        }
+        let name = claims[self.rng.random_range(0..claims.len())].clone();
+        let member = name.trim_start_matches("data-").to_owned();
+        self.pods.remove(&member);
+        self.etcd.stop(&member);
+        if let Some(uid) = self.claims.remove(&name).and_then(|it| it.metadata.uid) {
+            self.etcd.volumes.remove(&uid);
+        }
+    }
+
     /// A changed spec is applied.
     pub(crate) fn edit(&mut self, change: impl FnOnce(&mut crds::RaftClusterSpec)) {
         change(&mut self.cluster.spec);
