@@ -43,7 +43,8 @@ pub(crate) fn join(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
     })
 }
 
-/// The member that is half-way in: a learner first, then one with an identity that is not in the membership.
+/// The member that is half-way in: a learner first, so that there is never a second, then one with an identity that is not in
+/// the membership. A learner without an identity is on its way out, and `leave.rs` has the round.
 fn in_hand<'v, 'a>(view: &'v View<'a>) -> Option<&'v Member<'a>> {
     let roster = view.roster();
     let known = view.membership.is_some();
@@ -80,17 +81,8 @@ fn step(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
 fn add(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
     const STEP: &str = "AddLearner";
     let name = &member.name;
-    let other = view.members.values().find(|it| it.is_learner());
-    let blocked = no_quorum(view).map(|why| ("Quorum", why)).or_else(|| {
-        other.map(|it| {
-            (
-                "OtherLearner",
-                format!("{} is still a learner; one is added at a time", it.name),
-            )
-        })
-    });
-    match (blocked, view.ground(name)) {
-        (Some((gate, why)), _) => waiting(ScaleUp, STEP, name, gate, why),
+    match (no_quorum(view), view.ground(name)) {
+        (Some(why), _) => waiting(ScaleUp, STEP, name, "Quorum", why),
         (None, None) => waiting(
             ScaleUp,
             STEP,
