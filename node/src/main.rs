@@ -4,30 +4,38 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use quorate_node::config::{Config, Invocation, LogLevel};
+use quorate_node::config::{Config, Invocation};
 use quorate_node::resolve::{HOSTS_FILE_VARIABLE, Resolver};
 use quorate_node::server::{Ended, Member};
 use quorate_node::storage::Options;
+use quorate_node::surface::Surface;
+use quorate_node::{telemetry, version};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
     let arguments = std::env::args().skip(1);
-    match Config::read(arguments, std::env::vars()) {
+    let config = match Config::read(arguments, std::env::vars()) {
         Ok(Invocation::Print(text)) => {
             print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Ok(Invocation::Serve(config)) => config,
+        Err(error) => {
+            // There is no log yet, and whoever typed the flags reads this.
+            eprintln!("quorate-node: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    telemetry::start(config.log_level, config.log_format);
+    match run(&config) {
+        Ok(ended) => {
+            tracing::info!(?ended, "the member has ended");
             ExitCode::SUCCESS
         }
-        Ok(Invocation::Serve(config)) => match run(&config) {
-            Ok(_) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("quorate-node: {error:#}");
-                ExitCode::FAILURE
-            }
-        },
         Err(error) => {
-            eprintln!("quorate-node: {error}");
+            tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
     }
@@ -35,31 +43,43 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(config: &Config) -> anyhow::Result<Ended> {
-    let level = match config.log_level {
-        LogLevel::Debug => tracing::Level::DEBUG,
-        LogLevel::Info => tracing::Level::INFO,
-        LogLevel::Warn => tracing::Level::WARN,
-        _ => tracing::Level::ERROR,
-    };
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(std::io::stderr)
-        .init();
+    tracing::info!(
+        name = config.name,
+        data_dir = %config.data_dir.display(),
+        etcd_version = version::ETCD_VERSION,
+        version = version::QUORATE_VERSION,
+        "starting a member"
+    );
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
+    let stop = asked_to_stop()?;
+    tokio::pin!(stop);
+    let surface = Surface::open(config)?;
+    let options = Options {
+        observer: surface.metrics(),
+        ..Options::default()
+    };
     let resolver = Resolver::new(std::env::var_os(HOSTS_FILE_VARIABLE).map(Into::into));
     let rng = SmallRng::seed_from_u64(seed());
-    let member = Member::start(config, resolver, Options::default(), rng).await?;
+    let member = tokio::select! {
+        member = Member::start(config, resolver, options, rng) => member?,
+        () = &mut stop => return Ok(Ended::Stopped),
+    };
+    Ok(surface.serve(member, stop).await?)
+}
+
+/// Resolves at SIGTERM or SIGINT, also one that came before it was asked.
+fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
     let mut terminate = signal(SignalKind::terminate()).context("take SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("take SIGINT")?;
-    let stop = async move {
+    Ok(async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
-    };
-    Ok(member.serve(axum::Router::new(), stop).await?)
+        tracing::info!("asked to stop");
+    })
 }
 
 /// Differs between members and starts: what is drawn from it must not come twice.

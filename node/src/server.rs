@@ -159,17 +159,17 @@ impl Member {
     /// leadership over and sees that it is taken, for up to two election timeouts; then it takes no more calls, answers
     /// everybody who waits, and closes its storage.
     ///
-    /// `http` has the routes that are not gRPC, for the client port.
+    /// `complete` makes of the gRPC routes everything that the client port serves.
     ///
     /// # Errors
     /// [`ServeError`].
     pub async fn serve(
         self,
-        http: Router,
+        complete: impl FnOnce(Router) -> Router,
         stop: impl Future<Output = ()>,
     ) -> Result<Ended, ServeError> {
         let (close_clients, close_peers) = (CancellationToken::new(), CancellationToken::new());
-        let client_routes = self.client_routes.merge(http).fallback(api::nothing_here);
+        let client_routes = complete(self.client_routes).fallback(api::nothing_here);
         let clients = open_ports(self.clients, &client_routes, &close_clients);
         let peers = open_ports(self.peers, &self.peer_routes, &close_peers);
         let mut rounds = self.rounds;

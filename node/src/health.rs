@@ -1,0 +1,338 @@
+//! Is this member alive, is it ready, does the cluster answer: `/health`, `/livez`, `/readyz` and `/version` as etcd has
+//! them.
+//!
+//! - `/livez`: the loop answers. A member that is alive but cut off from the others must not be restarted for it.
+//! - `/readyz`: besides, the disk takes writes and a majority confirms that this member is up to date.
+//! - `/health`: etcd's older question, the same as `/readyz` in one JSON object.
+//!
+//! `?verbose` lists the checks, `/readyz/NAME` asks one, `?exclude=NAME` leaves one out.
+//!
+//! What this module deliberately does not do: etcd's check `non_learner`, as whoever starts a learner waits for its readiness
+//! before promoting it, and `data_corruption`, which has nothing to look at before there are alarms.
+
+use std::fmt::Write;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+
+use crate::event::Read;
+use crate::handle::Handle;
+use crate::metrics::Metrics;
+use crate::storage::Vitals;
+use crate::version::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
+
+/// What health is asked of.
+pub trait Pulse: Send + Sync + 'static {
+    /// Whether a leader is known.
+    fn has_leader(&self) -> bool;
+
+    /// How long the disk has been busy with one write; none while it has nothing to do.
+    fn writing_for(&self) -> Option<Duration>;
+
+    /// Reads what this member has.
+    fn read_local(&self) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// Waits until a majority has confirmed that this member is up to date.
+    fn confirm(&self) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// The pulse of a member that runs.
+#[derive(Debug)]
+pub struct Alive {
+    handle: Handle,
+    vitals: Arc<Vitals>,
+}
+
+impl Alive {
+    /// Of the member with this handle and this disk.
+    #[must_use]
+    pub const fn new(handle: Handle, vitals: Arc<Vitals>) -> Self {
+        Self { handle, vitals }
+    }
+}
+
+impl Pulse for Alive {
+    fn has_leader(&self) -> bool {
+        self.handle.with_status(|status| status.leader.is_some())
+    }
+
+    fn writing_for(&self) -> Option<Duration> {
+        self.vitals.waiting_for()
+    }
+
+    async fn read_local(&self) -> Result<(), String> {
+        let read = self.handle.read_local(Read::Nothing).await;
+        read.map(drop).map_err(|refusal| refusal.to_string())
+    }
+
+    async fn confirm(&self) -> Result<(), String> {
+        let confirmed = self.handle.confirm().await;
+        confirmed.map_err(|refusal| refusal.to_string())
+    }
+}
+
+/// How long a check may take before it counts as failed. Probes rarely wait longer, and the answer should still say which
+/// check it was.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// One write that takes this long is a disk that stalls: etcd warns at one second, and no healthy disk takes two.
+const STALL: Duration = Duration::from_secs(2);
+
+/// One thing to look at. Its name is what `/readyz/NAME` and `?exclude=NAME` say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Check {
+    SerializableRead,
+    LinearizableRead,
+    DiskWrite,
+}
+
+impl Check {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::SerializableRead => "serializable_read",
+            Self::LinearizableRead => "linearizable_read",
+            Self::DiskWrite => "disk_write",
+        }
+    }
+
+    async fn run<P: Pulse>(self, pulse: &P, patience: Duration) -> Result<(), String> {
+        match self {
+            Self::SerializableRead => in_time(patience, pulse.read_local()).await,
+            Self::LinearizableRead if !pulse.has_leader() => Err("there is no leader".to_owned()),
+            Self::LinearizableRead => in_time(patience, pulse.confirm()).await,
+            Self::DiskWrite => match pulse.writing_for() {
+                Some(busy) if busy > STALL => Err(format!(
+                    "one write to the disk has been waiting for {:.1} s",
+                    busy.as_secs_f64()
+                )),
+                _ => Ok(()),
+            },
+        }
+    }
+}
+
+async fn in_time(
+    patience: Duration,
+    check: impl Future<Output = Result<(), String>>,
+) -> Result<(), String> {
+    let late = || format!("no answer within {patience:?}");
+    tokio::time::timeout(patience, check)
+        .await
+        .unwrap_or_else(|_| Err(late()))
+}
+
+/// The two questions with checks behind them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Question {
+    Livez,
+    Readyz,
+}
+
+impl Question {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Livez => "livez",
+            Self::Readyz => "readyz",
+        }
+    }
+
+    const fn checks(self) -> &'static [Check] {
+        match self {
+            Self::Livez => &[Check::SerializableRead],
+            Self::Readyz => &[
+                Check::SerializableRead,
+                Check::DiskWrite,
+                Check::LinearizableRead,
+            ],
+        }
+    }
+}
+
+/// Every check there is, with the question it belongs to, for the metrics' series.
+pub fn checks() -> impl Iterator<Item = (&'static str, &'static str)> {
+    [Question::Livez, Question::Readyz]
+        .into_iter()
+        .flat_map(|question| {
+            let checks = question.checks().iter();
+            checks.map(move |check| (question.name(), check.name()))
+        })
+}
+
+struct Shared<P> {
+    pulse: P,
+    metrics: Arc<Metrics>,
+    patience: Duration,
+}
+
+/// The routes, for the client port and for `--listen-metrics-urls`.
+pub fn routes<P: Pulse>(pulse: P, metrics: Arc<Metrics>) -> Router {
+    routes_of(Shared {
+        pulse,
+        metrics,
+        patience: PATIENCE,
+    })
+}
+
+fn routes_of<P: Pulse>(shared: Shared<P>) -> Router {
+    let shared = Arc::new(shared);
+    Router::new()
+        .route("/health", get(health::<P>))
+        .route("/livez", get(livez::<P>))
+        .route("/livez/{check}", get(one_of_livez::<P>))
+        .route("/readyz", get(readyz::<P>))
+        .route("/readyz/{check}", get(one_of_readyz::<P>))
+        .with_state(shared)
+        .route("/version", get(version))
+}
+
+type Asked<P> = State<Arc<Shared<P>>>;
+
+async fn livez<P: Pulse>(State(shared): Asked<P>, RawQuery(query): RawQuery) -> Response {
+    shared
+        .answer(Question::Livez, None, &Query::read(query))
+        .await
+}
+
+async fn readyz<P: Pulse>(State(shared): Asked<P>, RawQuery(query): RawQuery) -> Response {
+    shared
+        .answer(Question::Readyz, None, &Query::read(query))
+        .await
+}
+
+async fn one_of_livez<P: Pulse>(
+    State(shared): Asked<P>,
+    Path(check): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    shared
+        .answer(Question::Livez, Some(check), &Query::read(query))
+        .await
+}
+
+async fn one_of_readyz<P: Pulse>(
+    State(shared): Asked<P>,
+    Path(check): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Response {
+    shared
+        .answer(Question::Readyz, Some(check), &Query::read(query))
+        .await
+}
+
+async fn health<P: Pulse>(State(shared): Asked<P>, RawQuery(query): RawQuery) -> Response {
+    let query = Query::read(query);
+    let reason = match shared.healthy(query.serializable).await {
+        Ok(()) => String::new(),
+        Err(reason) => reason,
+    };
+    let is_healthy = reason.is_empty();
+    shared.metrics.health(is_healthy);
+    let body = serde_json::json!({ "health": is_healthy.to_string(), "reason": reason });
+    plain(is_healthy, format!("{body}"))
+}
+
+async fn version() -> Response {
+    let body = format!(
+        r#"{{"etcdserver":"{ETCD_VERSION}","etcdcluster":"{ETCD_CLUSTER_VERSION}","storage":"{ETCD_CLUSTER_VERSION}"}}"#
+    );
+    ([(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+impl<P: Pulse> Shared<P> {
+    async fn healthy(&self, serializable: bool) -> Result<(), String> {
+        if serializable {
+            return Check::SerializableRead
+                .run(&self.pulse, self.patience)
+                .await;
+        }
+        if !self.pulse.has_leader() {
+            // etcd's words, which dashboards look for.
+            return Err("RAFT NO LEADER".to_owned());
+        }
+        Check::DiskWrite.run(&self.pulse, self.patience).await?;
+        Check::LinearizableRead
+            .run(&self.pulse, self.patience)
+            .await
+    }
+
+    /// Runs the checks of a question, or the one that is named.
+    async fn answer(&self, question: Question, only: Option<String>, query: &Query) -> Response {
+        let asked = |check: &&Check| only.as_ref().is_none_or(|only| only == check.name());
+        let checks: Vec<_> = question.checks().iter().filter(asked).collect();
+        if checks.is_empty() {
+            return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
+        }
+        let (mut lines, mut is_well) = (String::new(), true);
+        for check in checks {
+            let name = check.name();
+            if query.excluded.iter().any(|excluded| excluded == name) {
+                line(&mut lines, format_args!("[+]{name} excluded: ok"));
+                continue;
+            }
+            let outcome = check.run(&self.pulse, self.patience).await;
+            self.metrics.check(question.name(), name, outcome.is_ok());
+            match outcome {
+                Ok(()) => line(&mut lines, format_args!("[+]{name} ok")),
+                Err(reason) => {
+                    is_well = false;
+                    line(&mut lines, format_args!("[-]{name} failed: {reason}"));
+                }
+            }
+        }
+        match (is_well, query.verbose) {
+            (true, false) => plain(true, "ok\n".to_owned()),
+            (true, true) => plain(true, format!("{lines}ok\n")),
+            (false, _) => plain(false, format!("{lines}{} check failed\n", question.name())),
+        }
+    }
+}
+
+fn line(lines: &mut String, text: std::fmt::Arguments<'_>) {
+    writeln!(lines, "{text}").expect("a string takes everything");
+}
+
+fn plain(is_well: bool, body: String) -> Response {
+    let status = if is_well {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let headers = [
+        (CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (status, headers, body).into_response()
+}
+
+/// What a question says after its `?`.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Query {
+    verbose: bool,
+    serializable: bool,
+    excluded: Vec<String>,
+}
+
+impl Query {
+    fn read(query: Option<String>) -> Self {
+        let mut read = Self::default();
+        for pair in query.unwrap_or_default().split('&') {
+            match pair.split_once('=').unwrap_or((pair, "")) {
+                ("verbose", _) => read.verbose = true,
+                ("serializable", value) => read.serializable = value == "true",
+                ("exclude", name) => read.excluded.push(name.to_owned()),
+                _ => {}
+            }
+        }
+        read
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,275 @@
+//! Counts gRPC calls under the names of etcd's gRPC library.
+//!
+//! A call is over when its trailers went out, or when its body was dropped before: then the client has gone away, which is
+//! `Canceled`.
+//!
+//! What this module deliberately does not do: count messages of streams. There are none yet; a unary call has one message
+//! each way.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use bytes::Bytes;
+use http::HeaderMap;
+use hyper::body::{Frame, SizeHint};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter};
+
+use super::Maker;
+
+/// gRPC's codes in the order of their numbers, as labels.
+const CODES: [&str; 17] = [
+    "OK",
+    "Canceled",
+    "Unknown",
+    "InvalidArgument",
+    "DeadlineExceeded",
+    "NotFound",
+    "AlreadyExists",
+    "PermissionDenied",
+    "ResourceExhausted",
+    "FailedPrecondition",
+    "Aborted",
+    "OutOfRange",
+    "Unimplemented",
+    "Internal",
+    "Unavailable",
+    "DataLoss",
+    "Unauthenticated",
+];
+const OK: usize = 0;
+const CANCELED: usize = 1;
+const UNKNOWN: usize = 2;
+const DEADLINE_EXCEEDED: usize = 4;
+const UNAVAILABLE: usize = 14;
+
+/// Everything that is served: service, then its methods. All of them are unary.
+const SERVED: &[(&str, &[&str])] = &[
+    (
+        "etcdserverpb.KV",
+        &["Range", "Put", "DeleteRange", "Txn", "Compact"],
+    ),
+    (
+        "etcdserverpb.Cluster",
+        &[
+            "MemberAdd",
+            "MemberRemove",
+            "MemberUpdate",
+            "MemberList",
+            "MemberPromote",
+        ],
+    ),
+    (
+        "etcdserverpb.Maintenance",
+        &[
+            "Alarm",
+            "Status",
+            "Defragment",
+            "Hash",
+            "HashKV",
+            "MoveLeader",
+        ],
+    ),
+    ("grpc.health.v1.Health", &["Check"]),
+];
+
+/// Calls whose command goes through the log.
+const PROPOSING: [&str; 4] = ["Put", "DeleteRange", "Txn", "Compact"];
+
+/// etcd's buckets for the time a call takes.
+const SECONDS: [f64; 11] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+
+/// All series about calls.
+#[derive(Debug)]
+pub(super) struct Calls {
+    methods: HashMap<String, Arc<Method>>,
+    received_bytes: IntCounter,
+    sent_bytes: IntCounter,
+    proposals_failed: IntCounter,
+}
+
+#[derive(Debug)]
+struct Method {
+    started: IntCounter,
+    handled: Vec<IntCounter>,
+    received: IntCounter,
+    sent: IntCounter,
+    seconds: Histogram,
+    proposes: bool,
+}
+
+const LABELS: [&str; 3] = ["grpc_service", "grpc_method", "grpc_type"];
+
+impl Calls {
+    pub(super) fn new(make: &Maker) -> Self {
+        let counters = |name, help| make.counters(name, help, &LABELS);
+        let started = counters("grpc_server_started_total", "Calls that were begun.");
+        let received = counters("grpc_server_msg_received_total", "Messages received.");
+        let sent = counters("grpc_server_msg_sent_total", "Messages sent.");
+        let [service, method, kind] = LABELS;
+        let handled = make.counters(
+            "grpc_server_handled_total",
+            "Calls that ended, by how.",
+            &[service, method, kind, "grpc_code"],
+        );
+        let options = HistogramOpts::new("grpc_server_handling_seconds", "How long calls took.");
+        let seconds = HistogramVec::new(options.buckets(SECONDS.to_vec()), &LABELS);
+        let seconds = make.register(seconds);
+        let methods = SERVED
+            .iter()
+            .flat_map(|(service, methods)| methods.iter().map(|method| (*service, *method)));
+        let series = |(service, method): (&str, &str)| {
+            let labels = [service, method, "unary"];
+            let by_code =
+                |code: &&str| handled.with_label_values(&[service, method, "unary", *code]);
+            let series = Method {
+                started: started.with_label_values(&labels),
+                handled: CODES.iter().map(by_code).collect(),
+                received: received.with_label_values(&labels),
+                sent: sent.with_label_values(&labels),
+                seconds: seconds.with_label_values(&labels),
+                proposes: service == "etcdserverpb.KV" && PROPOSING.contains(&method),
+            };
+            (format!("/{service}/{method}"), Arc::new(series))
+        };
+        Self {
+            methods: methods.map(series).collect(),
+            received_bytes: make.counter(
+                "etcd_network_client_grpc_received_bytes_total",
+                "Bytes of messages received from clients.",
+            ),
+            sent_bytes: make.counter(
+                "etcd_network_client_grpc_sent_bytes_total",
+                "Bytes of messages sent to clients.",
+            ),
+            proposals_failed: make.counter(
+                "etcd_server_proposals_failed_total",
+                "Writing calls that ended without saying whether they took effect, or for want of a leader.",
+            ),
+        }
+    }
+}
+
+/// Counts what goes through the routes.
+pub(super) fn count(calls: Arc<Calls>, routes: Router) -> Router {
+    routes.layer(from_fn_with_state(calls, around))
+}
+
+async fn around(State(calls): State<Arc<Calls>>, request: Request, next: Next) -> Response {
+    let Some(method) = calls.methods.get(request.uri().path()).map(Arc::clone) else {
+        return next.run(request).await;
+    };
+    method.started.inc();
+    let mut call = Call {
+        calls: Arc::clone(&calls),
+        method,
+        begun: Instant::now(),
+        ended: false,
+    };
+    let request = request.map(|body| {
+        Body::new(Counted {
+            body,
+            bytes: calls.received_bytes.clone(),
+            call: None,
+        })
+    });
+    // A client that goes away while its call is handled drops this future, and with it the call.
+    let (parts, body) = next.run(request).await.into_parts();
+    if parts.headers.contains_key(GRPC_STATUS) {
+        call.end(code(&parts.headers));
+    }
+    let body = Body::new(Counted {
+        body,
+        bytes: calls.sent_bytes.clone(),
+        call: Some(call),
+    });
+    Response::from_parts(parts, body)
+}
+
+const GRPC_STATUS: &str = "grpc-status";
+
+fn code(headers: &HeaderMap) -> usize {
+    let code = headers.get(GRPC_STATUS).and_then(|code| code.to_str().ok());
+    let code = code.and_then(|code| code.parse().ok());
+    code.filter(|code| *code < CODES.len()).unwrap_or(UNKNOWN)
+}
+
+/// One call, counted as ended once.
+struct Call {
+    calls: Arc<Calls>,
+    method: Arc<Method>,
+    begun: Instant,
+    ended: bool,
+}
+
+impl Call {
+    fn end(&mut self, code: usize) {
+        if std::mem::replace(&mut self.ended, true) {
+            return;
+        }
+        let method = &self.method;
+        method.handled[code].inc();
+        method.seconds.observe(self.begun.elapsed().as_secs_f64());
+        if code != UNKNOWN {
+            method.received.inc();
+        }
+        match code {
+            OK => method.sent.inc(),
+            DEADLINE_EXCEEDED | UNAVAILABLE if method.proposes => {
+                self.calls.proposals_failed.inc();
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.end(CANCELED);
+    }
+}
+
+/// A body whose bytes are counted, and with it the end of its call.
+struct Counted {
+    body: Body,
+    bytes: IntCounter,
+    call: Option<Call>,
+}
+
+impl hyper::body::Body for Counted {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            if let Some(bytes) = frame.data_ref() {
+                self.bytes.inc_by(bytes.len() as u64);
+            }
+            if let (Some(trailers), Some(call)) = (frame.trailers_ref(), &mut self.call) {
+                call.end(code(trailers));
+            }
+        }
+        polled
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

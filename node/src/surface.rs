@@ -1,0 +1,113 @@
+//! What a member shows besides gRPC: health, version and metrics, on the client port and on `--listen-metrics-urls`.
+//!
+//! What this module deliberately does not do: close the ports of `--listen-metrics-urls` before the member has ended. Whoever
+//! watches a member that stops should see it stop.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::port;
+use crate::config::{Config, Url};
+use crate::handle::Handle;
+use crate::health::{self, Alive};
+use crate::metrics::Metrics;
+use crate::server::{Ended, Member, ServeError};
+
+/// A port of `--listen-metrics-urls` cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {url} of --listen-metrics-urls")]
+pub struct Unopened {
+    url: Url,
+    #[source]
+    source: std::io::Error,
+}
+
+/// The figures of a member, and the open ports to show them on.
+#[derive(Debug)]
+pub struct Surface {
+    metrics: Arc<Metrics>,
+    listeners: Vec<TcpListener>,
+    name: String,
+    quota_bytes: u64,
+}
+
+impl Surface {
+    /// Opens the ports; nobody is answered before [`Surface::serve`].
+    ///
+    /// # Errors
+    /// [`Unopened`] names the port.
+    pub fn open(config: &Config) -> Result<Self, Unopened> {
+        let listen = |url: &Url| {
+            let address = url.listen_address().map_err(std::io::Error::other);
+            address.and_then(port::listen).map_err(|source| Unopened {
+                url: url.clone(),
+                source,
+            })
+        };
+        let listeners = config.listen_metrics_urls.iter().map(listen);
+        Ok(Self {
+            metrics: Arc::new(Metrics::new()),
+            listeners: listeners.collect::<Result<_, _>>()?,
+            name: config.name.clone(),
+            quota_bytes: config.quota_backend_bytes,
+        })
+    }
+
+    /// The figures, to be told what the storage does.
+    #[must_use]
+    pub fn metrics(&self) -> Arc<Metrics> {
+        Arc::clone(&self.metrics)
+    }
+
+    /// Serves the member until it ends, see [`Member::serve`].
+    ///
+    /// # Errors
+    /// The member's.
+    pub async fn serve(
+        self,
+        member: Member,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Ended, ServeError> {
+        let http = self.routes(&member);
+        let close = CancellationToken::new();
+        let serve = |listener| port::serve(listener, http.clone(), close.clone().cancelled_owned());
+        let ports: JoinSet<()> = self.listeners.into_iter().map(serve).collect();
+        tokio::spawn(say_when_ready(member.handle(), self.name));
+        let metrics = self.metrics;
+        let all = |grpc: Router| metrics.count_calls(grpc).merge(http.clone());
+        let ended = member.serve(all, stop).await;
+        close.cancel();
+        ports.join_all().await;
+        ended
+    }
+
+    fn routes(&self, member: &Member) -> Router {
+        let (handle, vitals) = (member.handle(), member.vitals());
+        let alive = Alive::new(handle.clone(), Arc::clone(&vitals));
+        let metrics = self.metrics();
+        health::routes(alive, self.metrics()).merge(metrics.routes(
+            handle,
+            self.quota_bytes,
+            vitals,
+        ))
+    }
+}
+
+/// One line for whoever waits for the start to end: a leader is known, so that requests are served.
+async fn say_when_ready(handle: Handle, name: String) {
+    let mut status = handle.watch_status();
+    if let Ok(status) = status.wait_for(|status| status.leader.is_some()).await {
+        let identity = status.identity;
+        tracing::info!(
+            name,
+            member = format!("{:x}", identity.member_id),
+            cluster = format!("{:x}", identity.cluster_id),
+            "ready to serve client requests"
+        );
+    }
+}
