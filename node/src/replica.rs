@@ -17,6 +17,7 @@
 
 mod apply;
 mod batch;
+mod founding;
 mod handover;
 mod membership;
 mod proposals;
@@ -28,18 +29,19 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use raft::{
-    Body, Entry, Index, Input, Message, Payload, PeerId, Raft, Refused, Role, SnapshotMeta, Term,
-    Ticket,
+    Body, Configuration, Entry, HardState, Index, Input, Message, Payload, PeerId, Raft, Refused,
+    Role, SnapshotMeta, Term, Ticket,
 };
 use store::{Command, MemberAttributes, Members, Store};
 
 pub use apply::Unreadable;
 pub use batch::{Batch, BatchError};
+pub use founding::founding_entries;
 pub use retention::Retention;
 
 use crate::event::{Event, Outcome, Request};
 use crate::refusal::Refusal;
-use crate::turn::{Release, Turn};
+use crate::turn::{Ahead, Release, Turn};
 use handover::Handover;
 use membership::Ground;
 use proposals::Proposals;
@@ -87,6 +89,9 @@ pub struct Replica<W> {
     /// The end of what this member's disk holds of the log.
     durable: Index,
     applied: SnapshotMeta,
+    /// Term, vote and membership as of the last turn: what the disk has when there is a next.
+    promised: (Term, Option<PeerId>),
+    configuration: Configuration,
     /// Snapshots that arrived since the last turn, for the core to choose.
     arrived: Vec<(SnapshotMeta, Bytes, Box<Store>)>,
     answers: Vec<(W, Outcome)>,
@@ -107,6 +112,8 @@ impl<W> Replica<W> {
     ) -> Self {
         Self {
             leader: raft.leader(),
+            promised: (Term(0), None),
+            configuration: Configuration::default(),
             raft,
             store,
             now: 0,
@@ -180,7 +187,21 @@ impl<W> Replica<W> {
         if let Some(first) = ready.persist.entries.first() {
             self.durable = self.durable.min(first.index.previous());
         }
-        Turn::new(install, ready.persist, ready.messages)
+        let ahead = self.ahead(ready.persist.hard_state);
+        Turn::new(install, ready.persist, ready.messages, ahead)
+    }
+
+    /// Only a leader speaks ahead of its disk, and only if what makes it the leader of these members is on the disk.
+    fn ahead(&mut self, hard_state: Option<HardState>) -> Ahead {
+        let promised = hard_state.map_or(self.promised, |now| (now.term, now.vote));
+        let configuration = self.raft.configuration();
+        let is_same = promised == self.promised && *configuration == self.configuration;
+        if is_same && self.leads() {
+            return Ahead::Allowed;
+        }
+        self.promised = promised;
+        self.configuration = self.raft.configuration().clone();
+        Ahead::Forbidden
     }
 
     /// What the turn asked for is durable.
@@ -467,28 +488,4 @@ impl<W> Replica<W> {
             self.refuse(overtaken, Refusal::LeaderChanged);
         }
     }
-}
-
-/// The first term's log of a brand-new cluster, the same at every member: each founding member, added. The cluster begins
-/// with all of it committed.
-#[must_use]
-pub fn founding_entries(members: &[store::Member]) -> Vec<Entry> {
-    let entry = |(index, member): (u64, &store::Member)| {
-        let command = Command::MemberAdd(store::MemberAdd {
-            member: member.clone(),
-            max_learners: 0,
-        });
-        let batch = Batch {
-            starter: 0,
-            first: 0,
-            commands: vec![command.to_bytes()],
-        };
-        let payload = membership::payload(&command, batch.encode());
-        Entry {
-            term: Term(1),
-            index: Index(index),
-            payload,
-        }
-    };
-    (1..).zip(members).map(entry).collect()
 }

@@ -4,13 +4,17 @@
 //! a type here. Messages to peers hide in a [`Turn`] until [`Turn::written`] opens it, which the loop calls when the disk
 //! has said that it holds everything, or when there was nothing to hold. There is no other way to a [`Release`].
 //!
+//! One kind of message goes ahead of the disk: a leader's entries and heartbeats, while its term, its vote and the membership
+//! are what the disk already has ([`Turn::take_ahead`]). They promise nothing about this member's disk: a leader counts itself
+//! toward a quorum only when its own write is done (`docs/decisions/0006-appends-ahead-of-the-disk.md`).
+//!
 //! Answers to clients need no door: the replica applies only entries that this member's disk already holds
 //! (`Replica::apply`), and an answer is made of applied state.
 //!
 //! What this module deliberately does not do: write.
 
 use bytes::Bytes;
-use raft::{Index, Message, Persist, SnapshotMeta, Ticket};
+use raft::{Body, Index, Message, Persist, SnapshotMeta, Ticket};
 
 /// What one step wants done, in this order: `install`, `persist`, and then the [`Release`].
 #[derive(Debug)]
@@ -20,7 +24,17 @@ pub struct Turn {
     pub install: Option<(SnapshotMeta, Bytes)>,
     /// Log and hard state to make durable; may be empty.
     pub persist: Persist,
+    ahead: Vec<Message>,
     release: Release,
+}
+
+/// Whether a turn's entries and heartbeats may go ahead of the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ahead {
+    /// They speak of nothing but what other members are to store.
+    Allowed,
+    /// A new term, vote or membership must be durable before anybody hears of it.
+    Forbidden,
 }
 
 /// What may leave the process: everything it speaks of is durable here.
@@ -40,7 +54,13 @@ impl Turn {
         install: Option<(SnapshotMeta, Bytes)>,
         persist: Persist,
         messages: Vec<Message>,
+        ahead: Ahead,
     ) -> Self {
+        let goes_ahead = |message: &Message| {
+            let body = &message.body;
+            ahead == Ahead::Allowed && matches!(body, Body::Append { .. } | Body::Heartbeat { .. })
+        };
+        let (ahead, messages) = messages.into_iter().partition(goes_ahead);
         let installed = install.as_ref().map(|(meta, _)| meta.index);
         let durable = persist
             .entries
@@ -55,6 +75,7 @@ impl Turn {
         Self {
             install,
             persist,
+            ahead,
             release,
         }
     }
@@ -69,7 +90,15 @@ impl Turn {
     /// Whether there is nothing to do at all.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        !self.must_wait() && self.persist.is_empty() && self.release.messages.is_empty()
+        !self.must_wait()
+            && self.persist.is_empty()
+            && self.ahead.is_empty()
+            && self.release.messages.is_empty()
+    }
+
+    /// What may be sent while the disk works, once.
+    pub fn take_ahead(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.ahead)
     }
 
     /// Opens the turn. To be called when `install` and `persist` are durable, and not before.

@@ -48,11 +48,9 @@ fn what_gathers_between_two_turns_is_one_entry_one_write_and_one_message_per_fol
         0,
         "nothing is durable yet"
     );
-    let messages = world.finish_turn(leader);
-    let appends = messages.iter().filter(
-        |message| matches!(&message.body, Body::Append { entries, .. } if entries.len() == 1),
-    );
-    assert_eq!(appends.count(), 2);
+    let is_append = |message: &&raft::Message| matches!(&message.body, Body::Append { entries, .. } if entries.len() == 1);
+    assert_eq!(world.on_its_way().filter(is_append).count(), 2);
+    world.finish_turn(leader);
     world.settle();
     assert_eq!(world.disk(leader).entries.len(), before + 1);
     let answers = world.answered();
@@ -184,6 +182,55 @@ fn a_hand_over_loses_no_proposal_that_a_follower_passed_on() {
         (2..10).all(|client| revision(&answers[&client]) > 1),
         "{answers:?}"
     );
+}
+
+#[test]
+fn a_leader_whose_disk_stalls_is_replaced_and_knows_it() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    world.stall(leader);
+    world.ask(leader, put("k", "v"), 1);
+    world.settle();
+    // Its entries went ahead of its disk, so that the others have them; but it says nothing more, not even that it is alive.
+    world.tick_all(30);
+    let next = world.leader().unwrap();
+    assert_ne!(next, leader);
+    assert_ne!(
+        world.role(leader),
+        raft::Role::Leader,
+        "it heard from nobody either"
+    );
+    world.ask(next, put("k", "w"), 2);
+    world.settle();
+    assert_eq!(
+        revision(&world.answered()[&2]),
+        3,
+        "what was stored by a quorum is kept"
+    );
+    world.heal();
+    world.tick_all(10);
+    assert_eq!(
+        revision(&world.answered()[&1]),
+        2,
+        "and answered when its own disk has it"
+    );
+}
+
+#[test]
+fn a_crash_before_the_leaders_disk_has_what_a_quorum_has_loses_nothing() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    world.stall(leader);
+    world.ask(leader, put("k", "v"), 1);
+    world.settle();
+    world.crash(leader);
+    world.heal();
+    world.tick_all(30);
+    world.restart(leader);
+    world.tick_all(30);
+    for id in 1..=3 {
+        assert_eq!(world.store(id).revision(), 2, "at {id}");
+    }
 }
 
 #[test]
@@ -330,6 +377,7 @@ fn survives(seed: u64) {
             5 => world.cut_off(id),
             6..=8 => world.heal(),
             9 => world.lose_messages(),
+            10 if rng.random() => world.stall(id),
             10 => world.checkpoint(id),
             11 => {
                 asked += 1;

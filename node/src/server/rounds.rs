@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use raft::{Index, PeerId};
+use raft::{Index, Message, PeerId};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -179,8 +179,10 @@ impl Rounds {
     }
 
     fn begin(&mut self, mut turn: Turn) {
+        let ahead = turn.take_ahead();
         if turn.must_wait() {
             let completion = self.submit(&mut turn);
+            self.send(ahead);
             self.writing = Some(Writing { turn, completion });
             return;
         }
@@ -189,6 +191,7 @@ impl Rounds {
             // Lazy: it completes at once and is written with what comes next, whose completion speaks for it.
             drop(self.storage.submit(persist));
         }
+        self.send(ahead);
         self.release(turn.written());
     }
 
@@ -214,13 +217,16 @@ impl Rounds {
 
     fn release(&mut self, release: Release) {
         self.replica.written(&release);
-        let image = || {
-            (
-                self.replica.applied().clone(),
-                self.replica.store().snapshot(),
-            )
-        };
-        let unreachable: Vec<PeerId> = self.peers.send(release.messages, image);
+        self.send(release.messages);
+    }
+
+    fn send(&mut self, messages: Vec<Message>) {
+        if messages.is_empty() {
+            return;
+        }
+        let replica = &self.replica;
+        let image = || (replica.applied().clone(), replica.store().snapshot());
+        let unreachable: Vec<PeerId> = self.peers.send(messages, image);
         for peer in unreachable {
             self.replica.on(Event::Unreachable(peer));
         }

@@ -55,6 +55,8 @@ pub struct World {
     nodes: BTreeMap<u64, Node>,
     network: Vec<(Message, Option<Bytes>)>,
     cut: BTreeSet<u64>,
+    /// Members whose disks take what they are given and never finish.
+    stalled: BTreeSet<u64>,
     retention: Option<Retention>,
     starts: u64,
     snapshots: usize,
@@ -102,6 +104,7 @@ impl World {
             nodes: (1..=count).map(node).collect(),
             network: Vec::new(),
             cut: BTreeSet::new(),
+            stalled: BTreeSet::new(),
             retention,
             starts: 0,
             snapshots: 0,
@@ -174,13 +177,18 @@ impl World {
         self.nodes[&id].replica.as_ref().unwrap().store()
     }
 
+    pub fn role(&self, id: u64) -> raft::Role {
+        self.nodes[&id].replica.as_ref().unwrap().raft().role()
+    }
+
     fn replica(&mut self, id: u64) -> &mut Replica<u64> {
         self.nodes.get_mut(&id).unwrap().replica.as_mut().unwrap()
     }
 
     /// Whoever all that run and are not cut off agree on.
     pub fn leader(&self) -> Option<u64> {
-        let reachable = self.nodes.iter().filter(|(id, _)| !self.cut.contains(id));
+        let away = |id: &u64| self.cut.contains(id) || self.stalled.contains(id);
+        let reachable = self.nodes.iter().filter(|(id, _)| !away(id));
         let mut leaders = reachable
             .filter_map(|(_, node)| node.replica.as_ref())
             .map(|r| r.raft().leader());
@@ -220,8 +228,13 @@ impl World {
         self.cut.insert(id);
     }
 
+    pub fn stall(&mut self, id: u64) {
+        self.stalled.insert(id);
+    }
+
     pub fn heal(&mut self) {
         self.cut.clear();
+        self.stalled.clear();
     }
 
     pub fn lose_messages(&mut self) {
@@ -234,8 +247,9 @@ impl World {
 
     /// Takes the next turn, and says how many entries it writes.
     pub fn begin_turn(&mut self, id: u64) -> usize {
-        let turn = self.replica(id).turn();
+        let mut turn = self.replica(id).turn();
         let entries = turn.persist.entries.len();
+        self.post_all(id, turn.take_ahead());
         self.nodes.get_mut(&id).unwrap().writing = Some(turn);
         let answers = self.take_answers(id);
         self.note(answers);
@@ -257,10 +271,19 @@ impl World {
         let release = turn.written();
         let replica = node.replica.as_mut().unwrap();
         replica.written(&release);
-        for message in release.messages.clone() {
-            self.post(id, message);
-        }
+        self.post_all(id, release.messages.clone());
         release.messages
+    }
+
+    fn post_all(&mut self, from: u64, messages: Vec<Message>) {
+        messages
+            .into_iter()
+            .for_each(|message| self.post(from, message));
+    }
+
+    /// What is on its way, for a test to look at.
+    pub fn on_its_way(&self) -> impl Iterator<Item = &Message> {
+        self.network.iter().map(|(message, _)| message)
     }
 
     fn post(&mut self, from: u64, mut message: Message) {
@@ -341,10 +364,16 @@ impl World {
             return false;
         }
         let mut busy = node.writing.is_some();
+        if busy && self.stalled.contains(&id) {
+            let answers = self.take_answers(id);
+            self.note(answers);
+            return false;
+        }
         self.finish_turn(id);
-        let turn = self.replica(id).turn();
+        let mut turn = self.replica(id).turn();
         if !turn.is_empty() {
             busy = true;
+            self.post_all(id, turn.take_ahead());
             self.nodes.get_mut(&id).unwrap().writing = Some(turn);
         }
         let answers = self.take_answers(id);
