@@ -50,9 +50,12 @@
 //!
 //! A change is a log entry. It takes effect by itself when it is committed, and is then handed out
 //! like any other, so that the driver can dial a new peer. One change is in flight at a time.
-//! Learners receive the log and count for nothing; [`ChangeKind::AddVoter`] promotes one. A leader
-//! that commits its own removal tells the others and steps down. A peer that was removed may never
-//! hear of it; it asks for votes in vain, and its driver learns from the others what became of it.
+//! Learners receive the log and count for nothing; [`ChangeKind::AddVoter`] promotes one.
+//!
+//! A leader that commits its own removal stays, without counting itself, until the others know of
+//! it; then it hands the change out, names an heir and steps down. A peer that was removed may
+//! never hear of it; it asks for votes in vain, and its driver learns from the others what became
+//! of it.
 //!
 //! # Reads
 //!

@@ -6,6 +6,10 @@
 //! is committed. So whoever has two changes in its log knows that the first is committed, and the
 //! memberships that peers act on never differ by more than one step.
 //!
+//! The price: a peer that has the change but has not heard of its commit acts on the membership
+//! before. If the leader is lost for good in that moment, the others may wait for a quorum of the
+//! old membership. Votes carry the voter's commit to make the moment short.
+//!
 //! What this module does not do: decide whether a change may be proposed. The leader does.
 
 use crate::configuration::Configuration;
