@@ -107,7 +107,6 @@ impl Metrics {
     }
 
     /// Counts every gRPC call that goes through these routes.
-    #[must_use]
     pub fn count_calls(&self, routes: Router) -> Router {
         calls::count(Arc::clone(&self.calls), routes)
     }
