@@ -287,7 +287,7 @@ async fn data_of_another_cluster_is_refused() {
     assert!(!members[0].ended().await.success());
     let log = members[0].log();
     assert!(
-        log.contains(r#"holds the data of a cluster with the token "lab""#),
+        log.contains(r#"holds the data of a cluster with the token \"lab\""#),
         "{log}"
     );
 }
