@@ -2,7 +2,8 @@
 //!
 //! Each story is told once without a crash, and then once for every write in it (to the API server or to a member) and each
 //! side of that write, the operator dying there and a new one, with nothing in its head, taking over. At the end the same
-//! objects must stand, and the same must have been created and deleted on the way, the same number of times.
+//! objects must stand, and the same must have been created and deleted on the way, the same number of times. The same holds
+//! where the operator lives and a write fails, or takes effect and is not heard of.
 
 use e2e::simulated::{Crash, Summary, When, World};
 use serde_json::{Value, json};
@@ -53,6 +54,11 @@ impl Story {
 
     /// Tells it with a crash at every write.
     async fn survives_every_crash(&self) {
+        self.survives_every(&[When::Before, When::After]).await;
+    }
+
+    /// Tells it with a write that fails, for every write and each of these ways.
+    async fn survives_every(&self, ways: &[When]) {
         let reference = Crash::never();
         let expected = self
             .tell(&reference)
@@ -63,7 +69,7 @@ impl Story {
         let count = writes.len() as u64;
         assert!(count >= self.writes_min, "only {count} writes: {writes:#?}");
         for n in 1..=count {
-            for when in [When::Before, When::After] {
+            for when in ways.iter().copied() {
                 let crash = Crash::at(n, when);
                 let place = format!(
                     "crash {when:?} write {n} of {count}, {}",
@@ -82,7 +88,7 @@ impl Story {
                 assert!(differences.is_empty(), "{place}: {differences:#?}");
             }
         }
-        println!("{count} writes, {} crashes", count * 2);
+        println!("{count} writes, each {ways:?}");
     }
 }
 
@@ -94,6 +100,27 @@ async fn creating_three_members() {
         writes_min: 20,
     };
     story.survives_every_crash().await;
+}
+
+#[tokio::test]
+async fn creating_three_members_where_any_write_fails_or_is_not_heard_of() {
+    let story = Story {
+        before: None,
+        deed: Deed::Create(spec(3)),
+        writes_min: 20,
+    };
+    story.survives_every(&[When::Refused, When::Unheard]).await;
+}
+
+#[tokio::test]
+async fn rolling_three_members_where_any_write_fails_or_is_not_heard_of() {
+    let deed = Deed::Change(json!({ "image": "quorate-node:9.9.9" }));
+    let story = Story {
+        before: Some(spec(3)),
+        deed,
+        writes_min: 7,
+    };
+    story.survives_every(&[When::Refused, When::Unheard]).await;
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 //!
 //! It deliberately exports no traces yet; the spans are there for whoever adds it.
 
+use std::io::IsTerminal;
+
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
@@ -30,7 +32,10 @@ pub fn begin(format: LogFormat, filter: &str) -> Result<(), ParseError> {
             .flatten_event(true)
             .with_current_span(true)
             .init(),
-        LogFormat::Text => lines.with_target(false).init(),
+        LogFormat::Text => {
+            let coloured = std::io::stderr().is_terminal();
+            lines.with_target(false).with_ansi(coloured).init();
+        }
     }
     Ok(())
 }

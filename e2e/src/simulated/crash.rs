@@ -1,4 +1,4 @@
-//! Where an operator dies: at its n-th write, just before it or just after.
+//! Where an operator dies: at its n-th write, just before it or just after. Or what else becomes of that write.
 //!
 //! Calls to the API server and changes of the membership are counted alike, in the order in which they are sent.
 //!
@@ -17,7 +17,7 @@ use kube::client::Body;
 use tokio::sync::watch;
 use tower::Service;
 
-/// On which side of a write.
+/// On which side of a write an operator dies, or how the write fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum When {
     /// The operator dies and the write is never sent.
@@ -26,6 +26,10 @@ pub enum When {
     After,
     /// The write is held back on its way, and arrives when it is let go: the operator is slow, not dead.
     Held,
+    /// The write takes no effect, and the operator hears of a failure.
+    Refused,
+    /// The write takes effect, and the operator hears of a failure: its answer was lost.
+    Unheard,
 }
 
 /// One operator's fate. Clones share it.
@@ -86,13 +90,26 @@ impl Crash {
         let _ = struck.wait_for(|struck| *struck).await;
     }
 
+    /// Returns once its operator is dead.
+    pub async fn died(&self) {
+        match self.0.at {
+            Some((_, When::Before | When::After)) => self.struck().await,
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Lets a held write go.
     pub fn release(&self) {
         self.0.released.send_replace(true);
     }
 
-    /// Sends one write, unless this is where it ends.
-    pub async fn around<T>(&self, what: String, write: impl Future<Output = T>) -> T {
+    /// Sends one write, unless this is where it ends; `failure` is what the operator hears of a write that failed.
+    pub async fn around<T, E>(
+        &self,
+        what: String,
+        write: impl Future<Output = Result<T, E>>,
+        failure: impl FnOnce() -> E,
+    ) -> Result<T, E> {
         let n = self.0.seen.fetch_add(1, Ordering::Relaxed) + 1;
         self.0
             .sent
@@ -107,9 +124,19 @@ impl Crash {
                 std::future::pending().await
             }
             Some(When::After) => {
-                write.await;
+                // Whatever its answer is, nobody hears it.
+                drop(write.await);
                 self.0.struck.send_replace(true);
                 std::future::pending().await
+            }
+            Some(When::Refused) => {
+                self.0.struck.send_replace(true);
+                Err(failure())
+            }
+            Some(When::Unheard) => {
+                drop(write.await);
+                self.0.struck.send_replace(true);
+                Err(failure())
             }
             Some(When::Held) => {
                 self.0.struck.send_replace(true);
@@ -155,10 +182,11 @@ impl Service<Request<Body>> for Mortal {
             let what = format!("{} {}", request.method(), request.uri().path());
             let is_read = request.method() == Method::GET;
             let answer = client.send(request);
+            let broken = || kube::Error::Service("connection reset by the test".into());
             if is_read {
                 answer.await
             } else {
-                crash.around(what, answer).await
+                crash.around(what, answer, broken).await
             }
         }
         .boxed()

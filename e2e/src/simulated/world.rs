@@ -205,7 +205,7 @@ impl World {
         tokio::select! {
             biased;
             ended = reconcile(ctx, NAMESPACE, NAME) => Round::Ended(ended),
-            () = crash.struck() => Round::Crashed,
+            () = crash.died() => Round::Crashed,
         }
     }
 

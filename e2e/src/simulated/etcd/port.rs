@@ -5,7 +5,7 @@
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
 use plan::Answer;
-use quorate_operator::members::{Endpoint, Members, MembersError, Membership};
+use quorate_operator::members::{CHANGE_TIMEOUT, Endpoint, Members, MembersError, Membership};
 
 use super::{Model, State};
 use crate::simulated::Crash;
@@ -29,14 +29,16 @@ impl Port {
         change: impl FnOnce(&mut State) -> Result<T, &'static str> + Send + 'a,
     ) -> BoxFuture<'a, Result<T, MembersError>> {
         let what = format!("{call} through {}", at.member);
-        let write = async move { change(&mut self.model.state()) };
-        async move {
-            self.crash
-                .around(what, write)
-                .await
-                .map_err(|why| error(at, call, why))
-        }
-        .boxed()
+        let write = async move {
+            let changed = change(&mut self.model.state());
+            changed.map_err(|why| error(at, call, why))
+        };
+        let lost = move || MembersError::TimedOut {
+            member: at.member.clone(),
+            call,
+            after: CHANGE_TIMEOUT,
+        };
+        async move { self.crash.around(what, write, lost).await }.boxed()
     }
 }
 
