@@ -4,6 +4,7 @@
 
 use crate::agent::{Agent, Signal};
 use crate::nodes::Power;
+use crate::refusal::Refusal;
 use axum::Router;
 use axum::extract::Path;
 use axum::http::StatusCode;
@@ -92,9 +93,13 @@ fn signal(deed: &str) -> Result<Signal, Unknown> {
     }
 }
 
+/// A `Status`, so that every client of the API can read it.
 fn answer(done: Result<(), Unknown>) -> (StatusCode, String) {
     match done {
         Ok(()) => (StatusCode::OK, "done\n".to_owned()),
-        Err(unknown) => (StatusCode::NOT_FOUND, format!("{unknown}\n")),
+        Err(unknown) => {
+            let refusal = Refusal::new(404, "NotFound", unknown.to_string());
+            (StatusCode::NOT_FOUND, refusal.to_status().to_string())
+        }
     }
 }

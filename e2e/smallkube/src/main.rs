@@ -187,7 +187,13 @@ async fn ask(state: &Path, path: &str) -> anyhow::Result<()> {
     let config = kube::Config::from_custom_kubeconfig(config, &Default::default()).await?;
     let client = kube::Client::try_from(config)?;
     let request = http::Request::post(path).body(Vec::new())?;
-    let answer = client.request_text(request).await?;
-    print!("{answer}");
+    match client.request_text(request).await {
+        Ok(answer) => print!("{answer}"),
+        Err(kube::Error::Api(status)) => {
+            eprintln!("smallkube: {}", status.message);
+            std::process::exit(1);
+        }
+        Err(error) => return Err(error).context("asking the running smallkube"),
+    }
     Ok(())
 }

@@ -107,8 +107,14 @@ impl Request {
 
     /// How a write asks to be done.
     pub(super) fn writing(&self) -> Writing {
+        // Whoever applies must say who it is; for other writes the agent's name will do.
+        let manager = if self.call.verb == "apply" {
+            self.parameter("fieldManager")
+        } else {
+            &self.call.manager
+        };
         Writing {
-            manager: self.call.manager.clone(),
+            manager: manager.to_owned(),
             dry_run: self.call.dry_run,
             unknown: match self.parameter("fieldValidation") {
                 "Strict" => Unknown::Refuse,

@@ -184,47 +184,53 @@ fn keep_parents(abandoned: &FieldSet, owned: &FieldSet) -> FieldSet {
 
 fn conflict(lost: &[(Who, String, FieldSet)]) -> Refusal {
     let mut causes = Vec::new();
+    let mut groups = Vec::new();
     for (who, time, fields) in lost {
-        let using = if who.applies {
-            String::new()
-        } else {
-            format!(" using {} at {time}", who.api_version)
-        };
-        let sub = if who.subresource.is_empty() {
-            String::new()
-        } else {
-            format!(" with subresource {:?}", who.subresource)
-        };
-        for path in fields.paths() {
+        let name = shown(who, time);
+        let paths = fields.paths();
+        for path in &paths {
             causes.push(json!({
                 "reason": "FieldManagerConflict",
-                "message": format!("conflict with {:?}{sub}{using}", who.manager),
+                "message": format!("conflict with {name}"),
                 "field": path,
             }));
         }
+        groups.push((name, paths));
     }
-    let plural = if causes.len() == 1 { "" } else { "s" };
-    let first = &causes[0];
-    let message = if causes.len() == 1 {
-        format!(
-            "Apply failed with 1 conflict: {}: {}",
-            first.text("/message"),
-            first.text("/field")
-        )
-    } else {
-        let listed: Vec<String> = causes
-            .iter()
-            .map(|c| format!("{}: {}", c.text("/message"), c.text("/field")))
-            .collect();
-        format!(
-            "Apply failed with {} conflict{plural}: {}",
-            causes.len(),
-            listed.join("\n- ")
-        )
+    let message = match groups.as_slice() {
+        [(name, paths)] if paths.len() == 1 => {
+            format!(
+                "Apply failed with 1 conflict: conflict with {name}: {}",
+                paths[0]
+            )
+        }
+        many => {
+            let listed = many
+                .iter()
+                .map(|(name, paths)| format!("conflicts with {name}:\n- {}", paths.join("\n- ")));
+            let listed: Vec<String> = listed.collect();
+            format!(
+                "Apply failed with {} conflicts: {}",
+                causes.len(),
+                listed.join("\n")
+            )
+        }
     };
     let mut refusal = Refusal::new(409, "Conflict", message);
     refusal.details = json!({ "causes": causes });
     refusal
+}
+
+/// A manager as conflicts name it: appliers by name, others with what tells them apart.
+fn shown(who: &Who, time: &str) -> String {
+    let mut shown = format!("{:?}", who.manager);
+    if !who.subresource.is_empty() {
+        shown += &format!(" with subresource {:?}", who.subresource);
+    }
+    if !who.applies {
+        shown += &format!(" using {} at {time}", who.api_version);
+    }
+    shown
 }
 
 /// Notes in `new` what an update by `who` changed against `live`.

@@ -114,35 +114,33 @@ pub(crate) fn merge(schema: Option<&Schema>, live: &Value, applied: &Value) -> V
     }
 }
 
-/// The applied order wins; live items that are not applied keep their place relative to their neighbours as far as it goes.
+/// Walks both lists: what only the live one has comes first, then what only the applied one has; shared items follow the
+/// applied order.
 fn merge_lists(schema: Option<&Schema>, old: &[Value], new: &[Value]) -> Vec<Value> {
-    let find = |items: &[Value], wanted: &Option<Step>| {
-        items.iter().position(|item| step(schema, item) == *wanted)
+    let steps = |items: &[Value]| -> Vec<Option<Step>> {
+        items.iter().map(|item| step(schema, item)).collect()
     };
+    let (old_steps, new_steps) = (steps(old), steps(new));
     let mut merged = Vec::new();
     let mut next_old = 0;
-    for item in new {
-        let wanted = step(schema, item);
-        let Some(at) = find(old, &wanted) else {
-            merged.push(item.clone());
-            continue;
-        };
-        for passed in old.iter().take(at).skip(next_old) {
-            if find(new, &step(schema, passed)).is_none() {
-                merged.push(passed.clone());
-            }
+    for (item, wanted) in new.iter().zip(&new_steps) {
+        while next_old < old.len() && !new_steps.contains(&old_steps[next_old]) {
+            merged.push(old[next_old].clone());
+            next_old += 1;
         }
-        next_old = next_old.max(at + 1);
-        let both = match wanted {
-            Some(Step::Keyed(_)) => merge(element(schema), &old[at], item),
+        let shared = old_steps.iter().position(|step| step == wanted);
+        merged.push(match (shared, wanted) {
+            (Some(at), Some(Step::Keyed(_))) => merge(element(schema), &old[at], item),
             _ => item.clone(),
-        };
-        merged.push(both);
+        });
+        if shared == Some(next_old) {
+            next_old += 1;
+        }
     }
-    let rest = old.iter().skip(next_old);
+    let rest = old.iter().zip(&old_steps).skip(next_old);
     merged.extend(
-        rest.filter(|item| find(new, &step(schema, item)).is_none())
-            .cloned(),
+        rest.filter(|(_, step)| !new_steps.contains(step))
+            .map(|(item, _)| item.clone()),
     );
     merged
 }
@@ -281,7 +279,7 @@ mod tests {
         let applied = json!({"list": [{"name": "n"}, {"name": "z", "b": 2}], "set": ["q", "p"], "atomic": ["3"]});
         assert_eq!(
             merge(Some(&schema()), &live, &applied),
-            json!({"list": [{"name": "n"}, {"name": "x", "a": 1}, {"name": "y"}, {"name": "z", "b": 2}],
+            json!({"list": [{"name": "x", "a": 1}, {"name": "y"}, {"name": "n"}, {"name": "z", "b": 2}],
                 "set": ["q", "p"], "atomic": ["3"]})
         );
     }

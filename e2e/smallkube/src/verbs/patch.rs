@@ -6,7 +6,7 @@
 use super::{Objects, Target, Writing, Written, write::Edit};
 use crate::apply::{Apply, managers::Who};
 use crate::object::Object;
-use crate::refusal::Refusal;
+use crate::refusal::{Cause, Refusal};
 use crate::schema::{ListKind, Schema};
 use serde_json::{Map, Value, json};
 
@@ -56,8 +56,12 @@ impl Edit<'_> {
     ) -> Result<Written, Refusal> {
         let target = self.target;
         if self.writing.manager.is_empty() {
-            return Err(Refusal::bad_request(
-                "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch",
+            let cause = Cause::required("fieldManager", "is required for apply patch");
+            return Err(Refusal::invalid(
+                "PatchOptions",
+                "meta.k8s.io",
+                "",
+                &[cause],
             ));
         }
         if !applied.items("/metadata/managedFields").is_empty() {

@@ -220,3 +220,174 @@ async fn an_apply_with_a_foreign_uid_creates_nothing() {
     assert_eq!(code, 409);
     assert_eq!(refusal(maps.get("a").await).0, 404);
 }
+
+#[tokio::test]
+async fn owners_and_finalizers_are_applied_one_by_one() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    let owner = maps
+        .create(
+            &PostParams::default(),
+            &crate::setting::config_map("owner", json!({})),
+        )
+        .await
+        .unwrap();
+    let owned = |manager: &'static str, finalizers: Value, owners: Value| {
+        let mut body = map(json!({}));
+        body.as_object_mut().unwrap().remove("data");
+        body["metadata"]["finalizers"] = finalizers;
+        body["metadata"]["ownerReferences"] = owners;
+        let maps = maps.clone();
+        async move {
+            maps.patch("a", &PatchParams::apply(manager), &Patch::Apply(body))
+                .await
+                .unwrap()
+        }
+    };
+    let reference = json!([{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner", "uid": owner.uid(), "controller": true}]);
+    let one = owned("one", json!(["example.com/one"]), reference.clone()).await;
+    let entry = one
+        .managed_fields()
+        .iter()
+        .find(|m| m.manager.as_deref() == Some("one"))
+        .cloned()
+        .unwrap();
+    let uid = owner.uid().unwrap();
+    let expected = json!({"f:metadata": {
+        "f:finalizers": {"v:\"example.com/one\"": {}},
+        "f:ownerReferences": {format!("k:{{\"uid\":\"{uid}\"}}"): {}}}});
+    assert_eq!(json!(entry.fields_v1), expected);
+    let both = owned("two", json!(["example.com/two"]), json!([])).await;
+    assert_eq!(both.finalizers(), ["example.com/one", "example.com/two"]);
+    let left = owned("one", json!([]), reference).await;
+    assert_eq!(left.finalizers(), ["example.com/two"]);
+    assert_eq!(left.owner_references().len(), 1);
+    owned("two", json!([]), json!([])).await;
+}
+
+#[tokio::test]
+async fn an_apply_with_a_version_stands_on_it() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    let made = maps
+        .patch(
+            "a",
+            &PatchParams::apply("one"),
+            &Patch::Apply(map(json!({"k": "1"}))),
+        )
+        .await
+        .unwrap();
+    let with = |version: Option<String>, value: &str| {
+        let mut body = map(json!({"k": value}));
+        body["metadata"]["resourceVersion"] = json!(version);
+        Patch::Apply(body)
+    };
+    let next = maps
+        .patch(
+            "a",
+            &PatchParams::apply("one"),
+            &with(made.resource_version(), "2"),
+        )
+        .await
+        .unwrap();
+    assert_eq!(json!(next.data), json!({"k": "2"}));
+    let stale = maps
+        .patch(
+            "a",
+            &PatchParams::apply("one"),
+            &with(made.resource_version(), "3"),
+        )
+        .await;
+    assert_eq!(refusal(stale).0, 409);
+}
+
+#[tokio::test]
+async fn a_try_to_apply_answers_what_would_be() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    let dry = PatchParams {
+        dry_run: true,
+        ..PatchParams::apply("one")
+    };
+    let would = maps
+        .patch("a", &dry, &Patch::Apply(map(json!({"k": "1"}))))
+        .await
+        .unwrap();
+    assert_eq!(json!(would.data), json!({"k": "1"}));
+    assert_eq!(refusal(maps.get("a").await).0, 404);
+    let nobody = PatchParams::default();
+    let refused = maps
+        .patch("a", &nobody, &Patch::Apply(map(json!({}))))
+        .await;
+    let (code, _, message) = refusal(refused);
+    assert!(
+        code == 422 && message.contains("fieldManager: Required value"),
+        "{code} {message}"
+    );
+}
+
+#[tokio::test]
+async fn several_conflicts_are_all_named() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    maps.patch(
+        "a",
+        &PatchParams::apply("one"),
+        &Patch::Apply(map(json!({"k": "1", "l": "1"}))),
+    )
+    .await
+    .unwrap();
+    let other = Patch::Apply(map(json!({"k": "2", "l": "2"})));
+    let answer = maps.patch("a", &PatchParams::apply("two"), &other).await;
+    let kube::Error::Api(status) = answer.unwrap_err() else {
+        panic!("refused by the API")
+    };
+    assert_eq!(
+        status.message,
+        "Apply failed with 2 conflicts: conflicts with \"one\":\n- .data.k\n- .data.l"
+    );
+    let causes = status.details.unwrap().causes;
+    let fields: Vec<&str> = causes.iter().map(|c| c.field.as_str()).collect();
+    assert_eq!(fields, [".data.k", ".data.l"]);
+    assert!(
+        causes
+            .iter()
+            .all(|c| c.reason == "FieldManagerConflict" && c.message == "conflict with \"one\"")
+    );
+}
+
+#[tokio::test]
+async fn an_edited_spec_is_taken_back_by_force_and_atomic_lists_have_one_owner() {
+    let at = Setting::new().await;
+    let things = at
+        .define(
+            json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+            "plain": {"type": "array", "items": {"type": "string"}},
+            "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
+            "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}}}),
+        )
+        .await;
+    let apply = async |manager: &str, spec: Value| {
+        let params = PatchParams::apply(manager);
+        things
+            .patch("t", &params, &Patch::Apply(at.thing("t", spec)))
+            .await
+    };
+    let one = apply(
+        "one",
+        json!({"plain": ["a"], "set": ["a"], "free": {"x": {"y": 1}}}),
+    )
+    .await
+    .unwrap();
+    let fields = json!(one.managed_fields()[0].fields_v1);
+    let expected = json!({"f:spec": {"f:plain": {}, "f:set": {"v:\"a\"": {}}, "f:free": {"f:x": {".": {}, "f:y": {}}}}});
+    assert_eq!(fields, expected);
+    let two = apply("two", json!({"set": ["b"]})).await.unwrap();
+    assert_eq!(two.data["spec"]["set"], json!(["a", "b"]));
+    assert_eq!(
+        refusal(apply("two", json!({"plain": ["a", "b"]})).await).0,
+        409
+    );
+    let less = apply("one", json!({"plain": ["a"]})).await.unwrap();
+    assert_eq!(less.data["spec"], json!({"plain": ["a"], "set": ["b"]}));
+}

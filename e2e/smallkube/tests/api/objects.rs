@@ -375,3 +375,189 @@ async fn bad_requests_are_refused_as_kubernetes_refuses_them() {
     .await;
     assert_eq!(nowhere, (404, "NotFound".to_owned()));
 }
+
+#[tokio::test]
+async fn a_custom_object_is_only_replaced_under_its_version() {
+    let at = Setting::new().await;
+    let things = at.define(replicas()).await;
+    things
+        .create(
+            &PostParams::default(),
+            &at.thing("t", json!({"replicas": 3})),
+        )
+        .await
+        .unwrap();
+    let blind = things
+        .replace(
+            "t",
+            &PostParams::default(),
+            &at.thing("t", json!({"replicas": 4})),
+        )
+        .await;
+    let (code, _, message) = refusal(blind);
+    assert_eq!(code, 422);
+    assert!(
+        message.contains("metadata.resourceVersion: Invalid value")
+            && message.contains("must be specified for an update"),
+        "{message}"
+    );
+}
+
+#[tokio::test]
+async fn an_old_moment_can_be_listed_and_a_future_one_not() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    let made = maps
+        .create(&PostParams::default(), &config_map("a", json!({})))
+        .await
+        .unwrap();
+    let then = made.resource_version().unwrap();
+    maps.delete("a", &DeleteParams::default()).await.unwrap();
+    let exact = ListParams::default()
+        .fields("metadata.name=a")
+        .at(&then)
+        .matching(kube::api::VersionMatch::Exact);
+    assert_eq!(maps.list(&exact).await.unwrap().items.len(), 1);
+    assert!(
+        maps.list(&ListParams::default().fields("metadata.name=a"))
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+}
+
+#[tokio::test]
+async fn many_are_deleted_at_once_by_selector() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    for (name, on) in [("a", "yes"), ("b", "no"), ("c", "yes")] {
+        let mut map = config_map(name, json!({}));
+        map.labels_mut().insert("on".into(), on.into());
+        maps.create(&PostParams::default(), &map).await.unwrap();
+    }
+    let chosen = ListParams::default().labels("on=yes");
+    maps.delete_collection(&DeleteParams::default(), &chosen)
+        .await
+        .unwrap();
+    let left = maps
+        .list(&ListParams::default().labels("on"))
+        .await
+        .unwrap();
+    let names: Vec<String> = left.items.iter().map(|m| m.name_any()).collect();
+    assert_eq!(names, ["b"]);
+}
+
+#[tokio::test]
+async fn one_of_many_creators_wins() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    let tries = (0..8).map(|_| {
+        let maps = maps.clone();
+        async move {
+            maps.create(&PostParams::default(), &config_map("a", json!({})))
+                .await
+                .is_ok()
+        }
+    });
+    let won = futures::future::join_all(tries)
+        .await
+        .into_iter()
+        .filter(|w| *w)
+        .count();
+    assert_eq!(won, 1);
+}
+
+#[tokio::test]
+async fn a_label_is_no_new_generation_and_a_deletion_is() {
+    let at = Setting::new().await;
+    let things = at.define(replicas()).await;
+    let mut thing = at.thing("t", json!({"replicas": 3}));
+    thing.finalizers_mut().push("example.com/hold".into());
+    things.create(&PostParams::default(), &thing).await.unwrap();
+    let label = Patch::Merge(json!({"metadata": {"labels": {"a": "b"}}}));
+    let labelled = things
+        .patch("t", &PatchParams::default(), &label)
+        .await
+        .unwrap();
+    assert_eq!(labelled.metadata.generation, Some(1));
+    things.delete("t", &DeleteParams::default()).await.unwrap();
+    let marked = things.get("t").await.unwrap();
+    assert_eq!(marked.metadata.generation, Some(2));
+    assert_eq!(marked.metadata.deletion_grace_period_seconds, Some(0));
+    let free = Patch::Merge(json!({"metadata": {"finalizers": []}}));
+    let last = things
+        .patch("t", &PatchParams::default(), &free)
+        .await
+        .unwrap();
+    assert!(last.metadata.deletion_timestamp.is_some());
+    assert_eq!(refusal(things.get("t").await).0, 404);
+}
+
+#[tokio::test]
+async fn pods_and_claims_hold_what_cannot_change() {
+    let at = Setting::new().await;
+    let send = async |path: &str, body: serde_json::Value| {
+        let request = http::Request::patch(format!("/api/v1/namespaces/{}/{path}", at.namespace))
+            .header("content-type", "application/merge-patch+json")
+            .body(body.to_string().into_bytes())
+            .unwrap();
+        at.client.request::<serde_json::Value>(request).await
+    };
+    let pods: kube::Api<k8s_openapi::api::core::v1::Pod> =
+        kube::Api::namespaced(at.client.clone(), &at.namespace);
+    let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
+        "spec": {"nodeSelector": {"never": "here"}, "containers": [{"name": "c", "image": "i:1"}]}});
+    pods.create(
+        &PostParams::default(),
+        &serde_json::from_value(pod).unwrap(),
+    )
+    .await
+    .unwrap();
+    let image = json!({"spec": {"containers": [{"name": "c", "image": "i:2"}]}});
+    assert_eq!(
+        send("pods/p", image).await.unwrap()["spec"]["containers"][0]["image"],
+        "i:2"
+    );
+    let (code, _, message) = refusal(send("pods/p", json!({"spec": {"hostname": "other"}})).await);
+    assert_eq!(code, 422);
+    assert!(
+        message.contains("spec: Forbidden: pod updates may not change fields other than"),
+        "{message}"
+    );
+    let nameless = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "q"}, "spec": {"containers": []}});
+    let (code, _, message) = refusal(
+        pods.create(
+            &PostParams::default(),
+            &serde_json::from_value(nameless).unwrap(),
+        )
+        .await,
+    );
+    assert_eq!(code, 422);
+    assert!(
+        message.contains("spec.containers: Required value"),
+        "{message}"
+    );
+    let claims: kube::Api<k8s_openapi::api::core::v1::PersistentVolumeClaim> =
+        kube::Api::namespaced(at.client.clone(), &at.namespace);
+    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "d"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}});
+    claims
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(claim).unwrap(),
+        )
+        .await
+        .unwrap();
+    let (code, _, message) = refusal(
+        send(
+            "persistentvolumeclaims/d",
+            json!({"spec": {"accessModes": ["ReadOnlyMany"]}}),
+        )
+        .await,
+    );
+    assert!(
+        code == 422 && message.contains("spec is immutable after creation"),
+        "{message}"
+    );
+}
