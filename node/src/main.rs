@@ -41,8 +41,15 @@ fn main() -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn run(config: &Config) -> anyhow::Result<Ended> {
+fn run(config: &Config) -> anyhow::Result<Ended> {
+    let runtime = tokio::runtime::Runtime::new().context("start the runtime")?;
+    let ended = runtime.block_on(live(config));
+    // A name server that never answers holds a thread, and must not hold the end.
+    runtime.shutdown_background();
+    ended
+}
+
+async fn live(config: &Config) -> anyhow::Result<Ended> {
     tracing::info!(
         name = config.name,
         data_dir = %config.data_dir.display(),

@@ -168,10 +168,11 @@ impl Member {
         complete: impl FnOnce(Router) -> Router,
         stop: impl Future<Output = ()>,
     ) -> Result<Ended, ServeError> {
-        let (close_clients, close_peers) = (CancellationToken::new(), CancellationToken::new());
+        let close = CancellationToken::new();
         let client_routes = complete(self.client_routes).fallback(api::nothing_here);
-        let clients = open_ports(self.clients, &client_routes, &close_clients);
-        let peers = open_ports(self.peers, &self.peer_routes, &close_peers);
+        let clients = open_ports(self.clients, &client_routes, &close);
+        // Peers hold their streams open for ever: these ports close with the value, without waiting for anybody.
+        let _peers = open_ports(self.peers, &self.peer_routes, &CancellationToken::new());
         let mut rounds = self.rounds;
         let ended = tokio::select! {
             ended = &mut rounds => ended,
@@ -179,15 +180,13 @@ impl Member {
                 hand_over(&self.handle).await;
                 // Calls under way may end well, as the loop still runs; no new ones come.
                 self.health.set_service_status("", ServingStatus::NotServing).await;
-                close_clients.cancel();
+                close.cancel();
                 clients.join_all().await;
                 self.stop_rounds.cancel();
                 rounds.await
             }
         };
-        close_clients.cancel();
-        close_peers.cancel();
-        peers.join_all().await;
+        close.cancel();
         match ended {
             Ok(ended) => ended,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
