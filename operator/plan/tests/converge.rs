@@ -306,3 +306,64 @@ fn a_converged_cluster_writes_nothing() {
     assert_eq!(world.writes, writes);
     assert_eq!(world.cluster.status, status);
 }
+
+/// One quiet round in which a majority, once there was one, must not be lost.
+fn steady_round(world: &mut World, doing: &str) {
+    let quorate = world.etcd.quorate();
+    world.tick();
+    round(world, facts::NONE, Mishap::None);
+    assert!(
+        !quorate || world.etcd.quorate(),
+        "{doing} cost the majority"
+    );
+}
+
+/// Quiet rounds until the status speaks of the spec as it is now, and says `Ready`.
+fn settle_steadily(world: &mut World, doing: &str) {
+    for _ in 0..PATIENCE {
+        steady_round(world, doing);
+        let status = world.cluster.status.as_ref().unwrap();
+        let ready = status
+            .conditions
+            .iter()
+            .any(|it| it.type_ == "Ready" && it.status == "True");
+        if ready && status.observed_generation == world.cluster.metadata.generation {
+            return;
+        }
+    }
+    panic!("{doing}: no rest: {:#?}", world.cluster.status);
+}
+
+#[test]
+fn scaling_and_rolling_never_cost_the_majority() {
+    for seed in 0..10 {
+        let mut world = World::new(seed, 1);
+        for replicas in [1, 3, 5, 3, 1] {
+            world.edit(|spec| spec.replicas = replicas);
+            settle_steadily(&mut world, &format!("seed {seed}: going to {replicas}"));
+            examine(&world, seed);
+            if replicas == 1 {
+                continue;
+            }
+            world.edit(|spec| spec.image = Some(format!("quorate-node:{replicas}.0.0")));
+            settle_steadily(&mut world, &format!("seed {seed}: rolling {replicas}"));
+            examine(&world, seed);
+        }
+    }
+}
+
+#[test]
+fn a_bad_spec_and_its_revert_heal_at_every_step_of_creation() {
+    for step in 0..60 {
+        let mut world = World::new(step, 3);
+        let good = world.cluster.spec.image.clone();
+        let rounds = usize::try_from(step).unwrap();
+        let doing = format!("a bad spec at step {step}");
+        (0..rounds).for_each(|_| steady_round(&mut world, &doing));
+        world.edit(|spec| spec.image = Some("quorate-node:bad".to_owned()));
+        (0..30).for_each(|_| steady_round(&mut world, &doing));
+        world.edit(|spec| spec.image = good);
+        settle_steadily(&mut world, &doing);
+        examine(&world, step);
+    }
+}
