@@ -1,9 +1,10 @@
 //! Every byte of a recorded log: cut there, torn there, flipped there.
 
 use crate::lab::{
-    Contents, Recorded, Recording, contents, fingerprint, fresh_copy, recover, segments,
+    Contents, Recorded, Recording, contents, create, entry, fingerprint, fresh_copy, persist,
+    recover, segments, state,
 };
-use quorate_node::storage::StorageError;
+use quorate_node::storage::{Options, StorageError};
 use std::fs;
 use std::path::Path;
 
@@ -206,4 +207,49 @@ fn a_log_that_begins_in_the_middle_without_a_checkpoint_is_refused() {
     let error = recover(&path).unwrap_err();
     assert!(matches!(error, StorageError::Gap { .. }), "{error}");
     assert!(error.to_string().contains("remove this member"), "{error}");
+}
+
+/// More than what zeros are written ahead of: what a torn batch left must not be found behind the batches that come there.
+#[test]
+fn a_torn_tail_of_megabytes_is_cut_whole() {
+    let folder = crate::lab::folder();
+    let path = folder.path().join("data");
+    let options = || Options {
+        segment_bytes: 8 << 20,
+        ..Options::default()
+    };
+    let storage = create(&path, options());
+    let large = entry(1, 1, &"large ".repeat(500_000));
+    storage
+        .submit(persist(vec![large], Some(state(1, 0))))
+        .wait()
+        .unwrap();
+    storage.close().unwrap();
+    let file = segments(&path).remove(0);
+    let mut bytes = fs::read(&file).unwrap();
+    let end = crate::lab::end_of_batches(&bytes);
+    let begins = bytes[8..]
+        .windows(4)
+        .position(|four| four == b"qwal")
+        .unwrap()
+        + 8;
+    bytes[begins..begins + 64].fill(0);
+    bytes[end..].fill(0);
+    fs::write(&file, bytes).unwrap();
+    let cut = recover(&path).unwrap().cut.unwrap();
+    assert_eq!(cut.offset, begins as u64);
+    let last = cut.offset + cut.bytes;
+    assert!(
+        (end as u64 - 40..=end as u64).contains(&last),
+        "up to the last byte that is not zero"
+    );
+    for index in 1..=3 {
+        let (storage, found) = crate::lab::open(&path).unwrap();
+        assert_eq!((found.cut, found.entries.len() as u64), (None, index - 1));
+        storage
+            .submit(persist(vec![entry(2, index, "small")], None))
+            .wait()
+            .unwrap();
+        storage.close().unwrap();
+    }
 }
