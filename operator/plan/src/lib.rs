@@ -4,7 +4,7 @@
 //! observe (reads) -> plan (this crate) -> act (writes) -> publish (this crate's `status`)
 //! ```
 //!
-//! Policies run in one written order ([`POLICIES`]); the first that has work owns the one quorum-changing action of the
+//! Policies run in one written order (`POLICIES`, below); the first that has work owns the one quorum-changing action of the
 //! round. What keeps everything in order whatever is in hand (`upkeep`) runs in every round and takes no working voter away.
 //!
 //! Nothing is remembered between rounds but what stands in the resource's status. What must be remembered *before*
