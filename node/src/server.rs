@@ -105,9 +105,11 @@ impl Member {
         mut rng: SmallRng,
     ) -> Result<Self, StartError> {
         let clients = listeners(&config.listen_client_urls)?;
-        let peers = listeners(&config.listen_peer_urls)?;
         let dialer = Dialer::new(resolver);
         let beginning = bootstrap::begin(config, &dialer, options).await?;
+        // Not before: founders ask each other whether they are running already, and a port that takes connections and
+        // answers nothing would keep them all waiting for each other.
+        let peers = listeners(&config.listen_peer_urls)?;
         let identity = beginning.identity;
         let vitals = beginning.storage.vitals();
         let (events, waiting) = mpsc::channel(EVENTS_MAX);
