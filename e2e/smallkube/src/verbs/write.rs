@@ -366,10 +366,14 @@ impl Edit<'_> {
         if self.writing.dry_run {
             return Ok(Arc::new(new));
         }
-        // Watchers see the last state, so the write that let it go is committed first.
-        let last = self.state.commit(&self.target.key(), new);
+        // The write that lets it go is its end: watchers see one deletion and no change before it.
         let removed = super::delete::remove(self.state, self.target);
-        Ok(removed.unwrap_or(last))
+        let mut last = new;
+        if let Some(removed) = removed {
+            let version = removed["metadata"]["resourceVersion"].clone();
+            last.put(&["metadata", "resourceVersion"], version);
+        }
+        Ok(Arc::new(last))
     }
 }
 

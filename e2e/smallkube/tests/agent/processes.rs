@@ -1,13 +1,16 @@
 //! Pods as real processes: `/bin/sh` is the image.
 
 use crate::setting::{claim, create, is_ready, pod, pod_that, pods, restarts};
+use k8s_openapi::api::core::v1::Service;
 use kube::Client;
-use kube::api::{DeleteParams, LogParams};
+use kube::api::{Api, DeleteParams, LogParams, PostParams};
 use serde_json::{Value, json};
-use smallkube::{Images, Options, Pace, Processes, Signal, Smallkube};
+use smallkube::{Images, Options, Pace, Power, Processes, Signal, Smallkube};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 fn start() -> (Smallkube, TempDir, Client) {
     let state = TempDir::new().unwrap();
@@ -216,4 +219,116 @@ async fn outside(config: &Path) -> Client {
         .await
         .unwrap();
     Client::try_from(config).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_node_stands_still_and_goes_on() {
+    let (cluster, _state, client) = start();
+    create(
+        &client,
+        &pod("p", script("while true; do sleep 0.05; done"), json!({})),
+    )
+    .await;
+    let up = pod_that(&client, "p", "got ready", is_ready).await;
+    let (pid, node) = (
+        pid(&up),
+        up["spec"]["nodeName"].as_str().unwrap().to_owned(),
+    );
+    let stopped = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+    };
+    cluster.set_power(&node, Power::Paused).unwrap();
+    until("it stands still", stopped).await;
+    cluster.set_power(&node, Power::Up).unwrap();
+    until("it goes on", || !stopped() && alive(&pid)).await;
+    assert_eq!(
+        restarts(&pod_that(&client, "p", "is ready", is_ready).await),
+        0
+    );
+    cluster.set_power(&node, Power::Down).unwrap();
+    until("it is dead", || !alive(&pid)).await;
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_of_a_service_leads_to_a_ready_pod() {
+    let (cluster, _state, client) = start();
+    let services: Api<Service> = Api::namespaced(client.clone(), "default");
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "s"},
+        "spec": {"selector": {"app": "test"}, "ports": [{"port": 80, "targetPort": 7777}]}});
+    let made = services
+        .create(
+            &PostParams::default(),
+            &serde_json::from_value(service).unwrap(),
+        )
+        .await
+        .unwrap();
+    let front = made.spec.unwrap().cluster_ip.unwrap();
+    create(&client, &pod("p", script("sleep 60 & wait"), json!({}))).await;
+    let up = pod_that(&client, "p", "got ready", is_ready).await;
+    // The process behind the pod is a shell; the test listens in its place, on its address.
+    let listener = TcpListener::bind((up["status"]["podIP"].as_str().unwrap(), 7777))
+        .await
+        .unwrap();
+    let answer = tokio::spawn(async move {
+        // What connects before an endpoint is ready is closed by the forwarder and never gets here.
+        let (mut inner, _) = listener.accept().await.unwrap();
+        inner.write_all(b"hello").await.unwrap();
+    });
+    let begun = Instant::now();
+    let mut text = String::new();
+    while text != "hello" {
+        assert!(
+            begun.elapsed() < Duration::from_secs(20),
+            "the service at {front} never answered"
+        );
+        text.clear();
+        if let Ok(mut outer) = TcpStream::connect((front.as_str(), 80)).await {
+            // A connection that is closed unanswered reads as empty; then it is tried again.
+            let _ = outer.read_to_string(&mut text).await;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    answer.await.unwrap();
+    cluster.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_local_volume_ties_its_pod_to_its_node() {
+    let state = TempDir::new().unwrap();
+    let images = Images::default().with("shell", "/bin/sh");
+    let options = Options {
+        local_volumes: true,
+        ..Options::processes(state.path(), Processes::new(state.path(), images))
+    };
+    let cluster = Smallkube::try_start(&options).unwrap();
+    let client = cluster.client("test");
+    claim(&client, "data").await;
+    let volume =
+        json!({"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]});
+    create(
+        &client,
+        &pod("p", script("sleep 60 & wait"), volume.clone()),
+    )
+    .await;
+    let first = pod_that(&client, "p", "got ready", is_ready).await["spec"]["nodeName"].clone();
+    pods(&client)
+        .delete("p", &DeleteParams::default().grace_period(0))
+        .await
+        .unwrap();
+    pod_that(&client, "p", "went", Value::is_null).await;
+    // More pods there make that node the fullest; the volume decides all the same.
+    for name in ["x", "y"] {
+        create(
+            &client,
+            &pod(name, script("sleep 60 & wait"), json!({"nodeName": first})),
+        )
+        .await;
+    }
+    create(&client, &pod("q", script("sleep 60 & wait"), volume)).await;
+    let second = pod_that(&client, "q", "got ready", is_ready).await["spec"]["nodeName"].clone();
+    assert_eq!(first, second);
+    cluster.stop().await;
 }

@@ -135,3 +135,43 @@ async fn the_log_tells_writes_apart() {
     maps.get("a").await.unwrap();
     assert_eq!(cluster.revision(), revision);
 }
+
+#[tokio::test]
+async fn over_http_a_lost_answer_is_a_broken_connection() {
+    let cluster = Smallkube::start(&Options::default());
+    let address = cluster.serve("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let config = kube::config::Kubeconfig::from_yaml(&smallkube::kubeconfig(address)).unwrap();
+    let config = kube::Config::from_custom_kubeconfig(config, &Default::default())
+        .await
+        .unwrap();
+    let client = kube::Client::try_from(config).unwrap();
+    let outside: Api<ConfigMap> = Api::namespaced(client, "default");
+    let fault = cluster
+        .faults()
+        .add(Rule::on_write(Effect::LoseAnswer).nth(1));
+    let lost = outside
+        .create(&PostParams::default(), &config_map("a", json!({})))
+        .await;
+    assert!(
+        !matches!(lost, Ok(_) | Err(kube::Error::Api(_))),
+        "{lost:?}"
+    );
+    assert_eq!(fault.struck(), 1);
+    let events = outside.watch(&WatchParams::default(), "0").await.unwrap();
+    let first = std::pin::pin!(events).next().await.unwrap().unwrap();
+    assert!(matches!(first, WatchEvent::Added(o) if o.name_any() == "a"));
+    cluster.stop().await;
+}
+
+#[tokio::test]
+async fn watches_can_be_cut() {
+    let cluster = Smallkube::start(&Options::default());
+    let maps = maps(&cluster);
+    let events = maps
+        .watch(&WatchParams::default(), &cluster.revision().to_string())
+        .await
+        .unwrap();
+    cluster.faults().cut_watches();
+    let seen: Vec<_> = events.collect().await;
+    assert!(seen.is_empty(), "{seen:?}");
+}

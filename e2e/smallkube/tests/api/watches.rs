@@ -116,3 +116,27 @@ async fn a_watch_ends_when_its_time_is_over() {
         "{seen:?}"
     );
 }
+
+#[tokio::test]
+async fn the_last_finalizer_goes_with_one_event() {
+    let at = Setting::new().await;
+    let maps = at.config_maps();
+    let mut map = config_map("a", json!({}));
+    map.finalizers_mut().push("example.com/hold".into());
+    maps.create(&PostParams::default(), &map).await.unwrap();
+    maps.delete("a", &DeleteParams::default()).await.unwrap();
+    let from = maps.get("a").await.unwrap().resource_version().unwrap();
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    maps.patch("a", &PatchParams::default(), &free)
+        .await
+        .unwrap();
+    let params = WatchParams::default().fields("metadata.name=a").timeout(2);
+    let events = maps.watch(&params, &from).await.unwrap();
+    let seen: Vec<String> = events.map_ok(|e| told(&e)).try_collect().await.unwrap();
+    let seen: Vec<&str> = seen
+        .iter()
+        .map(String::as_str)
+        .filter(|e| *e != "bookmark")
+        .collect();
+    assert_eq!(seen, ["deleted a"]);
+}
