@@ -9,6 +9,7 @@
 //! which takes long and blocks nobody, would raise the alert on slow commits.
 
 mod calls;
+mod peers;
 mod process;
 
 use std::sync::Arc;
@@ -29,8 +30,10 @@ use prometheus::{
 use crate::handle::Handle;
 use crate::status::Status;
 use crate::storage::{Observer, Vitals};
+use crate::transport::Traffic;
 use crate::version::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
 use calls::Calls;
+use peers::Peers;
 use process::Process;
 
 /// All figures of one member.
@@ -42,6 +45,7 @@ pub struct Metrics {
     member: Member,
     disk: Disk,
     health: Health,
+    peers: Peers,
 }
 
 /// What the loop publishes.
@@ -100,6 +104,7 @@ impl Metrics {
             member: Member::new(&make),
             disk: Disk::new(&make),
             health: Health::new(&make),
+            peers: Peers::new(&make),
             registry: make.0,
         };
         metrics.empty_backend();
@@ -111,18 +116,20 @@ impl Metrics {
         calls::count(Arc::clone(&self.calls), routes)
     }
 
-    /// `/metrics` of the member with this handle, quota and disk.
+    /// `/metrics` of the member with this handle, quota, disk and traffic.
     pub fn routes(
         self: Arc<Self>,
         handle: Handle,
         quota_bytes: u64,
         vitals: Arc<Vitals>,
+        traffic: Arc<Traffic>,
     ) -> Router {
         let scraped = Scraped {
             metrics: self,
             handle,
             quota_bytes,
             vitals,
+            traffic,
         };
         Router::new()
             .route("/metrics", get(scrape))
@@ -174,10 +181,12 @@ struct Scraped {
     handle: Handle,
     quota_bytes: u64,
     vitals: Arc<Vitals>,
+    traffic: Arc<Traffic>,
 }
 
 async fn scrape(State(scraped): State<Arc<Scraped>>) -> Response {
     let status = scraped.handle.status();
+    scraped.metrics.peers.observe(&scraped.traffic);
     match scraped
         .metrics
         .text(&status, scraped.quota_bytes, &scraped.vitals)

@@ -29,7 +29,7 @@ use crate::replica::{Replica, Retention, Settings, Unreadable};
 use crate::resolve::Resolver;
 use crate::status::{Membership, Status};
 use crate::storage::{Options, StorageError, Vitals};
-use crate::transport::{self, Context, Dialer, Peers};
+use crate::transport::{self, Context, Dialer, Peers, Traffic};
 use rounds::{Rounds, Schedule};
 
 /// How long a client's request may wait beside two election timeouts; etcd's figure.
@@ -82,6 +82,7 @@ pub enum Ended {
 pub struct Member {
     handle: Handle,
     vitals: Arc<Vitals>,
+    traffic: Arc<Traffic>,
     rounds: JoinHandle<Result<Ended, ServeError>>,
     stop_rounds: CancellationToken,
     clients: Vec<TcpListener>,
@@ -120,6 +121,7 @@ impl Member {
             dialer: dialer.clone(),
             handle: handle.clone(),
             removed: CancellationToken::new(),
+            traffic: Arc::default(),
             snapshot_bytes_max: 2 * config.quota_backend_bytes + (64 << 20),
             message_bytes_max: config.max_request_bytes + PEER_MESSAGE_BYTES,
         };
@@ -131,10 +133,12 @@ impl Member {
         let rounds = tokio::spawn(rounds.run(stop_rounds.clone()));
         let (health, health_service) = tonic_health::server::health_reporter();
         let client_routes = api::routes(handle.clone(), limits(config), dialer, health_service);
+        let traffic = Arc::clone(&context.traffic);
         let peer_routes = transport::routes(context);
         Ok(Self {
             handle,
             vitals,
+            traffic,
             rounds,
             stop_rounds,
             clients,
@@ -155,6 +159,12 @@ impl Member {
     #[must_use]
     pub fn vitals(&self) -> Arc<Vitals> {
         Arc::clone(&self.vitals)
+    }
+
+    /// What goes to and comes from the other members.
+    #[must_use]
+    pub fn traffic(&self) -> Arc<Traffic> {
+        Arc::clone(&self.traffic)
     }
 
     /// Serves clients and peers until `stop` resolves or the member ends by itself. When told to stop, it first hands

@@ -89,11 +89,12 @@ impl Surface {
     fn routes(&self, member: &Member) -> Router {
         let (handle, vitals) = (member.handle(), member.vitals());
         let alive = Alive::new(handle.clone(), Arc::clone(&vitals));
-        let metrics = self.metrics();
+        let (metrics, traffic) = (self.metrics(), member.traffic());
         health::routes(alive, self.metrics()).merge(metrics.routes(
             handle,
             self.quota_bytes,
             vitals,
+            traffic,
         ))
     }
 }

@@ -12,6 +12,7 @@ mod dial;
 mod link;
 mod service;
 mod snapshot;
+mod traffic;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use tokio::time::Instant;
 
 pub use dial::{Dialer, Unanswered};
 pub use service::routes;
+pub use traffic::{Counts, Traffic};
 
 use crate::handle::Handle;
 use crate::status::Membership;
@@ -46,6 +48,8 @@ pub struct Context {
     pub handle: Handle,
     /// Told when another member says that this one was removed.
     pub removed: tokio_util::sync::CancellationToken,
+    /// Counts what goes to and comes from whom.
+    pub traffic: Arc<Traffic>,
     /// The largest snapshot to take, in bytes.
     pub snapshot_bytes_max: u64,
     /// The largest message to take, in bytes.

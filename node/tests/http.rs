@@ -123,9 +123,25 @@ async fn a_member_without_its_majority_is_alive_and_not_ready() {
     for member in &members {
         says(member, 2379, "/readyz", 200).await;
     }
+    let peer = members[1].id().await;
     members[1].kill();
     members[2].kill();
     let left = &members[0];
+    for (name, label) in [
+        ("peer_sent_bytes_total", "To"),
+        ("peer_received_bytes_total", "From"),
+        ("peer_sent_failures_total", "To"),
+    ] {
+        let series = format!(r#"etcd_network_{name}{{{label}="{peer:x}"}}"#);
+        eventually(&format!("{series} counts"), async || {
+            let (_, metrics) = get(left, 2379, "/metrics")?;
+            let counted = value(&metrics, &series);
+            counted
+                .filter(|count| *count > 0.0)
+                .ok_or_else(|| format!("{counted:?}"))
+        })
+        .await;
+    }
     let body = says(left, 2379, "/readyz", 503).await;
     assert!(body.contains("[-]linearizable_read failed"), "{body}");
     assert_eq!(says(left, 2379, "/livez", 200).await, "ok\n");

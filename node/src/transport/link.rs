@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
+use prost::Message as _;
 use proto::peer::delivery::Part;
 use proto::peer::{Batch, Delivery, Hello};
 use raft::{Body, Message, PeerId, SnapshotMeta, Term};
@@ -18,7 +19,7 @@ use tokio::task::AbortHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
-use super::{Context, REMOVED, snapshot};
+use super::{Context, Counts, REMOVED, snapshot};
 use crate::convert;
 use crate::event::Event;
 use crate::version::QUORATE_VERSION;
@@ -41,6 +42,7 @@ pub(super) struct Link {
     urls: Vec<String>,
     queue: mpsc::Sender<Message>,
     connected: Arc<AtomicBool>,
+    counts: Arc<Counts>,
     task: AbortHandle,
 }
 
@@ -54,12 +56,14 @@ impl Link {
     pub(super) fn open(context: Arc<Context>, peer: PeerId, urls: Vec<String>) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let connected = Arc::new(AtomicBool::new(false));
+        let counts = context.traffic.of(peer.0);
         let feeder = Feeder {
             context: Arc::clone(&context),
             peer,
             urls: urls.clone(),
             waiting,
             connected: Arc::clone(&connected),
+            counts: Arc::clone(&counts),
         };
         let task = tokio::spawn(feeder.run()).abort_handle();
         Self {
@@ -68,6 +72,7 @@ impl Link {
             urls,
             queue,
             connected,
+            counts,
             task,
         }
     }
@@ -78,7 +83,11 @@ impl Link {
 
     /// Says whether the message is on its way.
     pub(super) fn send(&self, message: Message) -> bool {
-        self.connected.load(Ordering::Relaxed) && self.queue.try_send(message).is_ok()
+        let sent = self.connected.load(Ordering::Relaxed) && self.queue.try_send(message).is_ok();
+        if !sent {
+            self.counts.failed();
+        }
+        sent
     }
 
     pub(super) fn send_snapshot(&self, term: Term, meta: SnapshotMeta, image: Image) {
@@ -114,6 +123,7 @@ struct Feeder {
     urls: Vec<String>,
     waiting: mpsc::Receiver<Message>,
     connected: Arc<AtomicBool>,
+    counts: Arc<Counts>,
 }
 
 impl Feeder {
@@ -180,7 +190,10 @@ impl Feeder {
         let mut part = Part::Hello(hello);
         while deliveries.send(Delivery { part: Some(part) }).await.is_ok() {
             match self.next_batch().await {
-                Some(batch) => part = Part::Batch(batch),
+                Some(batch) => {
+                    self.counts.sent(batch.encoded_len());
+                    part = Part::Batch(batch);
+                }
                 None => return,
             }
         }

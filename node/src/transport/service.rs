@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use prost::Message as _;
 use proto::etcdserverpb::Member;
 use proto::peer::delivery::Part;
 use proto::peer::message::Body as Wire;
@@ -50,10 +51,12 @@ impl peer_server::Peer for Service {
             return Err(Status::invalid_argument("a stream must begin with a hello"));
         };
         self.check_hello(&hello)?;
+        let counts = self.context.traffic.of(hello.from);
         while let Some(delivery) = stream.message().await? {
             let Some(Part::Batch(batch)) = delivery.part else {
                 return Err(Status::invalid_argument("after the hello come batches"));
             };
+            counts.received(batch.encoded_len());
             self.check_no_campaign(hello.from, &batch)?;
             self.take(hello.from, batch).await?;
         }
