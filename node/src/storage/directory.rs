@@ -32,6 +32,13 @@ impl DataDir {
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StorageError> {
         let path = path.into();
         create_folder(&path)?;
+        if let Some(parent) = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
+            // A member whose directory vanished with the power would be founded a second time.
+            sync_folder(parent)?;
+        }
         refuse_foreign(&path)?;
         let lock = lock(&path)?;
         let (wal, checkpoints) = (path.join(WAL), path.join(CHECKPOINTS));

@@ -210,9 +210,12 @@ impl Wal {
     }
 
     fn next_segment(&mut self, needed: u64) -> Result<Segment, StorageError> {
-        let prepared = match self.next.take() {
-            Some(thread) => thread.join().map_err(|_| StorageError::Stopped)??,
-            None => self.prepare(needed)?,
+        // What could not be made ahead is tried again here: nothing of the log has failed by it, and a disk that was full
+        // then may have room now.
+        let ahead = self.next.take().map(JoinHandle::join);
+        let prepared = match ahead {
+            Some(Ok(Ok(segment))) => segment,
+            _ => self.prepare(needed)?,
         };
         if prepared.capacity() >= needed {
             Ok(prepared)
