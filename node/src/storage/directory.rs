@@ -31,11 +31,10 @@ impl DataDir {
     /// It cannot be made or written, another process has it, or it holds something else.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StorageError> {
         let path = path.into();
+        let was_there = path.is_dir();
         create_folder(&path)?;
-        if let Some(parent) = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
+        let parent = path.parent().filter(|parent| parent.is_dir());
+        if let (false, Some(parent)) = (was_there, parent) {
             // A member whose directory vanished with the power would be founded a second time.
             sync_folder(parent)?;
         }
