@@ -113,8 +113,8 @@ async fn a_leader_that_is_cut_off_stops_writing_before_another_begins() {
         let kube = Smallkube::start(&Options::default());
         let (gate_a, gate_b) = (Gate::leased(), Gate::leased());
         let mut a = candidate(&kube, "a", &gate_a);
-        a.acquire(|| {}).await;
-        let holding = tokio::spawn(async move { a.hold(|| {}).await });
+        a.acquire(|_| {}).await;
+        let holding = tokio::spawn(async move { a.hold(|_| {}).await });
         let mut b = candidate(&kube, "b", &gate_b);
         assert_eq!(
             b.step().await.expect("reached"),
@@ -123,7 +123,7 @@ async fn a_leader_that_is_cut_off_stops_writing_before_another_begins() {
         kube.faults()
             .add(Rule::new(effect.clone(), |call| call.client == "a"));
         let cut_off = Instant::now();
-        let taking = tokio::spawn(async move { b.acquire(|| {}).await });
+        let taking = tokio::spawn(async move { b.acquire(|_| {}).await });
         while gate_b.pass(Instant::now()).is_err() {
             assert!(
                 cut_off.elapsed() < Duration::from_secs(40),

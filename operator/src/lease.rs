@@ -138,6 +138,15 @@ pub enum Standing {
     },
 }
 
+/// What an attempt heard from the API server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// An answer, whatever it was.
+    Answer,
+    /// Nothing of use.
+    Nothing,
+}
+
 /// One candidate for the Lease.
 pub struct Candidate {
     kubernetes: Kubernetes,
@@ -185,32 +194,33 @@ impl Candidate {
         }
     }
 
-    /// Waits until the Lease is ours; errors on the way are logged and tried again. `looked` hears of every answer.
-    pub async fn acquire(&mut self, looked: impl Fn()) {
+    /// Waits until the Lease is ours; errors on the way are logged and tried again. `looked` hears of every attempt.
+    pub async fn acquire(&mut self, looked: impl Fn(Heard)) {
         let mut told = None;
         loop {
             match self.step().await {
-                Ok(Standing::Leading) => return looked(),
+                Ok(Standing::Leading) => return looked(Heard::Answer),
                 Ok(waiting) => {
-                    looked();
+                    looked(Heard::Answer);
                     if told.as_ref() != Some(&waiting) {
                         tracing::info!(standing = ?waiting, "waiting for the lease");
                         told = Some(waiting);
                     }
                 }
-                Err(error) => tracing::warn!(
-                    error = kubernetes::chain(&error),
-                    "the lease could not be reached"
-                ),
+                Err(error) => {
+                    looked(Heard::Nothing);
+                    let error = kubernetes::chain(&error);
+                    tracing::warn!(error, "the lease could not be reached");
+                }
             }
             tokio::time::sleep(self.timing.retry_period).await;
         }
     }
 
     /// Renews until the Lease is lost, and shuts the gate then. `looked` hears of every renewal.
-    pub async fn hold(&mut self, looked: impl Fn()) -> Shut {
+    pub async fn hold(&mut self, looked: impl Fn(Heard)) -> Shut {
         while self.renewed().await {
-            looked();
+            looked(Heard::Answer);
             tokio::time::sleep(self.timing.retry_period).await;
         }
         self.gate.shut(Shut::Lost);

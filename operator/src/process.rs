@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::Context;
 use crate::gate::Shut;
-use crate::lease::{Candidate, Timing};
+use crate::lease::{Candidate, Heard, Timing};
 use crate::run::{Ends, Scope, run};
 use crate::serve::Pulse;
 
@@ -60,7 +60,10 @@ pub async fn live(
     let mut candidate = candidate(&ctx, &election);
     let patience = election.timing.duration * 2 + Duration::from_secs(60);
     let beat = pulse.clone();
-    let looked = move || beat.reached("lease", patience);
+    let looked = move |heard| match heard {
+        Heard::Answer => beat.reached("lease", patience),
+        Heard::Nothing => beat.tried("lease", patience),
+    };
     pulse.tried("lease", patience);
     tokio::select! {
         () = candidate.acquire(looked.clone()) => {}
@@ -95,7 +98,7 @@ fn candidate(ctx: &Context, election: &Election) -> Candidate {
 /// Holds the lease beside the work: on its loss the work is abandoned, and when the work is over it is released.
 fn hold(
     mut candidate: Candidate,
-    looked: impl Fn() + Send + Sync + 'static,
+    looked: impl Fn(Heard) + Send + Sync + 'static,
     abandon: CancellationToken,
     released: CancellationToken,
 ) -> JoinHandle<Ended> {
