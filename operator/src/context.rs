@@ -43,7 +43,7 @@ pub enum WriteError {
 
 impl Context {
     /// A context with the machine's clock, an always open gate and fresh metrics; every field can be replaced.
-    /// `client` must not repeat requests by itself; see [`crate::connect`].
+    /// `client` must not repeat requests by itself; see [`crate::connect()`].
     #[must_use]
     pub fn new(client: Client, members: Arc<dyn Members>) -> Self {
         Self {

@@ -152,7 +152,7 @@ pub struct Kubernetes {
 }
 
 impl Kubernetes {
-    /// Talks through `client`, which must not retry by itself; see [`crate::connect`].
+    /// Talks through `client`, which must not retry by itself; see [`crate::connect()`].
     #[must_use]
     pub fn new(client: Client) -> Self {
         Self { client }
