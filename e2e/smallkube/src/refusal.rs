@@ -64,6 +64,19 @@ impl Cause {
         Self::new("FieldValueForbidden", field, format!("Forbidden: {why}"))
     }
 
+    /// True when the same was wrong before and the write did not touch it: a stricter schema judges changes only.
+    pub(crate) fn stood_before(&self, old: &Value, new: &Value) -> bool {
+        let place = if self.reason == "FieldValueRequired" {
+            self.field.rsplit_once('.').map_or("", |(parent, _)| parent)
+        } else {
+            self.field.as_str()
+        };
+        match (at(old, place), at(new, place)) {
+            (Some(before), Some(after)) => before == after,
+            _ => false,
+        }
+    }
+
     fn json(&self) -> Value {
         json!({"reason": self.reason, "message": self.message, "field": self.field})
     }
@@ -194,6 +207,21 @@ impl Refusal {
         }
         status
     }
+}
+
+/// The value at a path like `spec.members[2].name`; the object itself for an empty one.
+pub(crate) fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    let mut place = object;
+    for step in path.split(['.', '[']).filter(|s| !s.is_empty()) {
+        place = match step.strip_suffix(']') {
+            Some(index) => match index.parse::<usize>() {
+                Ok(index) => place.get(index)?,
+                Err(_) => place.get(index.trim_matches('"'))?,
+            },
+            None => place.get(step)?,
+        };
+    }
+    Some(place)
 }
 
 /// The `Status` that answers a deletion that is complete.

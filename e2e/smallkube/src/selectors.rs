@@ -1,7 +1,7 @@
 //! Label and field selectors, as lists, watches and budgets name objects.
 //!
 //! Parses Kubernetes' selector text (`a=b,c!=d,e in (x,y),!f`) and its structured form. Field selectors know equality
-//! alone, and only of the fields that the real server indexes; anything else is refused, never ignored.
+//! alone, and only of the fields that the real server indexes; it deliberately refuses anything else, and never ignores it.
 
 use crate::object::Object;
 use crate::refusal::Refusal;

@@ -3,7 +3,7 @@
 //! The engine is the one that comes with the kube client; this room words its findings as the API server does. Rules are
 //! compiled when the definition is stored, so a rule that does not parse is found then. It deliberately measures no cost.
 
-use crate::refusal::Cause;
+use crate::refusal::{Cause, at};
 use kube::core::cel::{CompiledSchema, ErrorKind, Validator, compile_schema};
 use serde_json::Value;
 
@@ -17,8 +17,8 @@ impl Rules {
     /// Compiles the rules of a schema, or names the first that cannot be.
     pub(crate) fn compile(source: &Value) -> Result<Self, String> {
         let compiled = compile_schema(source);
-        if let Some(error) = compiled.compilation_errors().first() {
-            return Err(error.to_string());
+        if let Some(error) = first_error(&compiled) {
+            return Err(error);
         }
         Ok(Self {
             compiled,
@@ -70,6 +70,18 @@ impl Rules {
     }
 }
 
+/// The first rule anywhere in a schema that does not parse.
+fn first_error(schema: &CompiledSchema) -> Option<String> {
+    if let Some(error) = schema.compilation_errors().first() {
+        return Some(error.to_string());
+    }
+    let below = schema.properties.values();
+    let below = below.chain(schema.items.as_deref());
+    below
+        .chain(schema.additional_properties.as_deref())
+        .find_map(first_error)
+}
+
 /// The server shows scalars as they are and everything else by its type.
 fn shown(value: Option<&Value>) -> String {
     match value {
@@ -78,21 +90,6 @@ fn shown(value: Option<&Value>) -> String {
         Some(scalar) => scalar.to_string(),
         None => "\"null\"".to_owned(),
     }
-}
-
-/// The value at a path like `spec.members[2].name`.
-fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
-    let mut place = object;
-    for step in path.split(['.', '[']).filter(|s| !s.is_empty()) {
-        place = match step.strip_suffix(']') {
-            Some(index) => match index.parse::<usize>() {
-                Ok(index) => place.get(index)?,
-                Err(_) => place.get(index.trim_matches('"'))?,
-            },
-            None => place.get(step)?,
-        };
-    }
-    Some(place)
 }
 
 #[cfg(test)]
@@ -133,5 +130,7 @@ mod tests {
     fn a_rule_that_does_not_parse_is_found_at_once() {
         let broken = json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.a ==", "message": "x"}]});
         assert!(Rules::compile(&broken).is_err());
+        let below = json!({"type": "object", "properties": {"spec": broken}});
+        assert!(Rules::compile(&below).is_err());
     }
 }

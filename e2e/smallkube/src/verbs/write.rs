@@ -305,7 +305,7 @@ impl Edit<'_> {
         let kind = &self.target.kind;
         let mut causes = built_in::metadata_causes(new, old);
         if let Some(schema) = &kind.schema {
-            let found = validate::check(schema, new);
+            let mut found = validate::check(schema, new);
             if let (false, Some(wrong)) = (
                 kind.custom,
                 found.iter().find(|c| c.reason == "FieldValueTypeInvalid"),
@@ -315,11 +315,18 @@ impl Edit<'_> {
                     kind.kind, kind.version, kind.kind, wrong.field, wrong.message
                 )));
             }
+            if let Some(old) = old {
+                found.retain(|cause| !cause.stood_before(old, new));
+            }
             causes.extend(found);
         }
         // The rules presume the types: they run on what is otherwise sound.
         if let (Some(rules), true) = (&kind.rules, causes.is_empty()) {
-            causes.extend(rules.check(new, old));
+            let mut broken = rules.check(new, old);
+            if let Some(old) = old {
+                broken.retain(|cause| !cause.stood_before(old, new));
+            }
+            causes.extend(broken);
         }
         causes.extend(built_in::causes(kind, new, old));
         if causes.is_empty() {

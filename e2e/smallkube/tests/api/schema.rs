@@ -1,8 +1,10 @@
 //! Custom resources and their schemas: defaults, pruning, validation, CEL with transition rules.
 
 use crate::setting::{Setting, refusal, replicas};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams, ValidationDirective};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn defaults_are_filled_and_unknown_fields_pruned() {
@@ -133,5 +135,77 @@ async fn conditions_are_a_list_by_type() {
     assert_eq!(
         both.data["status"]["conditions"].as_array().map(Vec::len),
         Some(2)
+    );
+}
+
+/// Tries to define a kind with a schema; the refusal.
+async fn refused_definition(at: &Setting, name: &str, spec: Value) -> (u16, String) {
+    let group = format!("{}.example.com", at.namespace);
+    let schema = json!({"type": "object", "properties": {"spec": spec}});
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": name.replace("GROUP", &group)},
+        "spec": {"group": group, "scope": "Namespaced", "names": {"plural": "things", "kind": "Thing"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": schema}}]},
+    });
+    let definition: CustomResourceDefinition = serde_json::from_value(definition).unwrap();
+    let crds: Api<CustomResourceDefinition> = Api::all(at.client.clone());
+    let (code, _, message) = refusal(crds.create(&PostParams::default(), &definition).await);
+    (code, message)
+}
+
+#[tokio::test]
+async fn a_definition_that_cannot_work_is_refused() {
+    let at = Setting::new().await;
+    let typeless = json!({"type": "object", "properties": {"a": {"description": "what?"}}});
+    let (code, message) = refused_definition(&at, "things.GROUP", typeless).await;
+    assert_eq!(code, 422);
+    assert!(
+        message.contains("must not be empty for specified object fields"),
+        "{message}"
+    );
+    let broken = json!({"type": "object", "x-kubernetes-validations": [{"rule": "self.a ==", "message": "x"}]});
+    let (code, message) = refused_definition(&at, "things.GROUP", broken).await;
+    assert_eq!(code, 422, "{message}");
+    let (code, message) = refused_definition(&at, "other.GROUP", json!({"type": "object"})).await;
+    assert_eq!(code, 422);
+    assert!(message.contains("must be spec.names.plural+"), "{message}");
+}
+
+#[tokio::test]
+async fn a_changed_definition_holds_from_the_next_write_on() {
+    let at = Setting::new().await;
+    let things = at.define(replicas()).await;
+    things
+        .create(
+            &PostParams::default(),
+            &at.thing("t", json!({"replicas": 5})),
+        )
+        .await
+        .unwrap();
+    let crds: Api<CustomResourceDefinition> = Api::all(at.client.clone());
+    let lower = json!([{"op": "replace", "value": 4,
+        "path": "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/replicas/maximum"}]);
+    let lower = Patch::<()>::Json(serde_json::from_value(lower).unwrap());
+    let name = format!("things.{}.example.com", at.namespace);
+    crds.patch(&name, &PatchParams::default(), &lower)
+        .await
+        .unwrap();
+    let dry = PostParams {
+        dry_run: true,
+        ..PostParams::default()
+    };
+    crate::setting::until("five is too many", async || {
+        things
+            .create(&dry, &at.thing("u", json!({"replicas": 5})))
+            .await
+            .is_err()
+    })
+    .await;
+    let label = Patch::Merge(json!({"metadata": {"labels": {"a": "b"}}}));
+    let kept = things.patch("t", &PatchParams::default(), &label).await;
+    assert!(
+        kept.is_ok(),
+        "what stood before and is not touched may stay: {kept:?}"
     );
 }
