@@ -23,8 +23,8 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Counter, Encoder, Gauge, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 use crate::handle::Handle;
@@ -401,6 +401,10 @@ impl Maker {
 
     fn float(&self, name: &str, help: &str) -> Gauge {
         self.register(Gauge::new(name, help))
+    }
+
+    fn float_counter(&self, name: &str, help: &str) -> Counter {
+        self.register(Counter::new(name, help))
     }
 
     fn counter(&self, name: &str, help: &str) -> IntCounter {

@@ -4,14 +4,14 @@
 
 use std::fs;
 
-use prometheus::{Gauge, IntGauge};
+use prometheus::{Counter, Gauge, IntGauge};
 
 use super::{Maker, whole};
 
 /// Figures under the names that every Prometheus client uses, and etcd's own two.
 #[derive(Debug)]
 pub(super) struct Process {
-    cpu: Gauge,
+    cpu: Counter,
     resident: IntGauge,
     virtual_size: IntGauge,
     started: Gauge,
@@ -25,7 +25,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 impl Process {
     pub(super) fn new(make: &Maker) -> Self {
         Self {
-            cpu: make.float(
+            cpu: make.float_counter(
                 "process_cpu_seconds_total",
                 "CPU time spent, user and system.",
             ),
@@ -48,7 +48,9 @@ impl Process {
 
     pub(super) fn observe(&self) {
         if let Some(stat) = read("self/stat").as_deref().and_then(Stat::read) {
-            self.cpu.set(stat.cpu_ticks / TICKS_PER_SECOND);
+            let more = stat.cpu_ticks / TICKS_PER_SECOND - self.cpu.get();
+            // Two scrapes at once may each see the other's share; a counter never goes back.
+            self.cpu.inc_by(more.max(0.0));
             let boot = read("stat")
                 .as_deref()
                 .and_then(|text| after(text, "btime "));

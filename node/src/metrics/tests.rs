@@ -61,6 +61,7 @@ const OF_THE_MIXIN: &[(&str, &str)] = &[
     ("grpc_server_msg_sent_total", "counter"),
     ("grpc_server_handling_seconds", "histogram"),
     ("process_resident_memory_bytes", "gauge"),
+    ("process_cpu_seconds_total", "counter"),
     ("process_open_fds", "gauge"),
     ("process_max_fds", "gauge"),
     ("process_start_time_seconds", "gauge"),
