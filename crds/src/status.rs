@@ -2,7 +2,7 @@
 //!
 //! Three fields are memory and not only a view: `serial` and `joining` (a member's name is written here before anything
 //! of that name is made, so that names are never reused), `members[].id` and `members[].claimUID` (a member once seen
-//! with an id or a volume is never started with another), and `image` (so that a newer operator alone restarts nothing).
+//! with an id or a volume is never started with another), and `defaultImage` (so that a newer operator alone restarts nothing).
 //!
 //! Nothing here changes with every write a client makes: lag is shown as 0 while a member is caught up.
 
@@ -41,9 +41,12 @@ pub struct RaftClusterStatus {
     /// The version that all members run, or the oldest among them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// The image in force; remembered where the spec names none.
+    /// The image in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// The image that the cluster runs where its spec names none: remembered from the first time it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_image: Option<String>,
     /// Who leads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<Leader>,

@@ -21,7 +21,7 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// An empty plan that remembers what the status does, less the name of a member whose id is known by now, plus the
-    /// image in force.
+    /// image in force and the default one.
     pub(crate) fn new(view: &View<'_>) -> Self {
         let mut memory = view.memory.clone();
         let entered = |name: &str| {
@@ -31,6 +31,7 @@ impl Draft {
         };
         memory.joining = memory.joining.filter(|it| !entered(&it.name));
         memory.image = Some(view.spec.image.clone()).filter(|it| !it.is_empty());
+        memory.default_image.clone_from(&view.spec.default_image);
         Self {
             actions: Vec::new(),
             memory,

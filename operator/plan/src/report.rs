@@ -50,6 +50,8 @@ pub struct Memory {
     pub cluster_id: Option<String>,
     /// The image in force.
     pub image: Option<String>,
+    /// The image where the spec names none.
+    pub default_image: Option<String>,
 }
 
 impl Memory {
@@ -61,6 +63,7 @@ impl Memory {
             joining: status.joining.clone(),
             cluster_id: status.cluster_id.clone(),
             image: status.image.clone(),
+            default_image: status.default_image.clone(),
         }
     }
 }

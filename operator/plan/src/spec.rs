@@ -39,6 +39,9 @@ pub(crate) struct Spec {
     pub(crate) engine: Engine,
     /// The image in force.
     pub(crate) image: String,
+    /// The default image to remember: the one remembered, or the one in force where the spec names none. What a spec named
+    /// is never remembered, or a bad image would outlive its revert.
+    pub(crate) default_image: Option<String>,
     /// Settings.
     pub(crate) options: Options,
     /// Quota in bytes.
@@ -58,10 +61,14 @@ pub(crate) struct Spec {
 }
 
 impl Spec {
-    /// Reads a resource; `remembered` is the image that its status remembers.
+    /// Reads a resource; `remembered` is the default image that its status remembers.
     pub(crate) fn parse(cluster: &RaftCluster, remembered: Option<&str>) -> (Self, Vec<Invalid>) {
         let spec = &cluster.spec;
         let image = image(cluster, remembered);
+        let named = spec.image.is_some() || spec.version.is_some() || image.is_empty();
+        let default_image = remembered
+            .map(ToOwned::to_owned)
+            .or_else(|| (!named).then(|| image.clone()));
         let size = spec.storage.size.0.clone();
         let mut parsed = Self {
             name: cluster.metadata.name.clone().unwrap_or_default(),
@@ -70,6 +77,7 @@ impl Spec {
             replicas: usize::try_from(spec.replicas).unwrap_or(0),
             engine: spec.engine,
             image,
+            default_image,
             options: spec.options.clone(),
             quota_bytes: quota(&spec.options, &size),
             size,

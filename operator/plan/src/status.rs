@@ -42,6 +42,7 @@ pub fn status(
         cluster_id: report.memory.cluster_id.clone(),
         version: version(report).or(old.version),
         image: report.memory.image.clone(),
+        default_image: report.memory.default_image.clone(),
         leader: report.leader.clone(),
         quorum: report.quorum,
         members: report.members.clone(),

@@ -73,7 +73,7 @@ impl<'a> View<'a> {
     pub(crate) fn new(cluster: &RaftCluster, observed: &'a Observed, now: Timestamp) -> Self {
         let status = cluster.status.clone().unwrap_or_default();
         let memory = Memory::of(&status);
-        let (spec, invalid) = Spec::parse(cluster, memory.image.as_deref());
+        let (spec, invalid) = Spec::parse(cluster, memory.default_image.as_deref());
         let answers = answers(observed, memory.cluster_id.as_deref());
         let membership = membership(&spec, &answers);
         let leader = leader(&answers, membership.as_ref());

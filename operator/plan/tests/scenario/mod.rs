@@ -133,11 +133,9 @@ fn remember(situation: &mut Situation, head: &Words<'_>, members: &[Words<'_>]) 
         serial,
     });
     status.cluster_id = (!head.has("fresh")).then(|| format!("{CLUSTER_ID:x}"));
-    status.image = Some(
-        head.value("remembered")
-            .unwrap_or("quorate-node:0.1.0")
-            .to_owned(),
-    );
+    let image = head.value("remembered").unwrap_or("quorate-node:0.1.0");
+    status.image = Some(image.to_owned());
+    status.default_image = Some(image.to_owned());
     status.members = members
         .iter()
         .filter(|it| it.value("identity") != Some("never"))
