@@ -1,7 +1,7 @@
 //! Where the programs under test are.
 //!
 //! Ours lie beside the running test or tool, where `cargo build --workspace` puts them: nothing
-//! here builds anything. Those of others come from `PATH`, or from a folder named by
+//! here builds anything. `E2E_BINARIES` names another folder, such as that of a release build. Those of others come from `PATH`, or from a folder named by
 //! `LAB_PREBUILT` that holds them as they are or compressed by zstd (`etcd.zst`).
 
 use std::path::{Path, PathBuf};
@@ -31,7 +31,8 @@ pub enum Missing {
 /// # Errors
 /// [`Missing::Ours`], with what to build.
 pub fn ours(name: &str) -> Result<PathBuf, Missing> {
-    let path = build_folder().join(name);
+    let folder = std::env::var_os("E2E_BINARIES").map_or_else(build_folder, PathBuf::from);
+    let path = folder.join(name);
     if path.is_file() {
         Ok(path)
     } else {

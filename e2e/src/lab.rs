@@ -22,10 +22,15 @@ use tokio::process::{Child, Command};
 
 use crate::client::Client;
 use crate::folder::Folder;
+use crate::traffic::Traffic;
 use crate::{binaries, wait};
 
 /// The namespace everything is in.
 pub const NAMESPACE: &str = "default";
+/// The image that a cluster has by default.
+pub const IMAGE: &str = concat!("quorate-node:", env!("CARGO_PKG_VERSION"));
+/// Another image there is; every other tag of the name is missing.
+pub const NEXT_IMAGE: &str = concat!("quorate-node:", env!("CARGO_PKG_VERSION"), "-next");
 /// How long anything may take before a test gives up: many times what it takes on a calm
 /// machine, because a failed wait must mean a failure and not a busy neighbour.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -61,7 +66,8 @@ impl Lab {
     /// # Errors
     /// As [`Lab::start`].
     pub async fn start_in(folder: Folder) -> Result<Self> {
-        let images = Images::default().with("quorate-node", binaries::ours("quorate-node")?);
+        let node = binaries::ours("quorate-node")?;
+        let images = Images::default().with(IMAGE, &node).with(NEXT_IMAGE, &node);
         let state = folder.path().join("smallkube");
         let runtime = Processes::new(&state, images);
         let mut options = smallkube::Options::processes(&state, runtime);
@@ -279,6 +285,23 @@ impl Lab {
             .iter()
             .filter_map(client_url)
             .collect())
+    }
+
+    /// Keeps the clients' list of members as current as a Service would. Ends only with an error.
+    ///
+    /// # Errors
+    /// The API's.
+    pub async fn follow(&self, name: &str, traffic: &Traffic) -> Result<()> {
+        let mut known = Vec::new();
+        let mut look = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            look.tick().await;
+            let now = self.endpoints(name).await?;
+            if now != known && !now.is_empty() {
+                traffic.use_endpoints(now.clone());
+                known = now;
+            }
+        }
     }
 
     /// Waits until a member says that it leads, asking the members and not the operator.

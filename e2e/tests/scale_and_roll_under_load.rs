@@ -2,7 +2,7 @@
 //! while it serves: never without a quorum by our own hand, nothing lost, nothing out of order.
 
 use anyhow::{Context, Result, ensure};
-use e2e::lab::{Lab, PATIENCE};
+use e2e::lab::{Lab, NEXT_IMAGE, PATIENCE};
 use e2e::traffic::{Mix, Traffic};
 use e2e::verdict::judge;
 use kube::ResourceExt;
@@ -49,7 +49,7 @@ async fn scaling_and_rolling_never_stop_the_cluster() -> Result<()> {
     lab.end().await
 }
 
-/// Every member gets a changed option, one by one; every pod is a new one at the end.
+/// Every member gets another image, one by one; every pod is a new one at the end.
 async fn roll(lab: &Lab, name: &str, traffic: &Traffic) -> Result<()> {
     let uids = async || -> Result<Vec<String>> {
         Ok(lab
@@ -60,14 +60,7 @@ async fn roll(lab: &Lab, name: &str, traffic: &Traffic) -> Result<()> {
             .collect())
     };
     let before = uids().await?;
-    stage(
-        lab,
-        name,
-        traffic,
-        "roll",
-        json!({ "options": { "snapshotCount": 4321 } }),
-    )
-    .await?;
+    stage(lab, name, traffic, "roll", json!({ "image": NEXT_IMAGE })).await?;
     let after = uids().await?;
     ensure!(after.len() == 5, "{} pods after the roll", after.len());
     ensure!(
@@ -89,7 +82,7 @@ async fn stage(
 ) -> Result<()> {
     let began = traffic.recorder().elapsed();
     lab.patch_spec(name, spec).await?;
-    let follow = follow_endpoints(lab, name, traffic);
+    let follow = lab.follow(name, traffic);
     tokio::select! {
         ready = lab.ready(name) => { ready.with_context(|| what.to_owned())?; }
         followed = follow => followed?,
@@ -107,18 +100,4 @@ async fn stage(
         (ended - began).as_secs_f64()
     );
     Ok(())
-}
-
-/// Keeps the clients' list of members as current as a Service would. Ends only with an error.
-async fn follow_endpoints(lab: &Lab, name: &str, traffic: &Traffic) -> Result<()> {
-    let mut known = Vec::new();
-    let mut look = tokio::time::interval(std::time::Duration::from_millis(200));
-    loop {
-        look.tick().await;
-        let now = lab.endpoints(name).await?;
-        if now != known && !now.is_empty() {
-            traffic.use_endpoints(now.clone());
-            known = now;
-        }
-    }
 }
