@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_founded_member_has_its_first_batch_whole() {
@@ -188,7 +188,9 @@ fn what_waits_while_the_disk_works_shares_one_sync() {
     let storage = create(folder.path(), options);
     let submit = |index| storage.submit(persist(vec![entry(1, index, "x")], None));
     let first = submit(1);
+    let deadline = Instant::now() + Duration::from_secs(60);
     while gate.syncs.load(Ordering::SeqCst) < 2 {
+        assert!(Instant::now() < deadline, "the first sync ends");
         std::thread::yield_now();
     }
     let rest: Vec<_> = (2..=100).map(submit).collect();
