@@ -15,13 +15,16 @@ pub(crate) fn metadata_causes(new: &Value, old: Option<&Value>) -> Vec<Cause> {
             "metadata.name",
             &json!(new.name()),
             "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', \
-             and must start and end with an alphanumeric character",
+             and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is \
+             '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')",
         ));
     }
     for (key, value) in new.entries("/metadata/labels").into_iter().flatten() {
         let text = value.as_str().unwrap_or_default();
         if !is_qualified(key) {
-            let why = "name part must consist of alphanumeric characters, '-', '_' or '.'";
+            let why = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an \
+                       alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is \
+                       '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
             causes.push(Cause::invalid("metadata.labels", &json!(key), why));
         }
         if !is_label_value(text) {

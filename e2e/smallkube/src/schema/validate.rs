@@ -70,28 +70,25 @@ fn wrong_type(form: Form, value: &Value, path: &str) -> Cause {
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    // The real server quotes what it found by its type's name where the value is no scalar.
-    let shown = match value {
-        Value::String(_) | Value::Number(_) | Value::Bool(_) => value.to_string(),
-        _ => format!("\"{found}\""),
-    };
     let place = if path.is_empty() { "<nil>" } else { path };
     Cause::new(
         "FieldValueTypeInvalid",
         place,
-        format!("Invalid value: {shown}: {place} in body must be of type {wanted}: \"{found}\""),
+        format!(
+            "Invalid value: \"{found}\": {place} in body must be of type {wanted}: \"{found}\""
+        ),
     )
 }
 
 fn object(schema: &Schema, map: &Map<String, Value>, path: &str, causes: &mut Vec<Cause>) {
-    for name in &schema.limits.required {
-        if !map.contains_key(name) {
-            causes.push(Cause::required(&join(path, name), ""));
-        }
-    }
     for (name, value) in map {
         if let Some(child) = schema.child(name) {
             walk(child, value, &join(path, name), causes);
+        }
+    }
+    for name in &schema.limits.required {
+        if !map.contains_key(name) {
+            causes.push(Cause::required(&join(path, name), ""));
         }
     }
 }
@@ -290,10 +287,10 @@ mod tests {
                 json!({"replicas": 0, "engine": "Zoo", "port": true})
             ),
             [
-                "name: Required value",
                 "engine: Unsupported value: \"Zoo\": supported values: \"Quorate\", \"Etcd\"",
-                "port: Invalid value: true: port in body must be of type integer,string: \"boolean\"",
+                "port: Invalid value: \"boolean\": port in body must be of type integer,string: \"boolean\"",
                 "replicas: Invalid value: 0: replicas in body should be greater than or equal to 1",
+                "name: Required value",
             ]
         );
     }

@@ -8,6 +8,7 @@ use crate::apply::{self, managers::Who};
 use crate::built_in;
 use crate::object::Object;
 use crate::refusal::{Cause, Refusal};
+use crate::schema::cel::Rules;
 use crate::schema::{defaults, prune, validate};
 use crate::store::State;
 use serde_json::{Value, json};
@@ -320,9 +321,8 @@ impl Edit<'_> {
             }
             causes.extend(found);
         }
-        // The rules presume the types: they run on what is otherwise sound.
-        if let (Some(rules), true) = (&kind.rules, causes.is_empty()) {
-            let mut broken = rules.check(new, old);
+        if let Some(rules) = &kind.rules {
+            let mut broken = rule_causes(rules, new, old, &causes);
             if let Some(old) = old {
                 broken.retain(|cause| !cause.stood_before(old, new));
             }
@@ -382,6 +382,24 @@ impl Edit<'_> {
         }
         Ok(Arc::new(last))
     }
+}
+
+/// What the rules find, unless the object is so wrong that they cannot be asked.
+fn rule_causes(rules: &Rules, new: &Value, old: Option<&Value>, before: &[Cause]) -> Vec<Cause> {
+    const BLOCKING: [&str; 3] = [
+        "FieldValueNotSupported",
+        "FieldValueRequired",
+        "FieldValueTypeInvalid",
+    ];
+    if before.iter().any(|cause| BLOCKING.contains(&cause.reason)) {
+        return vec![Cause::new(
+            "FieldValueInvalid",
+            "<nil>",
+            "Invalid value: null: some validation rules were not checked because the object was invalid; \
+             correct the existing errors to complete validation",
+        )];
+    }
+    rules.check(new, old)
 }
 
 /// Fields that the server alone writes come from the live object.
