@@ -173,6 +173,34 @@ async fn nothing_acknowledged_is_lost_when_all_are_killed_at_once() {
     hashes_agree(&members).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_is_never_idle_gets_checkpoints_all_the_same() {
+    let mut lab = Lab::new();
+    let members = lab.cluster(&["a"], &["--snapshot-count", "100"]).await;
+    let channel = client(members[0].client_url());
+    let mut writers = tokio::task::JoinSet::new();
+    for number in 0..64 {
+        let mut client = channel.clone();
+        writers.spawn(async move {
+            while client
+                .put(put(&format!("key-{number}"), "value"))
+                .await
+                .is_ok()
+            {}
+        });
+    }
+    eventually("checkpoints are written, and not only one", async || {
+        let written = members[0].log().matches("wrote a checkpoint").count();
+        if written > 5 {
+            Ok(())
+        } else {
+            Err(format!("{written} so far"))
+        }
+    })
+    .await;
+    writers.shutdown().await;
+}
+
 #[tokio::test]
 async fn leadership_moves_to_whom_it_is_asked_for() {
     let mut lab = Lab::new();

@@ -62,6 +62,8 @@ pub(super) struct Rounds {
 struct Writing {
     turn: Turn,
     completion: Completion,
+    /// Whether the turn installs a snapshot, so that what is applied is ahead of the disk.
+    installs: bool,
 }
 
 /// The newest checkpoint, and the one that is being written.
@@ -181,9 +183,14 @@ impl Rounds {
     fn begin(&mut self, mut turn: Turn) {
         let ahead = turn.take_ahead();
         if turn.must_wait() {
+            let installs = turn.install.is_some();
             let completion = self.submit(&mut turn);
             self.send(ahead);
-            self.writing = Some(Writing { turn, completion });
+            self.writing = Some(Writing {
+                turn,
+                completion,
+                installs,
+            });
             return;
         }
         let persist = std::mem::take(&mut turn.persist);
@@ -204,14 +211,21 @@ impl Rounds {
 
     /// A write is done: the turn's next one, or the turn is.
     fn go_on_writing(&mut self) {
-        let Some(Writing { mut turn, .. }) = self.writing.take() else {
+        let Some(Writing {
+            mut turn, installs, ..
+        }) = self.writing.take()
+        else {
             return;
         };
         if turn.persist.is_empty() {
             self.release(turn.written());
         } else {
             let completion = self.submit(&mut turn);
-            self.writing = Some(Writing { turn, completion });
+            self.writing = Some(Writing {
+                turn,
+                completion,
+                installs,
+            });
         }
     }
 
@@ -290,7 +304,9 @@ impl Rounds {
         let entries = applied.index.0.saturating_sub(self.checkpoint.index.0);
         let bytes = self.replica.applied_bytes() - self.checkpoint.at_bytes;
         let due = entries >= self.schedule.checkpoint_entries || bytes >= CHECKPOINT_BYTES;
-        if !due || self.checkpoint.writing.is_some() || self.writing.is_some() {
+        // Entries on their way to the disk are no reason to wait: what is applied is durable. Under load some always are.
+        let installs = self.writing.as_ref().is_some_and(|it| it.installs);
+        if !due || self.checkpoint.writing.is_some() || installs {
             return;
         }
         self.checkpoint.at_bytes = self.replica.applied_bytes();
