@@ -95,6 +95,8 @@ pub struct Replica<W> {
     /// Snapshots that arrived since the last turn, for the core to choose.
     arrived: Vec<(SnapshotMeta, Bytes, Box<Store>)>,
     answers: Vec<(W, Outcome)>,
+    /// A snapshot has brought another membership, which [`Replica::apply`] has not told yet.
+    membership_arrived: bool,
     unsound: u64,
     applied_bytes: u64,
 }
@@ -131,6 +133,7 @@ impl<W> Replica<W> {
             applied,
             arrived: Vec::new(),
             answers: Vec::new(),
+            membership_arrived: false,
             unsound: 0,
             applied_bytes: 0,
             settings,
@@ -429,6 +432,7 @@ impl<W> Replica<W> {
         let place = place.expect("the core installs only what arrived since the last turn");
         let (_, image, store) = self.arrived.swap_remove(place);
         self.store = *store;
+        self.membership_arrived = true;
         self.applied = meta.clone();
         self.unapplied.retain(|entry| entry.index > meta.index);
         (meta, image)

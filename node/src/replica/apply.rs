@@ -31,12 +31,13 @@ enum UnreadableCause {
 }
 
 impl<W> Replica<W> {
-    /// Applies what is committed and durable here, and answers whom that concerns. Says whether the membership changed.
+    /// Applies what is committed and durable here, and answers whom that concerns. Says whether the membership changed,
+    /// by an entry or by a snapshot that arrived.
     ///
     /// # Errors
     /// [`Unreadable`]: this member must stop.
     pub fn apply(&mut self) -> Result<bool, Unreadable> {
-        let mut members_changed = false;
+        let mut members_changed = std::mem::take(&mut self.membership_arrived);
         while let Some(entry) = self
             .unapplied
             .pop_front_if(|entry| entry.index <= self.durable)

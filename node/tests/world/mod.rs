@@ -60,6 +60,8 @@ pub struct World {
     retention: Option<Retention>,
     starts: u64,
     snapshots: usize,
+    /// Members that were told of another membership.
+    told: BTreeSet<u64>,
     /// Who asked whom, and was not answered; a crash of the asked takes the answer with it.
     waiting: BTreeMap<u64, u64>,
     answers: BTreeMap<u64, Outcome>,
@@ -108,6 +110,7 @@ impl World {
             retention,
             starts: 0,
             snapshots: 0,
+            told: BTreeSet::new(),
             waiting: BTreeMap::new(),
             answers: BTreeMap::new(),
         };
@@ -257,8 +260,21 @@ impl World {
     }
 
     pub fn take_answers(&mut self, id: u64) -> Vec<(u64, Outcome)> {
-        self.replica(id).apply().unwrap();
+        if self.replica(id).apply().unwrap() {
+            self.told.insert(id);
+        }
         self.replica(id).take_answers()
+    }
+
+    /// Whether the member was told of a membership other than before, since this was last asked.
+    pub fn was_told_of_members(&mut self, id: u64) -> bool {
+        self.told.remove(&id)
+    }
+
+    /// A message that nobody here sent.
+    pub fn receive(&mut self, message: Message) {
+        let to = message.to.0;
+        self.replica(to).on(Event::Receive(message));
     }
 
     /// The disk has it; what may leave leaves.
