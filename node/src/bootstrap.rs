@@ -137,9 +137,10 @@ pub(crate) async fn begin(
             });
         }
         let opening = tokio::task::spawn_blocking(move || reopen(directory, options));
-        return opening
+        let opened = opening
             .await
             .expect("opening a data directory does not panic");
+        return ask_again(config, dialer, opened?).await;
     }
     config.check_founding()?;
     token::keep(directory.path(), token).map_err(|source| BootstrapError::Token {
@@ -308,11 +309,7 @@ async fn join(
     directory: DataDir,
     options: Options,
 ) -> Result<Beginning, BootstrapError> {
-    let asked = others(config);
-    let asking = tokio::time::timeout(JOIN_TIMEOUT, ask_until_answered(dialer, &asked));
-    let answer = asking.await.map_err(|_| BootstrapError::NobodyAnswers {
-        asked: asked.iter().flatten().cloned().collect(),
-    })?;
+    let answer = ask_in_time(dialer, &others(config)).await?;
     let mut urls = texts(&config.initial_advertise_peer_urls);
     urls.sort();
     let mut members: Vec<Member> = answer.members.into_iter().map(from_wire).collect();
@@ -352,6 +349,35 @@ async fn join(
         recovered,
         durable: Index(0),
         known,
+    })
+}
+
+/// A member that joined and ended before it had heard anything knows nobody whom it could answer, and nobody can tell it
+/// more before it has answered: it asks once more who there is.
+async fn ask_again(
+    config: &Config,
+    dialer: &Dialer,
+    mut beginning: Beginning,
+) -> Result<Beginning, BootstrapError> {
+    let asked = others(config);
+    if beginning.durable > Index(0) || asked.is_empty() {
+        return Ok(beginning);
+    }
+    let answer = ask_in_time(dialer, &asked).await?;
+    if answer.cluster_id == beginning.identity.cluster_id {
+        let members = answer.members.into_iter().map(from_wire);
+        beginning.known.members = members.map(|member| (member.id, member)).collect();
+    }
+    Ok(beginning)
+}
+
+async fn ask_in_time(
+    dialer: &Dialer,
+    asked: &[Vec<String>],
+) -> Result<proto::peer::MembersResponse, BootstrapError> {
+    let asking = tokio::time::timeout(JOIN_TIMEOUT, ask_until_answered(dialer, asked));
+    asking.await.map_err(|_| BootstrapError::NobodyAnswers {
+        asked: asked.iter().flatten().cloned().collect(),
     })
 }
 
