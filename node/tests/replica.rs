@@ -12,7 +12,7 @@ use bytes::Bytes;
 use quorate_node::event::{Outcome, Read, Request};
 use quorate_node::refusal::Refusal;
 use quorate_node::replica::Retention;
-use raft::{Body, PeerId};
+use raft::{Body, Message, Payload, PeerId};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use store::{Command, PutRequest, RangeRequest, Response};
@@ -325,14 +325,53 @@ fn a_member_whose_log_is_gone_is_given_the_store() {
         world.settle();
     }
     world.checkpoint(leader);
+    world.was_told_of_members(behind);
     world.heal();
     world.tick_all(10);
     assert_eq!(world.snapshots_sent(), 1);
+    assert!(
+        world.was_told_of_members(behind),
+        "a snapshot brings a membership too"
+    );
     assert_eq!(world.store(behind).digest(), world.store(leader).digest());
     world.crash(behind);
     world.restart(behind);
     world.tick_all(5);
     assert_eq!(world.store(behind).digest(), world.store(leader).digest());
+}
+
+#[test]
+fn what_no_member_could_apply_is_not_taken_from_a_peer() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    let from = PeerId(world.another(leader));
+    let before = world.disk(leader).entries.len();
+    let change = raft::Change {
+        kind: raft::ChangeKind::Remove(from),
+        context: Bytes::new(),
+    };
+    let junk = [
+        Payload::Command(Bytes::from_static(b"junk")),
+        Payload::Command(Bytes::new()),
+        Payload::Change(change),
+    ];
+    for payload in junk {
+        let body = Body::Propose {
+            payloads: vec![payload],
+        };
+        let (to, term) = (PeerId(leader), world.disk(leader).hard_state.term);
+        world.receive(Message {
+            from,
+            to,
+            term,
+            body,
+        });
+    }
+    world.settle();
+    assert_eq!(world.disk(leader).entries.len(), before);
+    world.ask(leader, put("k", "v"), 1);
+    world.settle();
+    assert_eq!(revision(&world.answered()[&1]), 2);
 }
 
 #[test]

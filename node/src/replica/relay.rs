@@ -3,14 +3,17 @@
 //!
 //! 1. A proposal goes into one log or onto one wire at most once: it is kept only while the core has refused it.
 //! 2. It is never passed back to where it came from.
+//! 3. What cannot be read is thrown away: once it stood in the log, no member could go on.
 //!
 //! What this module deliberately does not do: answer. Who proposed waits for the entry, or for his deadline.
 
 use std::collections::VecDeque;
 
 use raft::{Input, Payload, PeerId};
+use store::Command;
 
 use super::Replica;
+use super::batch::Batch;
 
 /// Proposals that wait here; beyond that they vanish, as on a wire that breaks.
 const KEPT_MAX: usize = 1_024;
@@ -32,6 +35,11 @@ pub(super) struct Relay {
 impl<W> Replica<W> {
     /// Takes another member's proposals in.
     pub(super) fn relay(&mut self, from: PeerId, payloads: Vec<Payload>) {
+        if !payloads.iter().all(can_be_applied) {
+            self.unsound += 1;
+            tracing::error!(from = %format!("{:x}", from.0), "a peer passed on a proposal that cannot be read");
+            return;
+        }
         let until = self.now + u64::from(self.settings.raft.election_ticks);
         let kept = Kept {
             from,
@@ -68,4 +76,13 @@ impl<W> Replica<W> {
                 .is_ok();
         (!taken).then_some(kept)
     }
+}
+
+/// Whether it is what members pass on: commands alone, each whole. Changes of membership come by a call of their own.
+fn can_be_applied(payload: &Payload) -> bool {
+    let Payload::Command(bytes) = payload else {
+        return false;
+    };
+    let is_whole = |command: &bytes::Bytes| Command::from_bytes(command).is_ok();
+    Batch::decode(bytes.clone()).is_ok_and(|batch| batch.commands.iter().all(is_whole))
 }

@@ -13,6 +13,7 @@ use proto::peer::{
     self, Batch, DeliverResponse, Delivery, Hello, InstallSnapshotResponse, MembersRequest,
     MembersResponse, ReconfigureRequest, ReconfigureResponse, SnapshotPiece,
 };
+use raft::Body;
 use store::{Command, Response as Answer, Store};
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
@@ -82,6 +83,12 @@ impl peer_server::Peer for Service {
             .map_err(|error| Status::internal(error.to_string()))?;
         let store = store.map_err(|error| Status::data_loss(error.to_string()))?;
         let (message, image) = (arrived.message, arrived.image);
+        if !matches!(&message.body, Body::InstallSnapshot { meta } if store.applied_index() <= meta.index.0)
+        {
+            return Err(Status::data_loss(
+                "the snapshot is of a later entry than it says",
+            ));
+        }
         self.bring(Event::ReceiveSnapshot {
             message,
             image,
