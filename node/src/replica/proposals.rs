@@ -17,8 +17,10 @@ use super::batch::Batch;
 /// and the core can cut its books in steps, large enough that an entry's own cost vanishes.
 const BATCH_BYTES_MAX: usize = 64 << 10;
 
-/// The most commands that wait for a leader; with one of etcd's default size each, a gibibyte and a half.
+/// The most commands that wait for a leader, and the most bytes of them: what clients bring while there is none must not
+/// use up the memory.
 const GATHERED_MAX: usize = 100_000;
+const GATHERED_BYTES_MAX: usize = 256 << 20;
 
 /// See the module.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub(super) struct Proposals<W> {
     base: u64,
     sent: VecDeque<Sent<W>>,
     gathered: VecDeque<Gathered<W>>,
+    gathered_bytes: usize,
 }
 
 #[derive(Debug)]
@@ -52,14 +55,18 @@ impl<W> Proposals<W> {
             base: 1,
             sent: VecDeque::new(),
             gathered: VecDeque::new(),
+            gathered_bytes: 0,
         }
     }
 
     /// Takes a command in; gives the waiter back if too many wait already.
     pub(super) fn gather(&mut self, command: Bytes, waiter: Option<W>, deadline: u64) -> Option<W> {
-        if self.gathered.len() >= GATHERED_MAX {
+        let bytes = self.gathered_bytes + command.len();
+        let is_full = self.gathered.len() >= GATHERED_MAX || bytes > GATHERED_BYTES_MAX;
+        if is_full && !self.gathered.is_empty() {
             return waiter;
         }
+        self.gathered_bytes = bytes;
         self.gathered.push_back(Gathered {
             command,
             waiter,
@@ -94,12 +101,20 @@ impl<W> Proposals<W> {
 
     /// The core took the next `count` gathered commands in this term.
     pub(super) fn mark_sent(&mut self, count: usize, term: Term) {
-        let sent = self.gathered.drain(..count).map(|gathered| Sent {
-            waiter: gathered.waiter,
-            deadline: gathered.deadline,
-            term,
-        });
-        self.sent.extend(sent);
+        for _ in 0..count {
+            let gathered = self.take_gathered().expect("these were in the batch");
+            self.sent.push_back(Sent {
+                waiter: gathered.waiter,
+                deadline: gathered.deadline,
+                term,
+            });
+        }
+    }
+
+    fn take_gathered(&mut self) -> Option<Gathered<W>> {
+        let gathered = self.gathered.pop_front()?;
+        self.gathered_bytes -= gathered.command.len();
+        Some(gathered)
     }
 
     /// A number for a command that travels alone, and the entry's bytes with it. Nobody waits for it yet.
@@ -154,11 +169,7 @@ impl<W> Proposals<W> {
             .front()
             .is_some_and(|gathered| gathered.deadline <= now)
         {
-            waiters.extend(
-                self.gathered
-                    .pop_front()
-                    .and_then(|gathered| gathered.waiter),
-            );
+            waiters.extend(self.take_gathered().and_then(|gathered| gathered.waiter));
         }
         waiters
     }
@@ -166,11 +177,9 @@ impl<W> Proposals<W> {
     /// Everybody.
     pub(super) fn drain(&mut self) -> Vec<W> {
         let mut waiters = self.take_while(|_| true);
-        waiters.extend(
-            self.gathered
-                .drain(..)
-                .filter_map(|gathered| gathered.waiter),
-        );
+        while let Some(gathered) = self.take_gathered() {
+            waiters.extend(gathered.waiter);
+        }
         waiters
     }
 
@@ -193,5 +202,26 @@ impl<W> Proposals<W> {
             self.sent.pop_front();
             self.base += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_so_many_bytes_wait_for_a_leader() {
+        let mut proposals = Proposals::new(1);
+        let command = Bytes::from(vec![0; GATHERED_BYTES_MAX / 2]);
+        assert_eq!(proposals.gather(command.clone(), Some(1), 10), None);
+        assert_eq!(proposals.gather(command.clone(), Some(2), 10), None);
+        let small = Bytes::from_static(b"small");
+        assert_eq!(proposals.gather(small.clone(), Some(3), 10), Some(3));
+        proposals.mark_sent(1, Term(1));
+        assert_eq!(proposals.gather(small, Some(4), 10), None);
+        assert_eq!(proposals.expired(10), [1, 2, 4]);
+        assert_eq!(proposals.gathered_bytes, 0);
+        assert_eq!(proposals.gather(command, Some(5), 20), None);
+        assert_eq!(proposals.drain(), [5]);
     }
 }
