@@ -107,6 +107,42 @@ async fn a_member_joins_as_a_learner_votes_and_leaves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_ended_before_it_heard_anything_joins_all_the_same() {
+    let mut lab = Lab::new();
+    let members = lab.cluster(&["a"], &[]).await;
+    members[0].put("before", "joining").await.unwrap();
+    let mut newcomer = lab.member("b");
+    add_learner(&members[0], &newcomer).await;
+    // Where it listens, nobody speaks to it.
+    let deaf = format!("http://{}:2399", newcomer.ip);
+    newcomer.with(&["--listen-peer-urls", &deaf]);
+    joins(&mut newcomer, &members);
+    eventually("it knows who it is", async || {
+        let log = newcomer.log();
+        let joined = log.contains("joined a running cluster");
+        joined.then_some(()).ok_or(log)
+    })
+    .await;
+    newcomer.kill();
+    let peer_url = newcomer.peer_url();
+    newcomer.with(&["--listen-peer-urls", &peer_url]);
+    newcomer.start();
+    eventually("it learns", async || {
+        let status = newcomer.status().await.map_err(|error| error.to_string())?;
+        status
+            .is_learner
+            .then_some(())
+            .ok_or_else(|| format!("{status:?}"))
+    })
+    .await;
+    let refusal = newcomer.get("before").await.unwrap_err();
+    assert_eq!(
+        refusal.message(),
+        "etcdserver: rpc not supported for learner"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_leader_can_be_removed_and_the_others_go_on() {
     let mut lab = Lab::new();
     let mut members = lab.cluster(&["a", "b", "c"], &[]).await;

@@ -30,6 +30,9 @@ impl kv_server::Kv for Kv {
         let request = convert::range(request.into_inner());
         validate::range(&request).map_err(Refusal::from)?;
         let serializable = request.serializable;
+        if !serializable && self.0.handle.with_status(|status| status.is_learner) {
+            return Err(Refusal::NotForLearner.into());
+        }
         match self.read(Read::Range(request), serializable).await? {
             Outcome::Range(answer) => {
                 let header = self.0.header(answer.revision);

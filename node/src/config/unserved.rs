@@ -26,7 +26,7 @@ const DISCOVERY: Why =
 const TRACING: Why = Why::NotYet("distributed tracing");
 const BACKEND: Why = Why::Foreign("there is no bbolt backend to tune");
 const TRANSPORT: Why = Why::NotYet("tuning of connections");
-const CHECKS: Why = Why::Foreign("a rolling hash of every applied entry is always compared");
+const CHECKS: Why = Why::NotYet("comparing the members' hashes");
 
 const fn flag(name: &'static str, harmless: &'static [&'static str], why: Why) -> Unserved {
     Unserved {
