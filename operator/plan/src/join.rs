@@ -107,6 +107,12 @@ fn promote(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
     if member.known_id.is_none() {
         return moving(ScaleUp, "RememberMember", name);
     }
+    // It may still answer while its pod ends, or is about to be replaced in this very round: as a voter it would be missed.
+    let outdated = !member.current && !member.pod_ready();
+    if member.answer.is_some() && (member.pod.is_none() || member.pod_ending() || outdated) {
+        let why = member.trouble(view);
+        return waiting(ScaleUp, "StartMember", name, "MemberReady", why);
+    }
     // Readiness is not asked: a learner may rightly call itself not ready for clients.
     let (Some(_), Some(lag)) = (member.answer, member.lag) else {
         return if member.pod.is_none() && member.known_claim.is_some() {
