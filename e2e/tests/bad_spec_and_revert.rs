@@ -1,0 +1,138 @@
+//! Promise: a bad spec, applied at whatever step of a cluster's creation and reverted later,
+//! never takes down what serves already, and its revert heals with no other hand.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use crds::RaftCluster;
+use e2e::lab::{Lab, PATIENCE, is_ready, told};
+use e2e::traffic::{Mix, Traffic};
+use e2e::verdict::judge;
+use e2e::wait;
+use serde_json::json;
+
+/// An image that nobody has.
+const MISSING: &str = "quorate-node:9.9.9";
+/// More steps than a creation has; the test ends when a cluster was Ready before its turn came.
+const STEPS_AT_MOST: usize = 60;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_spec_is_survived_and_its_revert_heals_at_every_step_of_creation() -> Result<()> {
+    let lab = Lab::start("bad-spec").await?;
+    let mut tried = 0;
+    for step in 1..STEPS_AT_MOST {
+        let name = format!("step-{step}");
+        let reached = break_at(&lab, &name, step)
+            .await
+            .with_context(|| format!("step {step}"))?;
+        lab.delete(&name).await?;
+        if !reached {
+            break;
+        }
+        tried = step;
+    }
+    anyhow::ensure!(tried >= 4, "a creation has more than {tried} steps");
+    println!("broken and healed at each of {tried} steps of creation");
+    lab.end().await
+}
+
+/// Creates a cluster and breaks it at the n-th step; false when it was Ready before that.
+async fn break_at(lab: &Lab, name: &str, step: usize) -> Result<bool> {
+    lab.apply(&manifest(name)).await?;
+    let traffic = Traffic::start(
+        Mix {
+            clients: 4,
+            ..Mix::default()
+        },
+        Vec::new(),
+    );
+    let follow = lab.follow(name, &traffic);
+    let reached = tokio::select! {
+        reached = broken_and_healed(lab, name, step, &traffic) => reached?,
+        followed = follow => { followed?; false }
+    };
+    traffic.use_endpoints(lab.endpoints(name).await?);
+    traffic.flows(20, PATIENCE).await?;
+    judge(&traffic.finish(PATIENCE).await?)?;
+    Ok(reached)
+}
+
+async fn broken_and_healed(lab: &Lab, name: &str, step: usize, traffic: &Traffic) -> Result<bool> {
+    if !steps_seen(lab, name, step).await? {
+        return Ok(false);
+    }
+    // What the operator itself calls available it may not take down any more.
+    let served = is_available(&lab.clusters().get(name).await?);
+    lab.patch_spec(name, json!({ "image": MISSING })).await?;
+    reported(lab, name).await?;
+    if served {
+        traffic
+            .flows(20, PATIENCE)
+            .await
+            .context("while the bad spec stood")?;
+    }
+    lab.patch_spec(name, json!({ "image": null })).await?;
+    lab.ready(name).await?;
+    Ok(true)
+}
+
+/// Waits until so many different steps have been seen in status; false when it is Ready before.
+async fn steps_seen(lab: &Lab, name: &str, steps: usize) -> Result<bool> {
+    let mut seen = BTreeSet::new();
+    let mut look = tokio::time::interval(Duration::from_millis(10));
+    loop {
+        look.tick().await;
+        let cluster = lab.clusters().get(name).await?;
+        if is_ready(&cluster) {
+            return Ok(false);
+        }
+        seen.insert(step_of(&cluster));
+        if seen.len() >= steps {
+            return Ok(true);
+        }
+    }
+}
+
+/// The step in hand, in words that tell it from every other of this creation.
+fn step_of(cluster: &RaftCluster) -> String {
+    let status = cluster.status.clone().unwrap_or_default();
+    let operation = status
+        .operation
+        .map(|o| (o.kind, o.step, o.member, o.blocked_by));
+    format!("{operation:?}")
+}
+
+fn is_available(cluster: &RaftCluster) -> bool {
+    let conditions = cluster.status.iter().flat_map(|s| &s.conditions);
+    conditions
+        .into_iter()
+        .any(|c| c.type_ == "Available" && c.status == "True")
+}
+
+/// Waits until the operator has acted on the bad spec: a pod has the missing image.
+async fn reported(lab: &Lab, name: &str) -> Result<()> {
+    wait::until("the bad spec to be acted on", PATIENCE, async || {
+        let cluster = lab.clusters().get(name).await.map_err(|e| e.to_string())?;
+        let observed = cluster.status.as_ref().and_then(|s| s.observed_generation);
+        let pods = lab.pods(name).await.map_err(|e| e.to_string())?;
+        let mut containers = pods
+            .iter()
+            .flat_map(|p| p.spec.iter().flat_map(|s| &s.containers));
+        let acted = containers.any(|c| c.image.as_deref() == Some(MISSING));
+        if observed == cluster.metadata.generation && acted {
+            Ok(())
+        } else {
+            Err(told(&cluster))
+        }
+    })
+    .await?;
+    Ok(())
+}
+
+fn manifest(name: &str) -> String {
+    format!(
+        "apiVersion: quorate.io/v1alpha1\nkind: RaftCluster\nmetadata: {{ name: {name} }}\n\
+         spec: {{ replicas: 3, storage: {{ size: 1Gi }}, deletionPolicy: Delete }}\n"
+    )
+}
