@@ -132,7 +132,7 @@ pub struct RaftClusterSpec {
     /// What becomes of the volumes when the cluster is deleted or a member is removed.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
-    /// Stops every change by the operator; status goes on being refreshed.
+    /// Stops every change by the operator, but that volumes to be retained are let go; status goes on being refreshed.
     #[serde(default)]
     pub paused: bool,
 }

@@ -10,6 +10,7 @@ use crds::RaftMember;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use plan::observed::PROBE_AGE_MAX;
 use plan::{Action, Failure, Ground, Observed, Outcome, Target, names};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -32,6 +33,9 @@ pub enum ActError {
     /// The membership is not the one that the action was planned on.
     #[error("the membership has changed since it was planned")]
     GroundLost,
+    /// What was observed is too old to stop a member by.
+    #[error("the members were asked too long ago")]
+    Outdated,
     /// The member through which the call should be made has no address any more.
     #[error("{via} has no address")]
     NoWay {
@@ -113,7 +117,10 @@ impl Stage<'_> {
                 let owners = json!({ "ownerReferences": owner.as_ref().map(|owner| [owner]) });
                 self.patch::<PersistentVolumeClaim>(claim, owners).await
             }
-            Action::DeletePod { pod, .. } => self.delete::<Pod>(pod).await,
+            Action::DeletePod { pod, .. } => {
+                self.still_fresh()?;
+                self.delete::<Pod>(pod).await
+            }
             Action::DeleteMember { member } => self.delete::<RaftMember>(member).await,
             Action::DeleteClaim { claim } => self.delete::<PersistentVolumeClaim>(claim).await,
             Action::AddLearner {
@@ -247,6 +254,15 @@ impl Stage<'_> {
             .pass()
             .map_err(|why| ActError::Write(WriteError::Shut(why)))?;
         Ok(via)
+    }
+
+    /// Slow calls may have come before: others may be down by now that answered then.
+    fn still_fresh(&self) -> Result<(), ActError> {
+        let age = self.ctx.clock.now().duration_since(self.observed.taken_at);
+        if age > PROBE_AGE_MAX {
+            return Err(ActError::Outdated);
+        }
+        Ok(())
     }
 
     fn sent(&self, answer: Result<(), MembersError>) -> Result<(), ActError> {

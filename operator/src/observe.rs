@@ -34,7 +34,9 @@ pub async fn observe(ctx: &Context, cluster: &RaftCluster) -> Result<Observed, C
         ctx.kubernetes
             .list::<PodDisruptionBudget>(&namespace, &labels),
     )?;
-    let probes = probe_all(ctx, &pods).await;
+    let uid = cluster.uid();
+    let ours = |pod: &&Pod| pod.annotations().get(names::CLUSTER_UID) == uid.as_ref();
+    let probes = probe_all(ctx, pods.iter().filter(ours)).await;
     let taken_at = ctx.clock.now();
     Ok(Observed {
         taken_at,
@@ -47,9 +49,9 @@ pub async fn observe(ctx: &Context, cluster: &RaftCluster) -> Result<Observed, C
     })
 }
 
-/// Asks all members side by side.
-async fn probe_all(ctx: &Context, pods: &[Pod]) -> BTreeMap<String, Probe> {
-    let asked = pods.iter().filter_map(endpoint).map(|at| async move {
+/// Asks all members side by side; not those that an earlier cluster of this name has left running.
+async fn probe_all(ctx: &Context, pods: impl Iterator<Item = &Pod>) -> BTreeMap<String, Probe> {
+    let asked = pods.filter_map(endpoint).map(|at| async move {
         let answer = ctx.members.probe(&at).await.map_err(|error| chain(&error));
         (
             at.member,

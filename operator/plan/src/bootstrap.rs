@@ -11,7 +11,7 @@ use crate::{
     draft::{Draft, make, make_claim, moving, waiting},
     names,
     report::Work,
-    view::{ClaimState, Member, View, hex},
+    view::{ClaimState, Member, Membership, View, hex},
 };
 
 /// Founds the cluster; no work once it is born.
@@ -19,12 +19,25 @@ pub(crate) fn bootstrap(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
     if view.born() {
         return None;
     }
-    if let Some(membership) = &view.membership {
+    if let Some(membership) = view.membership.as_ref().filter(|it| ours(view, it)) {
         draft.memory.cluster_id = Some(hex(membership.cluster_id));
         return Some(moving(Bootstrap, "RememberCluster", &membership.via));
     }
     let roster = view.roster();
-    Some(match (&roster[..], &view.memory.joining) {
+    if let Some(leftover) = leftover(view, &roster) {
+        return Some(waiting(
+            Bootstrap,
+            "FindCluster",
+            leftover,
+            "Status",
+            format!(
+                "there is a pod or a volume of member {leftover}, but the status remembers no cluster id; restore the status, or delete {} if its data are not needed",
+                names::claim(leftover)
+            ),
+        ));
+    }
+    let joining = view.memory.joining.as_ref().filter(|it| !view.spoilt(it));
+    Some(match (&roster[..], joining) {
         ([], None) => {
             let name = draft.choose(view.next_joining());
             moving(Bootstrap, "ChooseName", &name)
@@ -45,6 +58,29 @@ pub(crate) fn bootstrap(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
             ),
         ),
     })
+}
+
+/// Whether a membership is that of our seed, and not of whoever happens to answer at its address.
+fn ours(view: &View<'_>, membership: &Membership) -> bool {
+    view.roster()
+        .iter()
+        .any(|it| membership.listed.contains_key(&it.name))
+}
+
+/// A member that has left a pod or a volume, where the next step would be to found the cluster on an empty one: the cluster
+/// has been founded before, its status was lost, and what is left may be the only copy.
+fn leftover<'v>(view: &'v View<'_>, roster: &[&Member<'_>]) -> Option<&'v str> {
+    let empty = match roster {
+        [] => view.memory.joining.is_none(),
+        [seed] => matches!(seed.claim, ClaimState::Absent),
+        _ => false,
+    };
+    let left = |it: &&Member<'_>| {
+        it.identity.is_none()
+            && (it.pod.is_some() || matches!(it.claim, ClaimState::Present(_) | ClaimState::Ending))
+    };
+    let first = view.members.values().filter(|_| empty).find(left);
+    first.map(|it| it.name.as_str())
 }
 
 fn start(view: &View<'_>, draft: &mut Draft, seed: &Member<'_>) -> Work {

@@ -24,7 +24,8 @@ pub(crate) fn join(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
     if draft.memory.joining.is_none() && there >= view.spec.replicas {
         return None;
     }
-    Some(match (&draft.memory.joining.clone(), no_quorum(view)) {
+    let joining = draft.memory.joining.clone().filter(|it| !view.spoilt(it));
+    Some(match (&joining, no_quorum(view)) {
         (Some(joining), _) => {
             make(view, draft, joining);
             moving(ScaleUp, "CreateMember", &joining.name)

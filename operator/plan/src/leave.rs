@@ -108,6 +108,10 @@ fn remove(view: &View<'_>, draft: &mut Draft, member: &Member<'_>, kind: Operati
     }
     match (view.ground(name), &member.listed) {
         (Some(ground), Some(listed)) => {
+            // A pod that cannot be made must not keep its member from being taken away.
+            draft
+                .actions
+                .retain(|it| !matches!(it, Action::CreatePod(pod) if pod.metadata.name.as_ref() == Some(name)));
             draft.actions.push(Action::RemoveMember {
                 name: name.clone(),
                 id: listed.id,

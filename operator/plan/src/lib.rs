@@ -86,6 +86,7 @@ pub fn plan(cluster: &RaftCluster, observed: &Observed, now: Timestamp) -> Plan 
         work = POLICIES.iter().find_map(|policy| policy(&view, &mut draft));
     } else {
         draft.memory = view.memory.clone();
+        upkeep::release(&view, &mut draft);
     }
     let Draft { actions, memory } = draft;
     let report = account::account(&view, hands_off, work, memory, leaving);

@@ -11,7 +11,6 @@
 //! 8. a leader is neither stopped nor removed while it leads and another voter exists.
 //!
 //! Restarting the only voter, or one of two healthy ones, is allowed: there is no other way, and no data are at stake.
-//!
 //! It deliberately cannot tell whether a plan is a good one, only that it is not a fatal one.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,9 +90,8 @@ impl<'a> Facts<'a> {
         let newest = answers.values().map(|it| it.term).max();
         let leader = answers
             .values()
-            .filter(|it| Some(it.term) == newest && it.leader_id != 0)
-            .map(|it| it.leader_id)
-            .next();
+            .find(|it| Some(it.term) == newest && it.leader_id != 0)
+            .map(|it| it.leader_id);
         // Several may have read the membership: the one that has applied most has read last.
         let list = answers
             .values()
@@ -447,7 +445,17 @@ fn start(facts: &Facts<'_>, pod: &Pod) -> Result<(), Violation> {
     let others = facts.observed.members.iter().any(|it| {
         it.metadata.name.as_deref() != Some(member) && Some(it.spec.cluster_uid.as_str()) == uid
     });
-    if founds && (others || facts.list.is_some()) {
+    let of_another = |meta: &ObjectMeta| {
+        uid.is_some()
+            && annotation(meta, "quorate.io/cluster-uid") == uid
+            && label(meta, "quorate.io/member") != Some(member)
+    };
+    let (claims, pods) = (&facts.observed.claims, &facts.observed.pods);
+    let mut left = claims
+        .iter()
+        .map(|it| &it.metadata)
+        .chain(pods.iter().map(|it| &it.metadata));
+    if founds && (others || left.any(of_another) || facts.list.is_some()) {
         return refuse(2, format!("pod {name} is to found a second cluster"));
     }
     Ok(())

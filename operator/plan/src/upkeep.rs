@@ -90,6 +90,16 @@ fn own_claim(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
     }
 }
 
+/// Lets go of volumes that are to be retained, even while the operator keeps its hands off: whoever deletes the cluster now
+/// has said that they stay. The other way round waits.
+pub(crate) fn release(view: &View<'_>, draft: &mut Draft) {
+    if objects::claim::owner(&view.spec).is_none() {
+        for member in view.members.values() {
+            own_claim(view, member, draft);
+        }
+    }
+}
+
 fn label(view: &View<'_>, member: &Member<'_>, leaving: Option<&str>, draft: &mut Draft) {
     let role = if leaving == Some(&member.name) {
         Role::Learner

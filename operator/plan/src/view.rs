@@ -74,7 +74,7 @@ impl<'a> View<'a> {
         let status = cluster.status.clone().unwrap_or_default();
         let memory = Memory::of(&status);
         let (spec, invalid) = Spec::parse(cluster, memory.default_image.as_deref());
-        let answers = answers(observed, memory.cluster_id.as_deref());
+        let answers = answers(observed, &spec.uid, memory.cluster_id.as_deref());
         let membership = membership(&spec, &answers);
         let leader = leader(&answers, membership.as_ref());
         let head = answers
@@ -276,13 +276,21 @@ impl<'a> View<'a> {
             )
             .chain(self.members.keys().map(String::as_str))
             .collect();
-        (self.memory.serial.max(seen) + 1..)
+        (self.memory.serial.max(seen).clamp(0, i64::MAX / 2) + 1..)
             .map(|serial| Joining {
                 name: names::member(&self.spec.name, &self.spec.uid, serial),
                 serial,
             })
             .find(|it| !taken.contains(it.name.as_str()))
             .expect("serials do not run out before names that are taken do")
+    }
+
+    /// Whether nothing can come of a member that was to be: its volume is gone or another cluster's, and its identity was
+    /// deleted to go on under another name.
+    pub(crate) fn spoilt(&self, joining: &Joining) -> bool {
+        self.members.get(&joining.name).is_some_and(|it| {
+            it.identity.is_none() && matches!(it.claim, ClaimState::Lost | ClaimState::Foreign)
+        })
     }
 
     /// The role that the status last showed for a member.
@@ -308,11 +316,24 @@ pub(crate) fn hex(id: u64) -> String {
     format!("{id:x}")
 }
 
-/// Answers that count: fresh, and from the cluster that the status remembers, if it remembers one.
-fn answers<'a>(observed: &'a Observed, cluster_id: Option<&str>) -> BTreeMap<&'a str, &'a Answer> {
+/// Answers that count: fresh, from no pod that an earlier cluster of this name has left running, and from the cluster that
+/// the status remembers, if it remembers one.
+fn answers<'a>(
+    observed: &'a Observed,
+    cluster_uid: &str,
+    cluster_id: Option<&str>,
+) -> BTreeMap<&'a str, &'a Answer> {
+    let strangers: BTreeSet<&str> = observed
+        .pods
+        .iter()
+        .filter(|it| !is_of(&it.metadata, cluster_uid))
+        .filter_map(|it| it.metadata.labels.as_ref()?.get(names::MEMBER_LABEL))
+        .map(String::as_str)
+        .collect();
     observed
         .probes
         .iter()
+        .filter(|(name, _)| !strangers.contains(name.as_str()))
         .filter(|(_, probe)| observed.taken_at.duration_since(probe.taken_at) <= PROBE_AGE_MAX)
         .filter_map(|(name, probe)| Some((name.as_str(), probe.answer.as_ref().ok()?)))
         .filter(|(_, answer)| cluster_id.is_none_or(|id| id == hex(answer.cluster_id)))

@@ -75,12 +75,14 @@ impl<'a> Member<'a> {
         let claim = claims
             .iter()
             .find(|it| it.metadata.name == Some(names::claim(&name)));
-        let answer = answers.get(name.as_str()).copied();
         let listed = view
             .membership
             .as_ref()
             .and_then(|it| it.listed.get(&name))
             .cloned();
+        // Another member may answer at an address that was this one's: it must not be counted twice.
+        let itself = |it: &&Answer| listed.as_ref().is_none_or(|own| own.id == it.member_id);
+        let answer = answers.get(name.as_str()).copied().filter(itself);
         let lag = answer.map(|it| view.head.saturating_sub(it.applied_index));
         let votes = listed.as_ref().is_some_and(|it| !it.is_learner);
         let agrees = answer
