@@ -50,11 +50,6 @@ pub fn build_folder() -> PathBuf {
     }
 }
 
-/// Whether a foreign program can be had; [`foreign`] gives it.
-pub fn has_foreign(name: &str) -> bool {
-    on_path(name).is_some() || prebuilt(name).is_some()
-}
-
 /// A foreign program, unpacked into `folder` if it is there only compressed.
 ///
 /// # Errors

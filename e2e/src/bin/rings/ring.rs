@@ -1,7 +1,5 @@
 //! The rings, in the order in which they run: the quickest to find a mistake first.
 
-use e2e::binaries;
-
 use crate::targets::Target;
 
 /// One ring.
@@ -55,13 +53,13 @@ fn simulation() -> Ring {
 }
 
 fn contract() -> Ring {
-    let left_out = (!binaries::has_foreign("etcd")).then_some(LeftOut {
-        why: "there is no etcd to compare with",
-        how: "etcd on PATH, or LAB_PREBUILT=DIR with etcd or etcd.zst in it",
+    let left_out = Some(LeftOut {
+        why: "what is served so far is a part of etcd; it comes with the whole",
+        how: "the promises of bare members on any etcd: E2E_SERVER=PATH cargo test -p e2e --test members_alone",
     });
     Ring {
         name: "contract",
-        holds: is_contract,
+        holds: |_| false,
         doc_tests: false,
         left_out,
     }
@@ -70,7 +68,7 @@ fn contract() -> Ring {
 fn api_server() -> Ring {
     let left_out = Some(LeftOut {
         why: "it needs a kube-apiserver, and comes with the kind lab",
-        how: "what it will check runs on smallkube today: cargo test -p smallkube",
+        how: "smallkube's own text on any server: SMALLKUBE_TEST_REAL=1 KUBECONFIG=FILE cargo test -p smallkube --test api -- --skip faults",
     });
     Ring {
         name: "real API server",
@@ -81,7 +79,7 @@ fn api_server() -> Ring {
 }
 
 fn smallkube() -> Ring {
-    let holds = |t: &Target| needs_processes(t) && !is_contract(t) && !is_simulation(t);
+    let holds = |t: &Target| needs_processes(t) && !is_simulation(t);
     Ring {
         name: "smallkube",
         holds,
@@ -106,11 +104,6 @@ fn kind() -> Ring {
 /// Whole clusters under one seed: named so, in whichever package.
 fn is_simulation(target: &Target) -> bool {
     target.is_integration && target.name.starts_with("sim")
-}
-
-/// The same test against a real etcd and against ours.
-fn is_contract(target: &Target) -> bool {
-    target.package == "e2e" && target.is_integration && target.name.starts_with("api_")
 }
 
 /// Tests that start processes or talk to an API server of ours.
