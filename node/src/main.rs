@@ -1,7 +1,7 @@
 //! The `quorate-node` binary: flags, logs and signals around one member.
 
+use std::hash::{BuildHasher, RandomState};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use quorate_node::config::{Config, Invocation};
@@ -89,14 +89,8 @@ fn asked_to_stop() -> anyhow::Result<impl Future<Output = ()>> {
     })
 }
 
-/// Differs between members and starts: what is drawn from it must not come twice.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the one place where the node draws its randomness"
-)]
+/// Differs between members and starts, as what is drawn from it must not come twice: the standard library keys every hasher
+/// from the operating system's randomness. Time and process ids would not do; in containers all of these are 1.
 fn seed() -> u64 {
-    let nanoseconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |age| age.as_nanos());
-    (nanoseconds as u64) ^ u64::from(std::process::id()).rotate_left(40)
+    RandomState::new().hash_one(std::process::id())
 }
