@@ -34,6 +34,9 @@ use rounds::{Rounds, Schedule};
 
 /// How long a client's request may wait beside two election timeouts; etcd's figure.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the disk may take to finish at the end: enough for a checkpoint that is half written, and with everything that
+/// comes before it within the half minute that Kubernetes gives.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 /// What a message of a peer may have beyond one request: a full append of the core, and room for the frame.
 const PEER_MESSAGE_BYTES: usize = 16 << 20;
 
@@ -63,6 +66,11 @@ pub enum ServeError {
     /// The disk failed; nothing can be promised any more.
     #[error("the disk failed, and a member that cannot write has nothing to say")]
     Storage(#[source] StorageError),
+    /// The disk did not finish at the end. Nobody was told that what is missing is durable.
+    #[error(
+        "stopped, but the disk did not finish within {0:?}: it hangs, and its last writes are unconfirmed"
+    )]
+    DiskHangs(Duration),
     /// The log holds what this program cannot read.
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
@@ -103,7 +111,17 @@ impl Member {
         config: &Config,
         resolver: Resolver,
         options: Options,
+        rng: SmallRng,
+    ) -> Result<Self, StartError> {
+        Self::begin(config, resolver, options, rng, CLOSE_PATIENCE).await
+    }
+
+    async fn begin(
+        config: &Config,
+        resolver: Resolver,
+        options: Options,
         mut rng: SmallRng,
+        close_patience: Duration,
     ) -> Result<Self, StartError> {
         let clients = listeners(&config.listen_client_urls)?;
         let dialer = Dialer::new(resolver);
@@ -130,7 +148,7 @@ impl Member {
             config, beginning, &context, &mut rng, waiting, status, &known,
         )?;
         let stop_rounds = CancellationToken::new();
-        let rounds = tokio::spawn(rounds.run(stop_rounds.clone()));
+        let rounds = tokio::spawn(rounds.run(stop_rounds.clone(), close_patience));
         let (health, health_service) = tonic_health::server::health_reporter();
         let client_routes = api::routes(handle.clone(), limits(config), dialer, health_service);
         let traffic = Arc::clone(&context.traffic);
@@ -332,3 +350,6 @@ fn limits(config: &Config) -> Limits {
         request_timeout: request_timeout(config),
     }
 }
+
+#[cfg(test)]
+mod tests;

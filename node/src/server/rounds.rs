@@ -110,20 +110,24 @@ impl Rounds {
         }
     }
 
-    /// Runs until told to stop, removed, or failed; then answers everybody and closes the storage.
-    pub(super) async fn run(mut self, stop: CancellationToken) -> Result<Ended, ServeError> {
+    /// Runs until told to stop, removed, or failed; then answers everybody, and only then waits for the disk, which may hang.
+    pub(super) async fn run(
+        mut self,
+        stop: CancellationToken,
+        close_patience: Duration,
+    ) -> Result<Ended, ServeError> {
         let ended = self.go_round(&stop).await;
-        if let Some(writing) = self.writing.take()
-            && let Err(error) = writing.completion.await
-        {
-            tracing::error!(%error, "the last write failed");
-        }
-        self.events.close();
-        answer(self.replica.stop());
-        let storage = self.storage;
-        let closing = tokio::task::spawn_blocking(move || storage.close());
-        let closed = closing.await.expect("closing the storage does not panic");
-        ended.and_then(|ended| closed.map_err(ServeError::Storage).map(|()| ended))
+        let Self {
+            mut replica,
+            storage,
+            events,
+            ..
+        } = self;
+        // Who has not been taken in yet hears that there is nobody any more.
+        drop(events);
+        answer(replica.stop());
+        let closed = close(storage, close_patience).await;
+        ended.and_then(|ended| closed.map(|()| ended))
     }
 
     async fn go_round(&mut self, stop: &CancellationToken) -> Result<Ended, ServeError> {
@@ -328,6 +332,18 @@ impl Rounds {
             }
             Err(error) => tracing::error!(index = index.0, %error, "cannot write a checkpoint"),
         }
+    }
+}
+
+/// Finishes what is on its way to the disk. Nobody waits for that any more, so a disk that hangs is waited for no longer than
+/// `patience`.
+async fn close(storage: Storage, patience: Duration) -> Result<(), ServeError> {
+    let closing = tokio::task::spawn_blocking(move || storage.close());
+    match tokio::time::timeout(patience, closing).await {
+        Ok(closed) => closed
+            .expect("closing the storage does not panic")
+            .map_err(ServeError::Storage),
+        Err(_) => Err(ServeError::DiskHangs(patience)),
     }
 }
 
