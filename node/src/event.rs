@@ -63,7 +63,7 @@ pub enum Request {
 }
 
 /// What to read.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Read {
     /// Keys.
     Range(RangeRequest),
@@ -88,6 +88,9 @@ pub enum Outcome {
     Members(Vec<store::Member>),
     /// The store.
     Image(store::Image),
+    /// A read that would hold up the loop: to be answered from this image, by [`answer`](crate::replica::answer), by
+    /// whoever waits.
+    Large(store::Image, Read),
     /// The cluster answers, this member is up to date, or leads no more: whatever was asked for is so.
     Done,
     /// Not done, or unknown.

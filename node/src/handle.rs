@@ -1,14 +1,19 @@
 //! How the rest of the process speaks with the loop.
 //!
-//! What this module deliberately does not do: decide how long to wait. The replica answers everybody by his deadline.
+//! What this module deliberately does not do: decide how long to wait for the loop. The replica answers everybody by his
+//! deadline.
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use raft::PeerId;
 use store::{Command, Response};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use crate::event::{Event, Outcome, Read, Request};
 use crate::refusal::Refusal;
+use crate::replica;
 use crate::status::Status;
 
 /// Who waits for an answer of the loop.
@@ -17,18 +22,27 @@ pub type Waiter = oneshot::Sender<Outcome>;
 /// Events on their way to the loop. Bounded: whoever brings more than the loop takes in waits, and with him his client.
 pub const EVENTS_MAX: usize = 16_384;
 
+/// How long a large read may wait for those before it.
+const LARGE_READ_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Asks the loop. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
     events: mpsc::Sender<Event<Waiter>>,
     status: watch::Receiver<Status>,
+    /// One large read at a time: each makes an index of the whole store.
+    large: Arc<Semaphore>,
 }
 
 impl Handle {
     /// A handle on the loop that takes these events and publishes this status.
     #[must_use]
-    pub const fn new(events: mpsc::Sender<Event<Waiter>>, status: watch::Receiver<Status>) -> Self {
-        Self { events, status }
+    pub fn new(events: mpsc::Sender<Event<Waiter>>, status: watch::Receiver<Status>) -> Self {
+        Self {
+            events,
+            status,
+            large: Arc::new(Semaphore::new(1)),
+        }
     }
 
     /// What the loop last knew.
@@ -132,10 +146,69 @@ impl Handle {
         if !self.bring(Event::Ask(request, waiter)).await {
             return Err(Refusal::Stopped);
         }
-        match answer.await {
-            Ok(Outcome::Refused(refusal)) => Err(refusal),
-            Ok(outcome) => Ok(outcome),
-            Err(_) => Err(Refusal::Stopped),
+        let outcome = match answer.await {
+            Ok(Outcome::Large(image, read)) => self.read_aside(image, read).await?,
+            Ok(outcome) => outcome,
+            Err(_) => return Err(Refusal::Stopped),
+        };
+        match outcome {
+            Outcome::Refused(refusal) => Err(refusal),
+            outcome => Ok(outcome),
         }
+    }
+
+    /// Reads from an image, on a thread that serves nobody else.
+    async fn read_aside(&self, image: store::Image, read: Read) -> Result<Outcome, Refusal> {
+        let turn = Arc::clone(&self.large).acquire_owned();
+        let turn = tokio::time::timeout(LARGE_READ_PATIENCE, turn).await;
+        let turn = turn
+            .map_err(|_| Refusal::Timeout)?
+            .map_err(|_| Refusal::Stopped)?;
+        let reading = tokio::task::spawn_blocking(move || {
+            // Held until it is done, also for a client that has gone away.
+            let _turn = turn;
+            replica::answer(&image.to_store(), read)
+        });
+        reading.await.map_err(|_| Refusal::Stopped)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use store::{PutRequest, RangeRequest, Store};
+
+    use super::*;
+    use crate::storage::Identity;
+
+    #[tokio::test]
+    async fn a_large_read_is_answered_from_its_image() {
+        let (events, mut waiting) = mpsc::channel(1);
+        let identity = Identity {
+            cluster_id: 1,
+            member_id: 2,
+        };
+        let (_status, published) = watch::channel(Status::new(identity));
+        let handle = Handle::new(events, published);
+        let mut store = Store::new();
+        let put = PutRequest {
+            key: "k".into(),
+            ..PutRequest::default()
+        };
+        store.apply(1, &Command::Put(put.clone()));
+        let range = RangeRequest {
+            key: "k".into(),
+            ..RangeRequest::default()
+        };
+        let asked = tokio::spawn(async move { handle.read(Read::Range(range)).await });
+        let Some(Event::Ask(Request::Read(read), waiter)) = waiting.recv().await else {
+            panic!("a read was asked for");
+        };
+        waiter.send(Outcome::Large(store.snapshot(), read)).unwrap();
+        store.apply(2, &Command::Put(put));
+        let Ok(Outcome::Range(answer)) = asked.await.unwrap() else {
+            panic!("a range is answered by a range");
+        };
+        assert_eq!((answer.revision, answer.count), (2, 1));
+        assert_eq!(answer.kvs[0].version, 1);
     }
 }

@@ -34,7 +34,7 @@ use raft::{
 };
 use store::{Command, MemberAttributes, Members, Store};
 
-pub use apply::Unreadable;
+pub use apply::{Unreadable, answer};
 pub use batch::{Batch, BatchError};
 pub use founding::founding_entries;
 pub use retention::Retention;

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use raft::{Entry, Index, Payload};
-use store::{Command, DecodeError, Response};
+use store::{Command, DecodeError, Op, RangeRequest, Response, Store};
 
 use super::Replica;
 use super::batch::{Batch, BatchError};
@@ -99,18 +99,121 @@ impl<W> Replica<W> {
     /// Answers from what this member has, now: for reads that a quorum confirmed, and for serializable ones.
     #[must_use]
     pub fn read(&self, read: Read) -> Outcome {
-        let refused = |error: store::StoreError| Outcome::Refused(error.into());
-        match read {
-            Read::Range(request) => self
-                .store
-                .range(&request)
-                .map_or_else(refused, Outcome::Range),
-            Read::Txn(request) => self
-                .store
-                .read_txn(&request)
-                .map_or_else(refused, Outcome::Txn),
-            Read::Members => Outcome::Members(self.members().iter().cloned().collect()),
-            Read::Nothing => Outcome::Done,
+        if is_large(&self.store, &read, LARGE_READ) {
+            return Outcome::Large(self.store.snapshot(), read);
         }
+        answer(&self.store, read)
+    }
+}
+
+/// Keys to copy beyond which a read is not the loop's business: they take it about one tick, of the ten after which the
+/// others look for a new leader.
+const LARGE_READ: usize = 250_000;
+
+/// Whether answering takes more than `most` keys to copy.
+fn is_large(store: &Store, read: &Read, most: usize) -> bool {
+    let spend = |left: usize, range: &RangeRequest| {
+        left.checked_sub(store.range_cost(range, left.saturating_add(1)))
+    };
+    match read {
+        Read::Range(range) => spend(most, range).is_none(),
+        Read::Txn(txn) => {
+            let compared = txn.compare.iter().map(|compare| RangeRequest {
+                key: compare.key.clone(),
+                range_end: compare.range_end.clone(),
+                count_only: true,
+                ..RangeRequest::default()
+            });
+            let ops = txn.success.iter().chain(&txn.failure);
+            let mut ranges = ops.filter_map(|op| match &op.request {
+                Some(Op::Range(range)) => Some(range),
+                _ => None,
+            });
+            let left = compared
+                .into_iter()
+                .try_fold(most, |left, it| spend(left, &it));
+            left.and_then(|left| ranges.try_fold(left, spend)).is_none()
+        }
+        Read::Members | Read::Nothing => false,
+    }
+}
+
+/// Answers a read from a store as it is.
+#[must_use]
+pub fn answer(store: &Store, read: Read) -> Outcome {
+    let refused = |error: store::StoreError| Outcome::Refused(error.into());
+    match read {
+        Read::Range(request) => store.range(&request).map_or_else(refused, Outcome::Range),
+        Read::Txn(request) => store.read_txn(&request).map_or_else(refused, Outcome::Txn),
+        Read::Members => Outcome::Members(store.members().iter().cloned().collect()),
+        Read::Nothing => Outcome::Done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use store::{Compare, TxnRequest};
+
+    use super::*;
+
+    fn store(keys: u64) -> Store {
+        let mut store = Store::new();
+        for key in 1..=keys {
+            let put = store::PutRequest {
+                key: format!("k{key:04}").into(),
+                ..Default::default()
+            };
+            store.apply(key, &Command::Put(put));
+        }
+        store
+    }
+
+    fn all() -> RangeRequest {
+        RangeRequest {
+            key: "k".into(),
+            range_end: "l".into(),
+            ..RangeRequest::default()
+        }
+    }
+
+    #[test]
+    fn a_read_is_large_by_what_it_looks_at() {
+        let store = store(100);
+        let is_large = |range: RangeRequest, most| is_large(&store, &Read::Range(range), most);
+        assert!(is_large(all(), 99) && !is_large(all(), 100));
+        let one = RangeRequest {
+            key: "k0001".into(),
+            ..RangeRequest::default()
+        };
+        assert!(!is_large(one, 1));
+        let count_only = RangeRequest {
+            count_only: true,
+            ..all()
+        };
+        assert!(is_large(count_only.clone(), 11) && !is_large(count_only, 12));
+        let page = RangeRequest { limit: 10, ..all() };
+        assert!(is_large(page.clone(), 21) && !is_large(page.clone(), 22));
+        let filtered = RangeRequest {
+            min_mod_revision: 99,
+            ..page
+        };
+        assert!(is_large(filtered, 99));
+    }
+
+    #[test]
+    fn the_parts_of_a_transaction_add_up() {
+        let store = store(100);
+        let op = || Op::Range(all()).into();
+        let txn = TxnRequest {
+            compare: vec![Compare {
+                key: "k".into(),
+                range_end: "l".into(),
+                ..Compare::default()
+            }],
+            success: vec![op()],
+            failure: vec![op()],
+        };
+        let read = Read::Txn(txn);
+        assert!(is_large(&store, &read, 211) && !is_large(&store, &read, 212));
     }
 }

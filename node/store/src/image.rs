@@ -109,6 +109,17 @@ impl Image {
         self.header.revision
     }
 
+    /// A store of this, for reads that would hold up the one that applies. Makes an index of its own, in time and memory in
+    /// proportion to the number of records; keys and values are shared.
+    #[must_use]
+    pub fn to_store(&self) -> Store {
+        let store = empty_store(&self.header);
+        let mut store = store.expect("an image is taken of a sound store");
+        let records = self.timeline.iter();
+        records.for_each(|record| store.keyspace.share(record));
+        store
+    }
+
     /// The bytes, in pieces of about a mebibyte; written one after the other they are what [`Image::encode`] returns.
     pub fn frames(&self) -> impl Iterator<Item = Bytes> {
         let start = std::iter::once_with(|| {

@@ -77,6 +77,12 @@ impl Keyspace {
         self.timeline.push(record);
     }
 
+    /// Keeps a record together with another store; it must be newer than all others.
+    pub(crate) fn share(&mut self, record: &Arc<Record>) {
+        self.keys.push_with(&record.kv.key, |_| Arc::clone(record));
+        self.keep(Arc::clone(record));
+    }
+
     /// Keeps a record that was written elsewhere; it must be newer than all others.
     pub(crate) fn restore(&mut self, mut record: Record) {
         let key = record.kv.key.clone();

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 
 use crate::keys::KeyRange;
-use crate::keyspace::View;
+use crate::keyspace::{Keyspace, View};
 use crate::{KeyValue, RangeRequest, RangeResponse, SortOrder, SortTarget, StoreError};
 
 /// Answers `request` as `view` sees the keyspace.
@@ -36,14 +36,36 @@ pub(crate) fn range(view: View<'_>, request: &RangeRequest) -> Result<RangeRespo
     Ok(answer)
 }
 
+/// Keys that can be counted while one is copied.
+const COUNTED_PER_COPIED: usize = 8;
+
+/// About how many keys answering takes to copy, up to `most`.
+pub(crate) fn cost(keyspace: &Keyspace, request: &RangeRequest, most: usize) -> usize {
+    if request.range_end.is_empty() {
+        return most.min(1);
+    }
+    let keys = keyspace
+        .keys
+        .range(KeyRange::new(&request.key, &request.range_end));
+    if !request.count_only && needs_all(request) {
+        return keys.take(most).count();
+    }
+    let counted = keys.take(most.saturating_mul(COUNTED_PER_COPIED)).count();
+    let copied = if request.count_only {
+        0
+    } else {
+        counted.min(request.limit as usize)
+    };
+    most.min(counted / COUNTED_PER_COPIED + copied)
+}
+
 /// The keys to filter and sort, and the count of all. One more than the limit is enough where neither filter nor order can
 /// change which keys come first; that one more is what says `more`.
 fn gather<'a>(
     request: &RangeRequest,
     found: impl Iterator<Item = &'a KeyValue>,
 ) -> (Vec<KeyValue>, i64) {
-    let whole = !has_default_order(request) || has_filters(request) || request.limit <= 0;
-    let wanted = if whole {
+    let wanted = if needs_all(request) {
         u64::MAX
     } else {
         request.limit.unsigned_abs().saturating_add(1)
@@ -73,6 +95,11 @@ fn without_value_and_lease(kv: &KeyValue) -> KeyValue {
         value: Bytes::new(),
         lease: 0,
     }
+}
+
+/// Whether every key of the range is to be looked into, whatever the limit.
+fn needs_all(request: &RangeRequest) -> bool {
+    !has_default_order(request) || has_filters(request) || request.limit <= 0
 }
 
 fn has_default_order(request: &RangeRequest) -> bool {

@@ -124,6 +124,13 @@ impl Store {
         range::range(View::newest(&self.keyspace), request)
     }
 
+    /// About how many keys answering `request` takes to copy, counting eight keys that are only counted as one. Counts no
+    /// further than `most`, so that asking is cheap beside a read of that size.
+    #[must_use]
+    pub fn range_cost(&self, request: &RangeRequest, most: usize) -> usize {
+        range::cost(&self.keyspace, request, most)
+    }
+
     /// Runs a transaction of ranges alone, which needs no entry in the log.
     ///
     /// # Errors
