@@ -18,3 +18,6 @@ pub mod simulated;
 pub mod traffic;
 pub mod verdict;
 pub mod wait;
+
+/// How a line begins that a test prints for people: the rings show such lines below the test's own.
+pub const FIGURE: &str = "figure: ";

@@ -4,6 +4,7 @@
 
 use anyhow::{Result, ensure};
 
+use crate::FIGURE;
 use crate::history::History;
 use crate::linearizable;
 
@@ -12,7 +13,7 @@ use crate::linearizable;
 /// # Errors
 /// The first lost write, or the contradiction.
 pub fn judge(history: &History) -> Result<()> {
-    println!("{history}");
+    println!("{FIGURE}{history}");
     let lost = history.lost();
     if let Some(first) = lost.first() {
         anyhow::bail!(

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use crds::RaftCluster;
+use e2e::FIGURE;
 use e2e::lab::{Lab, PATIENCE, is_ready, told};
 use e2e::traffic::{Mix, Traffic};
 use e2e::verdict::judge;
@@ -33,7 +34,7 @@ async fn a_bad_spec_is_survived_and_its_revert_heals_at_every_step_of_creation()
         tried = step;
     }
     anyhow::ensure!(tried >= 4, "a creation has more than {tried} steps");
-    println!("broken and healed at each of {tried} steps of creation");
+    println!("{FIGURE}broken and healed at each of {tried} steps of creation");
     lab.end().await
 }
 

@@ -2,6 +2,7 @@
 //! twenty times in a row, and the cluster is Ready again each time without a hand.
 
 use anyhow::{Context, Result, ensure};
+use e2e::FIGURE;
 use e2e::lab::{Lab, PATIENCE};
 use e2e::traffic::{Mix, Traffic};
 use e2e::verdict::judge;
@@ -27,7 +28,7 @@ async fn twenty_leaders_are_killed_and_nothing_is_lost() -> Result<()> {
     judge(&traffic.finish(PATIENCE).await?)?;
     gaps_ms.sort_unstable();
     println!(
-        "{KILLS} kills: write gap median {} ms, largest {} ms",
+        "{FIGURE}{KILLS} kills: write gap median {} ms, largest {} ms",
         gaps_ms[KILLS / 2],
         gaps_ms[KILLS - 1]
     );

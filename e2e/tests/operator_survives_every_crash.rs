@@ -5,6 +5,7 @@
 //! objects must stand, and the same must have been created and deleted on the way, the same number of times. The same holds
 //! where the operator lives and a write fails, or takes effect and is not heard of.
 
+use e2e::FIGURE;
 use e2e::simulated::{Crash, Summary, When, World};
 use serde_json::{Value, json};
 
@@ -88,7 +89,7 @@ impl Story {
                 assert!(differences.is_empty(), "{place}: {differences:#?}");
             }
         }
-        println!("{count} writes, each {ways:?}");
+        println!("{FIGURE}{count} writes, each {ways:?}");
     }
 }
 

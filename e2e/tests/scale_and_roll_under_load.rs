@@ -2,6 +2,7 @@
 //! while it serves: never without a quorum by our own hand, nothing lost, nothing out of order.
 
 use anyhow::{Context, Result, ensure};
+use e2e::FIGURE;
 use e2e::lab::{Lab, NEXT_IMAGE, PATIENCE};
 use e2e::traffic::{Mix, Traffic};
 use e2e::verdict::judge;
@@ -95,7 +96,7 @@ async fn stage(
         .largest_write_gap_within(began, ended)
         .context("no writes")?;
     println!(
-        "{what}: largest write gap {} ms in {:.1} s",
+        "{FIGURE}{what}: largest write gap {} ms in {:.1} s",
         gap.length().as_millis(),
         (ended - began).as_secs_f64()
     );

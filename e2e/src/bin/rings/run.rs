@@ -44,6 +44,8 @@ fn test_command(target: &Target) -> Command {
     if target.package == "e2e" && target.is_integration && !target.name.starts_with("operator_") {
         command.arg("--test-threads=1");
     }
+    // What a test measured stands in the log, and in the summary if it is marked as a figure.
+    command.arg("--show-output");
     command
 }
 
@@ -78,6 +80,9 @@ fn one(package: &str, name: &str, mut command: Command) -> Result<Count> {
             "{verdict} {package} {name}: {} passed, {seconds:.1} s",
             count.passed
         );
+        for figure in text.lines().filter_map(|l| l.strip_prefix(e2e::FIGURE)) {
+            println!("         {figure}");
+        }
     }
     if count.failed > 0 {
         show(&text, &log);
