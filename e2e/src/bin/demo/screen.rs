@@ -64,7 +64,13 @@ impl Screen {
     }
 
     /// The state of the cluster.
-    pub(crate) fn tree(&mut self, lines: Vec<String>) {
+    pub(crate) fn tree(&mut self, mut lines: Vec<String>) {
+        if !self.redraws {
+            // Only what changed is said, and a branch without its tree would be a riddle.
+            for line in &mut lines {
+                *line = line.replace(['├', '└', '─'], " ");
+            }
+        }
         if lines == self.tree {
             return;
         }
