@@ -36,11 +36,13 @@ pub struct Config {
     /// How many entries before a snapshot stay in memory, so that a follower a little behind needs
     /// no snapshot.
     pub catchup_entries: u64,
+    /// The most bytes of entries that stay in memory for that: large entries are fewer.
+    pub catchup_bytes: u64,
 }
 
 impl Config {
     /// The defaults: heartbeat every tick, election after 10, 1 MiB per message, 512 messages or 64
-    /// MiB on their way to a follower, 1 GiB uncommitted, 5,000 entries kept behind a snapshot. The
+    /// MiB on their way to a follower, 1 GiB uncommitted, 5,000 entries or 64 MiB kept behind a snapshot. The
     /// limits are etcd's or close to them.
     #[must_use]
     pub const fn new(id: PeerId) -> Self {
@@ -57,6 +59,7 @@ impl Config {
             max_uncommitted_bytes: 1024 * MIB,
             max_committed_bytes: 64 * MIB,
             catchup_entries: 5_000,
+            catchup_bytes: 64 * MIB,
         }
     }
 

@@ -232,13 +232,14 @@ impl Log {
         }
     }
 
-    /// There is a checkpoint: forgets entries up to it, but for the last `keep`.
-    pub(crate) fn compact(&mut self, snapshot: SnapshotMeta, keep: u64) {
+    /// There is a checkpoint: forgets entries up to it, but for the last `keep`, and of these all but `keep_bytes`.
+    pub(crate) fn compact(&mut self, snapshot: SnapshotMeta, keep: u64, keep_bytes: u64) {
         assert!(
             snapshot.index <= self.handed_out,
             "a checkpoint holds only what was handed out"
         );
-        let until = Index(snapshot.index.0.saturating_sub(keep));
+        let oldest = Index(snapshot.index.0.saturating_sub(keep)).max(self.base.0);
+        let until = self.lightest(oldest, snapshot.index, keep_bytes);
         if let Some(term) = self.term(until)
             && until > self.base.0
         {
@@ -246,6 +247,22 @@ impl Log {
             self.base = (until, term);
         }
         self.snapshot = snapshot;
+    }
+
+    /// The first place from `after` on behind which the entries up to `to` are not heavier than `max_bytes`.
+    fn lightest(&self, after: Index, to: Index, max_bytes: u64) -> Index {
+        let mut weight = 0;
+        let mut first = to;
+        while first > after
+            && let Some(entry) = self.entry(first)
+        {
+            weight += entry.weight();
+            if weight > max_bytes {
+                break;
+            }
+            first = first.previous();
+        }
+        first
     }
 
     /// A snapshot takes the place of everything.

@@ -189,9 +189,11 @@ impl Raft {
                 .meta_at(index)
                 .expect("a checkpoint holds only what was handed out");
             self.core.membership.forget_before(index);
-            self.core
-                .log
-                .compact(meta, self.core.config.catchup_entries);
+            let (entries, bytes) = (
+                self.core.config.catchup_entries,
+                self.core.config.catchup_bytes,
+            );
+            self.core.log.compact(meta, entries, bytes);
         }
     }
 

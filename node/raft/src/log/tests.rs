@@ -124,7 +124,7 @@ fn a_checkpoint_leaves_some_entries_for_the_slow() {
         term: Term(2),
         ..SnapshotMeta::default()
     };
-    log.compact(meta.clone(), 2);
+    log.compact(meta.clone(), 2, u64::MAX);
     assert_eq!(
         (log.first_index(), log.term(Index(2))),
         (Index(3), Some(Term(1)))
@@ -136,9 +136,31 @@ fn a_checkpoint_leaves_some_entries_for_the_slow() {
             ..meta
         },
         0,
+        u64::MAX,
     );
     assert_eq!((log.first_index(), log.last_index()), (Index(6), Index(5)));
     assert_eq!(log.last_term(), Term(2));
+}
+
+#[test]
+fn heavy_entries_do_not_stay_for_the_slow() {
+    let mut log = log(&[1, 1, 2, 2, 2], 5);
+    drop(log.hand_out(Index(u64::MAX), u64::MAX));
+    let weight = entries(1, &[1])[0].weight();
+    let meta = SnapshotMeta {
+        index: Index(4),
+        term: Term(2),
+        ..SnapshotMeta::default()
+    };
+    log.compact(meta, 3, 2 * weight);
+    assert_eq!(log.first_index(), Index(3), "two of three fit");
+    let meta = SnapshotMeta {
+        index: Index(5),
+        term: Term(2),
+        ..SnapshotMeta::default()
+    };
+    log.compact(meta, 3, weight - 1);
+    assert_eq!((log.first_index(), log.last_index()), (Index(6), Index(5)));
 }
 
 #[test]

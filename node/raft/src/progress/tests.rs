@@ -127,7 +127,7 @@ fn a_snapshot_goes_only_to_the_living_and_stops_all_else() {
         term: Term(1),
         ..SnapshotMeta::default()
     };
-    log.compact(meta, 0);
+    log.compact(meta, 0, 0);
     let mut progress = Progress::unknown(Index(2), false);
     assert_eq!(progress.next_message(&log, &config), None);
     progress.recently_active = true;
@@ -151,6 +151,7 @@ fn a_snapshot_that_failed_is_tried_again_after_a_sign_of_life() {
             term: Term(1),
             ..SnapshotMeta::default()
         },
+        0,
         0,
     );
     let mut progress = Progress::unknown(Index(2), true);
