@@ -12,7 +12,7 @@ mod retention;
 mod unserved;
 mod url;
 
-pub use flags::{LogFormat, LogLevel, MetricsDetail};
+pub use flags::{LogFormat, LogLevel, MetricsDetail, REQUEST_BYTES_LIMIT};
 pub use retention::AutoCompaction;
 pub use url::{Url, UrlError};
 

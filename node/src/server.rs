@@ -37,8 +37,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the disk may take to finish at the end: enough for a checkpoint that is half written, and with everything that
 /// comes before it within the half minute that Kubernetes gives.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
-/// What a message of a peer may have beyond one request: a full append of the core, and room for the frame.
-const PEER_MESSAGE_BYTES: usize = 16 << 20;
 
 /// Why a member cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -140,8 +138,6 @@ impl Member {
             handle: handle.clone(),
             removed: CancellationToken::new(),
             traffic: Arc::default(),
-            snapshot_bytes_max: 2 * config.quota_backend_bytes + (64 << 20),
-            message_bytes_max: config.max_request_bytes + PEER_MESSAGE_BYTES,
         };
         let known = beginning.known.clone();
         let rounds = begin_rounds(

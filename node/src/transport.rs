@@ -50,10 +50,6 @@ pub struct Context {
     pub removed: tokio_util::sync::CancellationToken,
     /// Counts what goes to and comes from whom.
     pub traffic: Arc<Traffic>,
-    /// The largest snapshot to take, in bytes.
-    pub snapshot_bytes_max: u64,
-    /// The largest message to take, in bytes.
-    pub message_bytes_max: usize,
 }
 
 /// The ways to all other members.

@@ -37,6 +37,10 @@ pub enum LogFormat {
     Text,
 }
 
+/// The most that `--max-request-bytes` can be, half a gibibyte: what peers can hand each other in one message. etcd warns
+/// beyond 10 MiB.
+pub const REQUEST_BYTES_LIMIT: usize = 512 << 20;
+
 /// `--metrics`: `extensive` adds the histogram of gRPC handling times in etcd; here it is always there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum MetricsDetail {
@@ -96,7 +100,7 @@ struct Flags {
     /// Further addresses for /health, /livez, /readyz, /version and /metrics.
     #[arg(long, value_name = "URLS", value_parser = optional_listen_urls, default_value = "")]
     listen_metrics_urls: Urls,
-    /// How much detail metrics have.
+    /// Taken for etcd's sake and without effect: what `extensive` adds there is always shown.
     #[arg(long, value_enum, default_value = "basic")]
     metrics: MetricsDetail,
     /// Milliseconds between a leader's heartbeats.
@@ -108,7 +112,7 @@ struct Flags {
     /// Applied entries between two checkpoints.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     snapshot_count: u64,
-    /// Entries kept behind a checkpoint for slow followers.
+    /// Entries kept behind a checkpoint for slow followers; of large ones fewer, as many as 64 MiB hold.
     #[arg(long, value_name = "N", default_value_t = 5_000)]
     snapshot_catchup_entries: u64,
     /// The most bytes the store may hold; 0 for 2 GiB.
@@ -269,6 +273,12 @@ impl Flags {
             ("--max-txn-ops", self.max_txn_ops == 0),
             ("--max-learners", self.max_learners == 0),
         ];
+        if self.max_request_bytes > REQUEST_BYTES_LIMIT {
+            return Err(format!(
+                "--max-request-bytes[{}] is too large: at most {REQUEST_BYTES_LIMIT}",
+                self.max_request_bytes
+            ));
+        }
         match zero.iter().find(|(_, zero)| *zero) {
             Some((flag, _)) => Err(format!(
                 "{flag} is 0; give at least 1, or leave it out for its default"

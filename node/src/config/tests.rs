@@ -104,6 +104,10 @@ fn every_refusal_names_the_flag_and_the_way_out() {
             &["--election-timeout", "50000ms"],
         ),
         (
+            "--max-request-bytes=536870913",
+            &["--max-request-bytes", "536870912"],
+        ),
+        (
             "--listen-peer-urls=http://example.com:2380",
             &["--listen-peer-urls", "IP address"],
         ),

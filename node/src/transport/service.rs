@@ -21,17 +21,23 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::{Context, REMOVED, snapshot};
 use crate::api::member_to_wire;
+use crate::config::REQUEST_BYTES_LIMIT;
 use crate::convert;
 use crate::event::Event;
 
+/// The largest message to take from a peer, in bytes: twice what `--max-request-bytes` can be, as a batch of messages ends
+/// with the one that makes it large. Not made from this member's own flag: what a leader with another one has taken in must be
+/// replicated, and a follower that refused it would refuse it for ever.
+const MESSAGE_BYTES_MAX: usize = 2 * REQUEST_BYTES_LIMIT;
+
 /// The peer port's services.
 pub fn routes(context: Context) -> axum::Router {
-    let limit = context.message_bytes_max;
     let service = Service {
         context: Arc::new(context),
         snapshots: Semaphore::new(1),
     };
-    Routes::new(PeerServer::new(service).max_decoding_message_size(limit)).into_axum_router()
+    Routes::new(PeerServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX))
+        .into_axum_router()
 }
 
 #[derive(Debug)]
@@ -74,8 +80,7 @@ impl peer_server::Peer for Service {
         let Ok(_one) = self.snapshots.try_acquire() else {
             return Err(Status::resource_exhausted("another snapshot is arriving"));
         };
-        let bytes_max = self.context.snapshot_bytes_max;
-        let arrived = snapshot::read(&mut stream, opening, bytes_max).await?;
+        let arrived = snapshot::read(&mut stream, opening).await?;
         let image = arrived.image.clone();
         let decoding = tokio::task::spawn_blocking(move || Store::decode(&image));
         let store = decoding
@@ -125,14 +130,28 @@ impl peer_server::Peer for Service {
         self.check_cluster(cluster_id)?;
         let command = Command::from_bytes(&command)
             .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        if !changes_membership(&command) {
+            return Err(Status::invalid_argument("not a change of the membership"));
+        }
         match self.context.handle.reconfigure(command).await? {
             Answer::Members(answer) => {
                 let members = answer.members.into_iter().map(member_to_wire).collect();
                 Ok(Response::new(ReconfigureResponse { members }))
             }
-            _ => Err(Status::invalid_argument("not a change of the membership")),
+            other => unreachable!("a change of the membership is not answered by {other:?}"),
         }
     }
+}
+
+/// What one member asks another to propose for a client. Everything else a client's own member proposes.
+const fn changes_membership(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::MemberAdd(_)
+            | Command::MemberRemove(_)
+            | Command::MemberUpdate(_)
+            | Command::MemberPromote(_)
+    )
 }
 
 impl Service {
@@ -201,5 +220,47 @@ impl Service {
         } else {
             Err(Status::unavailable("etcdserver: server stopped"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use store::PutRequest;
+    use tokio::sync::{mpsc, watch};
+    use tonic::Code;
+
+    use super::peer_server::Peer;
+    use super::*;
+    use crate::handle::Handle;
+    use crate::storage::Identity;
+    use crate::transport::Dialer;
+
+    #[tokio::test]
+    async fn a_peer_proposes_nothing_but_changes_of_the_membership() {
+        let identity = Identity {
+            cluster_id: 1,
+            member_id: 2,
+        };
+        let (events, mut waiting) = mpsc::channel(1);
+        let (_status, published) = watch::channel(crate::status::Status::new(identity));
+        let context = Context {
+            identity,
+            dialer: Dialer::default(),
+            handle: Handle::new(events, published),
+            removed: tokio_util::sync::CancellationToken::new(),
+            traffic: Arc::default(),
+        };
+        let service = Service {
+            context: Arc::new(context),
+            snapshots: Semaphore::new(1),
+        };
+        let put = Command::Put(PutRequest::default()).to_bytes();
+        let request = ReconfigureRequest {
+            cluster_id: 1,
+            command: put,
+        };
+        let refused = service.reconfigure(Request::new(request)).await;
+        assert_eq!(refused.unwrap_err().code(), Code::InvalidArgument);
+        assert!(waiting.try_recv().is_err(), "the loop was asked for a put");
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt};
 use proto::peer::snapshot_piece::Part;
 use proto::peer::{Hello, SnapshotBytes, SnapshotClosing, SnapshotOpening, SnapshotPiece};
 use raft::{Body, Message, PeerId, SnapshotMeta, Term};
@@ -20,8 +21,12 @@ use crate::version::QUORATE_VERSION;
 
 /// Pieces between the one that makes them and the wire.
 const PIECES_MAX: usize = 4;
-/// A receiver that takes no piece for this long is given up.
+/// A receiver that takes no piece, or a sender that brings none, for this long is given up.
 const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The largest snapshot to take, in bytes: an end for a stream that has none, far beyond what a member can hold. Not made from
+/// this member's own quota: the store of a leader with another one must be taken whole.
+const BYTES_MAX: u64 = 1 << 40;
 
 /// Sends the image to a peer and waits until it says that it has it.
 pub(super) async fn send(
@@ -88,11 +93,24 @@ pub(super) struct Arrived {
     pub(super) image: Bytes,
 }
 
+/// The next piece's part; none where the stream ends, or the piece is empty.
+async fn next_part(
+    stream: &mut (impl Stream<Item = Result<SnapshotPiece, Status>> + Unpin),
+    patience: Duration,
+) -> Result<Option<Part>, Status> {
+    match tokio::time::timeout(patience, stream.next()).await {
+        Ok(piece) => Ok(piece.transpose()?.and_then(|piece| piece.part)),
+        Err(_) => Err(Status::deadline_exceeded(format!(
+            "no piece of the snapshot within {patience:?}"
+        ))),
+    }
+}
+
 /// Reads the opening, which says who sends.
 pub(super) async fn read_opening(
     stream: &mut Streaming<SnapshotPiece>,
 ) -> Result<(Hello, SnapshotOpening), Status> {
-    match stream.message().await?.and_then(|piece| piece.part) {
+    match next_part(stream, PIECE_TIMEOUT).await? {
         Some(Part::Opening(mut opening)) => {
             let hello = opening.hello.take().ok_or_else(|| malformed("no hello"))?;
             Ok((hello, opening))
@@ -105,13 +123,12 @@ pub(super) async fn read_opening(
 pub(super) async fn read(
     stream: &mut Streaming<SnapshotPiece>,
     (hello, opening): (Hello, SnapshotOpening),
-    bytes_max: u64,
 ) -> Result<Arrived, Status> {
     let meta = convert::meta_from_wire(opening.meta.ok_or_else(|| malformed("no meta"))?);
     let mut image = BytesMut::new();
     loop {
-        match stream.message().await?.and_then(|piece| piece.part) {
-            Some(Part::Bytes(piece)) => take_piece(&mut image, &piece, bytes_max)?,
+        match next_part(stream, PIECE_TIMEOUT).await? {
+            Some(Part::Bytes(piece)) => take_piece(&mut image, &piece)?,
             Some(Part::Closing(closing)) => {
                 check_whole(&image, closing)?;
                 let body = Body::InstallSnapshot { meta };
@@ -132,14 +149,14 @@ pub(super) async fn read(
     }
 }
 
-fn take_piece(image: &mut BytesMut, piece: &SnapshotBytes, bytes_max: u64) -> Result<(), Status> {
+fn take_piece(image: &mut BytesMut, piece: &SnapshotBytes) -> Result<(), Status> {
     let length = image.len() as u64;
     if piece.offset != length {
         return Err(malformed("a piece is missing"));
     }
-    if length + piece.bytes.len() as u64 > bytes_max {
+    if length + piece.bytes.len() as u64 > BYTES_MAX {
         return Err(Status::resource_exhausted(format!(
-            "a snapshot of over {bytes_max} bytes"
+            "a snapshot of over {BYTES_MAX} bytes"
         )));
     }
     if crc32fast::hash(&piece.bytes) != piece.crc {
@@ -160,4 +177,26 @@ fn check_whole(image: &BytesMut, closing: SnapshotClosing) -> Result<(), Status>
 
 fn malformed(what: &str) -> Status {
     Status::invalid_argument(format!("malformed snapshot: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_sender_that_falls_silent_is_given_up() {
+        let closing = Part::Closing(SnapshotClosing::default());
+        let piece = SnapshotPiece {
+            part: Some(closing.clone()),
+        };
+        let one = futures::stream::iter([Ok(piece)]);
+        let mut stream = one.chain(futures::stream::pending());
+        let patience = Duration::from_millis(20);
+        let brought = next_part(&mut stream, patience).await.unwrap();
+        assert_eq!(brought, Some(closing));
+        let silent = next_part(&mut stream, patience).await.unwrap_err();
+        assert_eq!(silent.code(), Code::DeadlineExceeded);
+    }
 }
