@@ -262,11 +262,11 @@ impl Member {
             ),
             size: make.gauge(
                 "etcd_mvcc_db_total_size_in_bytes",
-                "Bytes that the store holds, history included.",
+                "Bytes that the store holds, history included, compacted history until it is swept.",
             ),
             size_in_use: make.gauge(
                 "etcd_mvcc_db_total_size_in_use_in_bytes",
-                "Bytes that the readable part of the store takes.",
+                "The same, as the store keeps no file with holes; etcd's name for dashboards.",
             ),
             revision: make.gauge(
                 "etcd_debugging_mvcc_current_revision",
@@ -292,7 +292,7 @@ impl Member {
         self.pending.set(whole(status.pending));
         self.quota.set(whole(quota_bytes));
         self.size.set(whole(status.size_bytes));
-        self.size_in_use.set(whole(status.size_in_use_bytes));
+        self.size_in_use.set(whole(status.size_bytes));
         self.revision.set(status.revision);
         let me = format!("{:x}", status.identity.member_id);
         self.id.with_label_values(&[&me]).set(1);

@@ -31,10 +31,8 @@ pub struct Status {
     pub is_removed: bool,
     /// The store's newest revision.
     pub revision: i64,
-    /// Bytes the store holds, garbage included.
+    /// Bytes the store holds, history included, and compacted history until it is swept. As of the last tick.
     pub size_bytes: u64,
-    /// Bytes the store's readable contents take.
-    pub size_in_use_bytes: u64,
     /// Client commands that wait to be applied.
     pub pending: u64,
     /// Who belongs to the cluster, as far as this member has applied.
@@ -65,7 +63,6 @@ impl Status {
             is_removed: false,
             revision: 0,
             size_bytes: 0,
-            size_in_use_bytes: 0,
             pending: 0,
             membership: Arc::default(),
         }

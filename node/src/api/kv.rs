@@ -143,6 +143,9 @@ impl Kv {
         }
     }
 
+    /// A guard and no exact bound: the size is what the last tick published, so that all that is under way, and all that is
+    /// proposed within one tick, may together go beyond the quota.
+    ///
     /// etcd raises an alarm that somebody must take back; until there are alarms, what compaction frees may be used at once.
     fn check_quota(&self, bytes: usize) -> Result<(), Refusal> {
         let used = self.0.handle.with_status(|status| status.size_bytes);

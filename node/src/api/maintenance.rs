@@ -59,7 +59,8 @@ impl maintenance_server::Maintenance for Maintenance {
             raft_term: status.term,
             raft_applied_index: status.applied,
             errors: no_leader.into_iter().collect(),
-            db_size_in_use: as_signed(status.size_in_use_bytes),
+            // The store keeps no file with holes: all that it holds is in use.
+            db_size_in_use: as_signed(status.size_bytes),
             is_learner: status.is_learner,
             storage_version: ETCD_CLUSTER_VERSION.to_owned(),
             db_size_quota: as_signed(self.0.limits.quota_bytes),

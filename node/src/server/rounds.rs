@@ -159,11 +159,8 @@ impl Rounds {
         self.replica.on(Event::Tick);
         self.replica.sweep(SWEEP_PER_TICK);
         let bytes = self.replica.store().size().bytes;
-        self.status.send_if_modified(|status| {
-            let changed = status.size_bytes != bytes;
-            (status.size_bytes, status.size_in_use_bytes) = (bytes, bytes);
-            changed
-        });
+        self.status
+            .send_if_modified(|status| std::mem::replace(&mut status.size_bytes, bytes) != bytes);
     }
 
     /// Turns as far as the disk lets them go, and what can be applied meanwhile.
