@@ -129,7 +129,9 @@ pub struct RaftClusterSpec {
     /// A partial pod, merged over the one the operator renders: scheduling, sidecars, environment, labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodOverlay>,
-    /// What becomes of the volumes when the cluster is deleted or a member is removed.
+    /// What becomes of the volumes when the cluster is deleted or a member is removed. After changing Delete to Retain, wait
+    /// with the deletion of the cluster until `kubectl get pvc -l quorate.io/cluster=NAME -o
+    /// jsonpath='{.items[*].metadata.ownerReferences}'` prints nothing: a claim that still has an owner goes with it.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
     /// Stops every change by the operator, but that volumes to be retained are let go; status goes on being refreshed.

@@ -45,7 +45,7 @@ pub struct OverlayMetadata {
 }
 
 /// Keys of a pod spec that the overlay may not set, each with the way out.
-pub const RESERVED: [(&str, &str); 5] = [
+pub const RESERVED: [(&str, &str); 6] = [
     (
         "hostname",
         "it is the member's name, by which its peers find it",
@@ -53,6 +53,10 @@ pub const RESERVED: [(&str, &str); 5] = [
     (
         "subdomain",
         "it is the peer service, by which the member's peers find it",
+    ),
+    (
+        "hostNetwork",
+        "members listen on fixed ports, which would collide on a node; leave it out, and expose the client service instead",
     ),
     ("restartPolicy", "a member always restarts"),
     (
@@ -83,7 +87,7 @@ pub const MEMBER_CONTAINER: &str = "member";
 fn shape(key: &str) -> Value {
     let whatever = json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true});
     match key {
-        "automountServiceAccountToken" => json!({"type": "boolean"}),
+        "automountServiceAccountToken" | "hostNetwork" => json!({"type": "boolean"}),
         "command" | "args" => json!({"type": "array", "items": {"type": "string"}}),
         "ports" | "ephemeralContainers" => json!({"type": "array", "items": whatever}),
         "resources" => whatever,

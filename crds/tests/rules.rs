@@ -271,6 +271,13 @@ fn the_overlay_leaves_the_members_pod_a_members_pod() {
     accepted(spec(
         json!({"containers": [{"name": "member", "env": [{"name": "TZ", "value": "UTC"}]}]}),
     ));
+    accepted(spec(
+        json!({"dnsPolicy": "ClusterFirst", "hostAliases": [{"ip": "127.0.0.2", "hostnames": ["a"]}]}),
+    ));
+    refused(
+        spec(json!({"hostNetwork": true})),
+        "spec.podTemplate.spec.hostNetwork cannot be overlaid: members listen on fixed ports",
+    );
     for (key, _) in quorate_crds::overlay::RESERVED {
         refused(
             spec(json!({key: "x"})),
