@@ -6,7 +6,7 @@
 use crds::{BlockedBy, Joining, OperationType};
 
 use crate::{
-    action::Action,
+    action::{Action, Target},
     objects,
     report::{Memory, Work},
     view::{ClaimState, Member, View},
@@ -36,6 +36,12 @@ impl Draft {
             actions: Vec::new(),
             memory,
         }
+    }
+
+    /// Whether this pod is to be deleted.
+    pub(crate) fn stops(&self, target: &Target) -> bool {
+        let mut actions = self.actions.iter();
+        actions.any(|it| matches!(it, Action::DeletePod { pod, .. } if pod == target))
     }
 
     /// Chooses the name of the next member. Nothing of that name may be made before the status remembers it.

@@ -164,9 +164,5 @@ fn blocked(view: &View<'_>, member: &Member<'_>) -> Option<String> {
 
 /// Whether the leaving voter itself can be counted on to agree: it answers and follows the leader.
 fn votes_on_it(view: &View<'_>, member: &Member<'_>) -> bool {
-    let follows = member
-        .answer
-        .zip(view.leader.as_ref())
-        .is_some_and(|(it, leader)| it.leader_id == leader.id);
-    member.good || (follows && !member.pod_ending())
+    member.good || (member.follows(view) && !member.pod_ending())
 }

@@ -22,10 +22,12 @@ use crate::{
 pub(crate) fn rollout(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
     let roster = view.roster();
     let leads = |it: &Member<'_>| view.leading().is_some_and(|leader| leader.name == it.name);
+    // One that `upkeep.rs` stops in this round comes first, lest two are stopped.
+    let spared = |it: &Member<'_>| !it.pod_target().is_some_and(|pod| draft.stops(&pod));
     let next = *roster
         .iter()
         .filter(|it| it.pod.is_some() && !it.current && !it.pod_ending())
-        .min_by_key(|it| (it.good && it.pod_ready(), leads(it), it.serial))?;
+        .min_by_key(|it| (spared(it), it.good && it.pod_ready(), leads(it), it.serial))?;
     if let Some(unsettled) = roster
         .iter()
         .find(|it| it.name != next.name && in_transit(it))

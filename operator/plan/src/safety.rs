@@ -5,7 +5,8 @@
 //!
 //! What it holds, by the numbers of the invariants in the design:
 //! 1. no voter is taken away unless those left are a healthy, caught-up majority, and at most one change of the membership
-//!    or one stop of a working voter is in a plan;
+//!    or one stop of a working voter is in a plan, and at most one stop of a voter that answers at all, for it may work again
+//!    in a moment; while nobody can read the membership, no ready pod is stopped;
 //! 2. a volume is deleted only by the uid that was seen, when its member is out of the membership, no pod uses it and a
 //!    majority is healthy without it; no member starts on a volume that is not its own;
 //! 8. a leader is neither stopped nor removed while it leads and another voter exists.
@@ -13,15 +14,17 @@
 //! Restarting the only voter, or one of two healthy ones, is allowed: there is no other way, and no data are at stake.
 //! It deliberately cannot tell whether a plan is a good one, only that it is not a fatal one.
 
+mod volume;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::action::{Action, Target};
 use crate::observed::{Answer, Listed, Observed};
+use volume::{create_volume, delete_identity, delete_volume, start};
 
 /// A plan that must not be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +48,7 @@ impl fmt::Display for Violation {
 pub fn check(observed: &Observed, actions: &[Action]) -> Result<(), Violation> {
     let ground = Facts::of(observed);
     one_disruption(&ground, actions)?;
+    one_that_answers(&ground, actions)?;
     actions.iter().try_for_each(|action| match action {
         Action::DeletePod { pod, .. } => stop(&ground, pod),
         Action::RemoveMember { id, name, .. } => remove(&ground, *id, name),
@@ -196,6 +200,34 @@ fn one_disruption(facts: &Facts<'_>, actions: &[Action]) -> Result<(), Violation
     Ok(())
 }
 
+/// Voters that answer may be without a leader, all of them, and have one in the next second.
+fn one_that_answers(facts: &Facts<'_>, actions: &[Action]) -> Result<(), Violation> {
+    let voters = facts.voters();
+    let alive = |name: &str| facts.pod(name).is_none_or(|it| !is_dead(it));
+    let found: Vec<&str> = actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::DeletePod { pod, .. } => Some(pod.name.as_str()),
+            _ => None,
+        })
+        .filter(|name| alive(name))
+        .filter(|name| {
+            let answer = facts.answers.get(name);
+            answer.is_some_and(|it| facts.list.is_none() || voters.contains(&it.member_id))
+        })
+        .collect();
+    if found.len() > 1 {
+        return refuse(
+            1,
+            format!(
+                "more than one voter that answers is to be stopped: {}",
+                found.join(", ")
+            ),
+        );
+    }
+    Ok(())
+}
+
 fn stop(facts: &Facts<'_>, target: &Target) -> Result<(), Violation> {
     let Some(pod) = facts.pod(&target.name) else {
         return refuse(
@@ -208,6 +240,15 @@ fn stop(facts: &Facts<'_>, target: &Target) -> Result<(), Violation> {
             3,
             format!(
                 "pod {} is to be deleted under a uid it does not have",
+                target.name
+            ),
+        );
+    }
+    if facts.list.is_none() && is_ready(pod) && !is_dead(pod) {
+        return refuse(
+            1,
+            format!(
+                "pod {} is ready and is to be stopped while nobody can read the membership",
                 target.name
             ),
         );
@@ -354,146 +395,4 @@ fn move_leader(facts: &Facts<'_>, to: u64, name: &str) -> Result<(), Violation> 
         8,
         format!("leadership is to go to {name}, which is no sound follower"),
     )
-}
-
-fn delete_volume(facts: &Facts<'_>, target: &Target) -> Result<(), Violation> {
-    let name = &target.name;
-    let seen = facts
-        .observed
-        .claims
-        .iter()
-        .find(|it| it.metadata.name.as_deref() == Some(name));
-    let Some(claim) = seen.filter(|it| it.metadata.uid.as_deref() == Some(&target.uid)) else {
-        return refuse(
-            2,
-            format!("claim {name} is to be deleted under a uid that was not seen"),
-        );
-    };
-    let used = facts.observed.pods.iter().any(|it| mounts(it, name));
-    if used {
-        return refuse(
-            2,
-            format!("claim {name} is to be deleted while a pod uses it"),
-        );
-    }
-    let member = label(&claim.metadata, "quorate.io/member").unwrap_or_default();
-    if facts.list.is_none() || facts.listed_at(member) {
-        return refuse(
-            2,
-            format!("claim {name} is to be deleted and its member may still need it"),
-        );
-    }
-    if !is_majority(facts.sound().len(), facts.voters().len()) {
-        return refuse(
-            2,
-            format!(
-                "claim {name} is to be deleted without a sound majority; it may hold the last copy"
-            ),
-        );
-    }
-    Ok(())
-}
-
-impl Facts<'_> {
-    fn listed_at(&self, member: &str) -> bool {
-        let host = format!("//{member}.");
-        let list = self.list.unwrap_or_default();
-        list.iter()
-            .any(|it| it.name == member || it.peer_urls.iter().any(|url| url.contains(&host)))
-    }
-}
-
-/// An identity goes only when its member is out: its deletion takes the pod with it.
-fn delete_identity(facts: &Facts<'_>, target: &Target) -> Result<(), Violation> {
-    if facts.list.is_some() && !facts.listed_at(&target.name) {
-        return Ok(());
-    }
-    refuse(
-        1,
-        format!(
-            "identity {} is to be deleted and may still be in the membership",
-            target.name
-        ),
-    )
-}
-
-fn start(facts: &Facts<'_>, pod: &Pod) -> Result<(), Violation> {
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
-    let Some(member) = label(&pod.metadata, "quorate.io/member") else {
-        return refuse(2, format!("pod {name} belongs to no member"));
-    };
-    let uid = annotation(&pod.metadata, "quorate.io/cluster-uid");
-    for volume in volumes(pod) {
-        let claim = facts
-            .observed
-            .claims
-            .iter()
-            .find(|it| it.metadata.name.as_deref() == Some(volume));
-        let own = claim.is_some_and(|it| {
-            label(&it.metadata, "quorate.io/member") == Some(member)
-                && annotation(&it.metadata, "quorate.io/cluster-uid") == uid
-                && it.metadata.deletion_timestamp.is_none()
-        });
-        if !own && Some(volume) == volumes(pod).first().copied() {
-            return refuse(
-                2,
-                format!("pod {name} is to start on claim {volume}, which is not its own"),
-            );
-        }
-    }
-    let founds = args(pod).any(|it| it == "--initial-cluster-state=new");
-    let others = facts.observed.members.iter().any(|it| {
-        it.metadata.name.as_deref() != Some(member) && Some(it.spec.cluster_uid.as_str()) == uid
-    });
-    let of_another = |meta: &ObjectMeta| {
-        uid.is_some()
-            && annotation(meta, "quorate.io/cluster-uid") == uid
-            && label(meta, "quorate.io/member") != Some(member)
-    };
-    let (claims, pods) = (&facts.observed.claims, &facts.observed.pods);
-    let mut left = claims
-        .iter()
-        .map(|it| &it.metadata)
-        .chain(pods.iter().map(|it| &it.metadata));
-    if founds && (others || left.any(of_another) || facts.list.is_some()) {
-        return refuse(2, format!("pod {name} is to found a second cluster"));
-    }
-    Ok(())
-}
-
-fn create_volume(facts: &Facts<'_>, claim: Option<&str>) -> Result<(), Violation> {
-    let member = claim
-        .and_then(|it| it.strip_prefix("data-"))
-        .unwrap_or_default();
-    if facts.listed_at(member) {
-        return refuse(
-            2,
-            format!("{member} is in the membership and is to get an empty volume"),
-        );
-    }
-    Ok(())
-}
-
-fn args(pod: &Pod) -> impl Iterator<Item = &String> {
-    let containers = pod.spec.iter().flat_map(|it| &it.containers);
-    containers.flat_map(|it| it.args.iter().flatten())
-}
-
-fn volumes(pod: &Pod) -> Vec<&str> {
-    let volumes = pod.spec.iter().flat_map(|it| it.volumes.iter().flatten());
-    volumes
-        .filter_map(|it| Some(it.persistent_volume_claim.as_ref()?.claim_name.as_str()))
-        .collect()
-}
-
-fn mounts(pod: &Pod, claim: &str) -> bool {
-    !is_dead(pod) && volumes(pod).contains(&claim)
-}
-
-fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
-    meta.labels.as_ref()?.get(key).map(String::as_str)
-}
-
-fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
-    meta.annotations.as_ref()?.get(key).map(String::as_str)
 }

@@ -1,13 +1,17 @@
 //! What is kept in order in every round, whatever else is in hand: services, budget, owners of claims, role labels,
 //! identities, pods, and the remains of members that are gone.
 //!
-//! Nothing here takes away a voter that works. A pod that has ended, or is not ready and of an old template, is not one: it
-//! is replaced at once, so that a bad spec followed by its revert always heals, and a broken member never blocks its own fix.
+//! Nothing here takes away a voter that works. A pod that has ended, or is silent, not ready and of an old template, is not
+//! one: it is replaced at once, so that a bad spec followed by its revert always heals, and a broken member never blocks its
+//! own fix. A voter whose pod is not ready but answers may be as good as ever in a second, after an election say: of those, one
+//! goes at a time, when it has had its chance and the last one that went has had its own, so that a blip never becomes an
+//! outage.
 //!
 //! This file deliberately makes no volumes and changes no membership: see `bootstrap.rs`, `join.rs`, `leave.rs`.
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
     action::{Action, Target},
@@ -21,6 +25,14 @@ use crate::{
 /// would otherwise be asked many times a second.
 const REST: SignedDuration = SignedDuration::from_secs(5);
 
+/// How long a pod that answers may be not ready before it is replaced, and how long another one that is on its way holds that
+/// back: counted from when a new one was made, or from when an ending one should have been gone. What is not back by then may
+/// never be, as on a node that is dead.
+const CHANCE: SignedDuration = SignedDuration::from_secs(30);
+
+/// Why a pod of no use that is not of the template in force is deleted.
+const OUTDATED: &str = "it is not ready, and its template is an old one";
+
 /// Keeps everything in order; `leaving` is the member on its way out, whose pod counts as a voter's no more.
 pub(crate) fn upkeep(view: &View<'_>, leaving: Option<&str>, draft: &mut Draft) {
     services(view, draft);
@@ -33,6 +45,7 @@ pub(crate) fn upkeep(view: &View<'_>, leaving: Option<&str>, draft: &mut Draft) 
         make_pod(view, member, draft);
         sweep(view, member, draft);
     }
+    end_one_that_answers(view, draft);
 }
 
 fn services(view: &View<'_>, draft: &mut Draft) {
@@ -124,27 +137,79 @@ fn restore_identities(view: &View<'_>, draft: &mut Draft) {
     }
 }
 
-/// Deletes a pod that is of no use to anyone.
+/// Deletes a pod that is of no use to anyone and has ended, says nothing or has no vote to lose.
 fn end_pod(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
     if member.identity.is_none() || member.pod_ending() {
         return;
     }
     let idle = !member.pod_ready() && !member.good;
+    let at_once = member.is_learner() || !speaks(view, member);
     let why = match () {
         () if member.pod_ended() && rested(view, member) => {
             "it has ended and its kind is never restarted in place"
         }
         () if member.pod_ended() => return,
-        () if idle && !member.current => "it is not ready, and its template is an old one",
+        () if idle && at_once && !member.current => OUTDATED,
         () if idle && misled(view, member) => "the membership changed before it could join",
         () => return,
     };
     if let Some(pod) = member.pod_target() {
-        draft.actions.push(Action::DeletePod {
-            pod,
-            why: why.to_owned(),
-        });
+        draft.actions.push(delete_pod(pod, why));
     }
+}
+
+/// Deletes at most one pod that answers, is not ready and of an old template, while nothing else is on its way.
+///
+/// A voter that follows the leader of a known membership is left to `rollout.rs`: its vote may be what the majority hangs on.
+fn end_one_that_answers(view: &View<'_>, draft: &mut Draft) {
+    let stops = |it: &Action| matches!(it, Action::DeletePod { .. });
+    if draft.actions.iter().any(stops) {
+        return;
+    }
+    let leads = |it: &Member<'_>| view.leading().is_some_and(|leader| leader.name == it.name);
+    let counts = |it: &Member<'_>| it.is_voter() && it.follows(view);
+    let idle = |it: &Member<'_>| !it.pod_ending() && !it.pod_ended() && had_its_chance(view, it);
+    let candidates = view.members.values().filter(|it| {
+        it.identity.is_some() && !it.current && idle(it) && speaks(view, it) && !counts(it)
+    });
+    let Some(next) = candidates.min_by_key(|it| (leads(it), it.serial)) else {
+        return;
+    };
+    let mut others = view.members.values().filter(|it| it.name != next.name);
+    if let (false, Some(pod)) = (others.any(|it| on_its_way(view, it)), next.pod_target()) {
+        draft.actions.push(delete_pod(pod, OUTDATED));
+    }
+}
+
+/// Whether a member's pod is not ready, and has not been for [`CHANCE`], or for nobody knows how long.
+fn had_its_chance(view: &View<'_>, member: &Member<'_>) -> bool {
+    let status = member.pod.and_then(|it| it.status.as_ref());
+    let mut conditions = status.iter().flat_map(|it| it.conditions.iter().flatten());
+    let ready = conditions.find(|it| it.type_ == "Ready");
+    let since = ready.and_then(|it| it.last_transition_time.as_ref());
+    !member.pod_ready() && since.is_none_or(|it| view.now.duration_since(it.0) >= CHANCE)
+}
+
+/// Whether the process in a member's pod answers, whatever it says.
+fn speaks(view: &View<'_>, member: &Member<'_>) -> bool {
+    let probe = view.observed.probes.get(&member.name);
+    probe.is_some_and(|it| it.answer.is_ok())
+}
+
+/// Whether a member's pod is ending, about to be made, or new and not yet as it should be. For a pod that cannot end or come
+/// back this is true for no longer than [`CHANCE`]; for one that the API server does not let be made, for as long as it does
+/// not, for then another one that is deleted would not come back either.
+fn on_its_way(view: &View<'_>, member: &Member<'_>) -> bool {
+    let Some(pod) = member.pod else {
+        return missing_pod(view, member).is_some();
+    };
+    let meta = &pod.metadata;
+    let recent = |time: &Time| view.now.duration_since(time.0) < CHANCE;
+    if let Some(due) = &meta.deletion_timestamp {
+        return recent(due);
+    }
+    let young = meta.creation_timestamp.as_ref().is_some_and(recent);
+    member.current && young && !member.settled() && !member.pod_ended()
 }
 
 /// Whether a pod that has ended was made long enough ago.
@@ -170,24 +235,30 @@ fn misled(view: &View<'_>, member: &Member<'_>) -> bool {
     unstarted && member.answer.is_none() && member.pod.is_some_and(|pod| !told(pod))
 }
 
-/// Makes the pod of a member that should have one. Only ever on the very volume that the status remembers: a member whose
-/// volume is gone must not come back empty under its old id, for it has forgotten what it voted for.
+/// Makes the pod of a member that should have one.
 fn make_pod(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
+    let pod = missing_pod(view, member).map(|it| Action::CreatePod(Box::new(it)));
+    draft.actions.extend(pod);
+}
+
+/// The pod of a member that should have one and has none. Only ever on the very volume that the status remembers: a member whose
+/// volume is gone must not come back empty under its old id, for it has forgotten what it voted for.
+fn missing_pod(view: &View<'_>, member: &Member<'_>) -> Option<Pod> {
     let (Some(identity), None, ClaimState::Present(claim)) =
         (member.identity, member.pod, &member.claim)
     else {
-        return;
+        return None;
     };
     if member.known_claim.is_none() || member.known_claim != claim.metadata.uid {
-        return;
+        return None;
     }
-    let Some(beginning) = beginning(view, member) else {
-        return;
-    };
+    let beginning = beginning(view, member)?;
     let mut peers = view.peers();
     peers.insert(member.name.clone(), view.peer_url(&member.name));
-    let pod = objects::pod::pod(&view.spec, identity, member.role(view), beginning, &peers);
-    draft.actions.push(Action::CreatePod(Box::new(pod)));
+    let role = member.role(view);
+    Some(objects::pod::pod(
+        &view.spec, identity, role, beginning, &peers,
+    ))
 }
 
 /// How a member would begin, if it may start now.
@@ -211,7 +282,7 @@ fn sweep(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
         .filter(|_| objects::claim::owner(&view.spec).is_some());
     let action = match (member.pod_target(), member.identity_target(), claim) {
         (Some(_), _, _) if member.pod_ending() => return,
-        (Some(pod), _, _) => delete_pod(pod),
+        (Some(pod), _, _) => delete_pod(pod, "its member is no longer in the membership"),
         (None, Some(member), _) => Action::DeleteMember { member },
         (None, None, Some(claim))
             if !member.identity_ending && crate::draft::no_quorum(view).is_none() =>
@@ -236,10 +307,10 @@ pub(crate) fn is_remains(view: &View<'_>, member: &Member<'_>) -> bool {
     view.born() && known && member.listed.is_none() && gone
 }
 
-fn delete_pod(pod: Target) -> Action {
+fn delete_pod(pod: Target, why: &str) -> Action {
     Action::DeletePod {
         pod,
-        why: "its member is no longer in the membership".to_owned(),
+        why: why.to_owned(),
     }
 }
 

@@ -146,6 +146,26 @@ fn a_broken_one_may_always_stop() {
 }
 
 #[test]
+fn of_broken_voters_that_answer_one_may_stop() {
+    let leaderless = "cluster replicas=3\nm1\nm2 pod=notready\nm3 pod=notready";
+    safe(leaderless, &[stop(2)]);
+    unsafe_by(1, leaderless, &[stop(2), stop(3)]);
+    safe(
+        "cluster replicas=3\nm1 leader\nm2\nm3 pod=notready leaderless\nm4 learner pod=notready",
+        &[stop(3), stop(4)],
+    );
+}
+
+#[test]
+fn with_no_membership_only_dead_pods_and_those_not_ready_may_stop() {
+    unsafe_by(1, "cluster replicas=3\nm1\nm2\nm3", &[stop(2)]);
+    let silent = "cluster replicas=3\nm1 answer=no\nm2 answer=no\nm3 answer=no";
+    unsafe_by(1, silent, &[stop(2)]);
+    safe("cluster replicas=3\nm1\nm2 pod=notready\nm3", &[stop(2)]);
+    safe("cluster replicas=3\nm1\nm2 pod=failed\nm3", &[stop(2)]);
+}
+
+#[test]
 fn ready_pods_that_the_operator_cannot_reach_may_not_stop() {
     unsafe_by(
         1,

@@ -118,6 +118,12 @@ impl<'a> Member<'a> {
         self.listed.as_ref().is_some_and(|it| it.is_learner)
     }
 
+    /// Whether it answers and takes the leader for the leader.
+    pub(crate) fn follows(&self, view: &View<'_>) -> bool {
+        let both = self.answer.zip(view.leader.as_ref());
+        both.is_some_and(|(it, leader)| it.leader_id == leader.id)
+    }
+
     /// Whether it was in the membership once and, as far as can be known, still is or may be.
     pub(crate) fn belongs(&self, membership_known: bool) -> bool {
         self.listed.is_some() || (!membership_known && self.known_id.is_some())
@@ -258,10 +264,20 @@ impl<'a> Member<'a> {
                         hex(answer.cluster_id)
                     )
                 }
+                Some(Ok(answer)) if self.is_another(answer) => format!(
+                    "another member, {}, answers at the address of member {name}",
+                    hex(answer.member_id)
+                ),
                 Some(Ok(_)) => format!("the last answer of member {name} is too old"),
                 None => format!("the pod of member {name} has no address yet"),
             },
         }
+    }
+
+    /// Whether an answer is that of another member than the membership has under this name.
+    fn is_another(&self, answer: &Answer) -> bool {
+        let listed = self.listed.as_ref();
+        listed.is_some_and(|own| own.id != answer.member_id)
     }
 
     /// How far behind it is, in words.

@@ -206,6 +206,7 @@ impl World {
             "pod {name} is made without its claim"
         );
         set_status(&mut pod, "Pending", false);
+        pod.metadata.creation_timestamp = Some(Time(self.now));
         create(&mut self.uids, &mut self.pods, pod, |o| &mut o.metadata)
     }
 

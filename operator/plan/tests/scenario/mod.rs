@@ -4,7 +4,9 @@
 //! cluster replicas=3 [image=..] [version=..] [policy=Delete] [engine=Etcd] [paused] [deleted] [fresh] [claims-of-namesake=2]
 //!         [joining=4] [serial=4] [operation=Rollout/m2/900] [overlay=JSON] [size=..]
 //! m1 leader
-//! m2 index=10 pod=notready template=old
+//! m2 index=10 pod=notready template=old age=10
+//! m3 pod=ending overdue=40
+//! m4 pod=notready unready=10 answers-as=5
 //! ```
 //!
 //! `m1` is the member of serial 1, whose real name is a hash; a member that is not said to be otherwise has its identity,
@@ -323,8 +325,10 @@ fn pod(
         .labels
         .get_or_insert_default()
         .insert(names::ROLE_LABEL.to_owned(), label.to_owned());
+    let ago = |seconds| Time(situation.now - SignedDuration::from_secs(seconds));
+    pod.metadata.creation_timestamp = line.number("age").map(ago);
     if state == "ending" {
-        pod.metadata.deletion_timestamp = Some(Time(situation.now));
+        pod.metadata.deletion_timestamp = Some(ago(line.number("overdue").unwrap_or(0)));
     }
     let spec = pod.spec.get_or_insert_default();
     spec.node_name = Some(format!("node-{serial}"));
@@ -339,7 +343,8 @@ fn pod(
             {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/3 nodes fit"},
         ]}),
         other => json!({"phase": "Running", "conditions": [
-            {"type": "Ready", "status": if other == "ready" { "True" } else { "False" }},
+            {"type": "Ready", "status": if other == "ready" { "True" } else { "False" },
+             "lastTransitionTime": line.number("unready").map(|it| ago(it).0.to_string())},
         ]}),
     };
     pod.status = Some(serde_json::from_value(status).expect("a pod status"));
@@ -442,7 +447,7 @@ fn probe(now: Timestamp, line: &Words<'_>, all: &[Words<'_>]) -> Option<Probe> {
     let index = u64::try_from(line.number("index").unwrap_or(100_000)).expect("an index");
     let answer = Answer {
         cluster_id: if line.has("alien") { 0xbad } else { CLUSTER_ID },
-        member_id: id(serial),
+        member_id: id(line.number("answers-as").unwrap_or(serial)),
         leader_id: if line.has("leaderless") { 0 } else { leader },
         term: 7,
         raft_index: index,
