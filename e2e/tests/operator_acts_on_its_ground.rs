@@ -34,7 +34,7 @@ async fn refused(scene: &(World, Context, Observed), action: Action) -> String {
     let outcome = act(ctx, NAMESPACE, observed, &[action])
         .await
         .expect("the gate is open");
-    assert_eq!(outcome.done, 0);
+    assert_eq!(outcome.done, []);
     assert_eq!(world.kube.revision(), objects, "an object was changed");
     assert_eq!(
         world.model.memberships(),
@@ -177,7 +177,7 @@ async fn the_first_failure_ends_the_round() {
     let outcome = act(&ctx, NAMESPACE, &observed, &actions)
         .await
         .expect("the gate is open");
-    assert_eq!(outcome.done, 1);
+    assert_eq!(outcome.done, actions[..1]);
     let failed = outcome.failed.expect("the second fails");
     assert_eq!(failed.action, format!("delete pod {name}: stale"));
 }

@@ -1,4 +1,12 @@
-//! Act: all writes of a round but its publication. One action, one call; the first that fails ends the round.
+//! Act: all writes of a round but its publication. One action, one call; the first that fails ends the round, unless nothing
+//! builds on it and the API server has said no to it.
+//!
+//! A service, a budget, a label, an owner or a pod that is refused for good, as by an admission policy, a quota or an object
+//! of somebody else's, must not keep the other members from being repaired: the round goes on and reports its first
+//! failure. Going on was chosen over putting those actions last: the order of a plan stays the same before and after the
+//! cluster is born, and a pod that is refused starves neither the owner of a volume nor a change of the membership. The
+//! one pod that founds a cluster waits for all before it, for without services it finds no name. Where no answer came at
+//! all, the round ends: the next call would hardly fare better.
 //!
 //! Every call carries the ground its action stands on: a creation fails on a taken name, a change and a deletion name the
 //! uid, and a change of the membership is sent only if a linearizable read right before it finds the membership that it
@@ -45,6 +53,11 @@ pub enum ActError {
 }
 
 impl ActError {
+    /// Whether the API server has answered, and its answer was no.
+    fn is_refusal(&self) -> bool {
+        matches!(self, Self::Write(WriteError::Call(error)) if error.code().is_some())
+    }
+
     /// Whether, and why, this process must not write any more.
     #[must_use]
     pub fn shut(&self) -> Option<Shut> {
@@ -62,7 +75,7 @@ struct Stage<'a> {
     observed: &'a Observed,
 }
 
-/// Carries the actions out, in their order, until one fails.
+/// Carries the actions out, in their order, until one fails on which others may build.
 ///
 /// # Errors
 /// [`Shut`], if this process must not write any more: then nothing is to be published either.
@@ -79,22 +92,27 @@ pub async fn act(
     };
     let mut outcome = Outcome::default();
     for action in actions {
+        if outcome.failed.is_some() && action.founds() {
+            break;
+        }
         let result = stage.carry_out(action).await;
         ctx.metrics.acted(kind(action), result.is_ok());
         match result {
             Ok(()) => {
                 tracing::info!(%action, "done");
-                outcome.done += 1;
+                outcome.done.push(action.clone());
             }
             Err(error) => {
                 if let Some(why) = error.shut() {
                     return Err(why);
                 }
-                outcome.failed = Some(Failure {
+                outcome.failed.get_or_insert(Failure {
                     action: action.to_string(),
                     error: chain(&error),
                 });
-                break;
+                if !(action.stands_alone() && error.is_refusal()) {
+                    break;
+                }
             }
         }
     }
@@ -289,3 +307,6 @@ pub(crate) fn kind(action: &Action) -> &'static str {
         Action::MoveLeader { .. } => "MoveLeader",
     }
 }
+
+#[cfg(test)]
+mod tests;

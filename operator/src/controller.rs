@@ -69,8 +69,7 @@ pub async fn reconcile(
         .await
         .map_err(ReconcileError::Shut)?;
     let status = plan::status(&cluster, &observed, &plan.report, &outcome);
-    let done = &plan.actions[..outcome.done];
-    let published = publish(ctx, &cluster, status, done)
+    let published = publish(ctx, &cluster, status, &outcome.done)
         .await
         .map_err(unpublished)?;
     conclude(&plan, outcome, published)
@@ -106,7 +105,7 @@ async fn carry_out(
         "a plan of ours is unsafe; nothing of it is done"
     );
     Ok(Outcome {
-        done: 0,
+        done: Vec::new(),
         failed: Some(Failure { action, error }),
     })
 }

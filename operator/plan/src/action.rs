@@ -97,6 +97,33 @@ pub enum Action {
     },
 }
 
+impl Action {
+    /// Whether the actions after it can be tried even though the API server has refused it. None of them builds on its
+    /// effect: what it makes or marks is an object of its own, which a policy asks for again in the next round.
+    #[must_use]
+    pub const fn stands_alone(&self) -> bool {
+        matches!(
+            self,
+            Self::ApplyService(_)
+                | Self::ApplyBudget(_)
+                | Self::CreatePod(_)
+                | Self::LabelPod { .. }
+                | Self::OwnClaim { .. }
+        )
+    }
+
+    /// Whether it starts the member that founds the cluster, which needs the names that the services give.
+    #[must_use]
+    pub fn founds(&self) -> bool {
+        let Self::CreatePod(pod) = self else {
+            return false;
+        };
+        let containers = pod.spec.iter().flat_map(|it| &it.containers);
+        let mut args = containers.flat_map(|it| it.args.iter().flatten());
+        args.any(|it| it == "--initial-cluster-state=new")
+    }
+}
+
 /// An object that must still be the one that was seen.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Target {

@@ -52,7 +52,7 @@ use view::View;
 /// What to do now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
-    /// The calls to make, in this order, stopping at the first that fails.
+    /// The calls to make, in this order, stopping at the first that fails, except as [`Action::stands_alone`] says.
     pub actions: Vec<Action>,
     /// Why.
     pub report: Report,

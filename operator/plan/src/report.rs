@@ -6,6 +6,8 @@
 use crds::{BlockedBy, Joining, Leader, MemberStatus, OperationType, Quorum, RaftClusterStatus};
 use jiff::Timestamp;
 
+use crate::action::Action;
+
 /// What one round found and decided.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
@@ -100,11 +102,11 @@ pub struct Work {
 }
 
 /// How the actions of a round went.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
-    /// How many actions took effect, counted from the first.
-    pub done: usize,
-    /// The first that failed; those after it were not tried.
+    /// The actions that took effect, in their order.
+    pub done: Vec<Action>,
+    /// The first that failed. Some of those after it may have been done all the same.
     pub failed: Option<Failure>,
 }
 

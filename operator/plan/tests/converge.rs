@@ -50,6 +50,9 @@ fn round(world: &mut World, faults: facts::Faults, mishap: Mishap) -> bool {
         if mishap == Mishap::CrashAfter(index) {
             return true;
         }
+        if outcome.failed.is_some() && action.founds() {
+            break;
+        }
         let result = match mishap {
             Mishap::Refused(at) if at == index => Err("the server said no".to_owned()),
             Mishap::LostAnswer(at) if at == index => {
@@ -59,13 +62,15 @@ fn round(world: &mut World, faults: facts::Faults, mishap: Mishap) -> bool {
             _ => world.act(action),
         };
         match result {
-            Ok(()) => outcome.done += 1,
+            Ok(()) => outcome.done.push(action.clone()),
             Err(error) => {
-                outcome.failed = Some(Failure {
+                outcome.failed.get_or_insert(Failure {
                     action: action.to_string(),
                     error,
                 });
-                break;
+                if !action.stands_alone() || mishap == Mishap::LostAnswer(index) {
+                    break;
+                }
             }
         }
     }
