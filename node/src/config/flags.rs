@@ -73,7 +73,7 @@ struct Flags {
     /// This member's name.
     #[arg(long, value_name = "NAME", default_value = "default")]
     name: String,
-    /// Where log and checkpoints live [default: <name>.etcd]
+    /// Where log and checkpoints live [default: NAME.etcd]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
     /// Addresses to serve clients on, gRPC and HTTP.
@@ -88,7 +88,7 @@ struct Flags {
     /// Peer URLs that other members reach this one by.
     #[arg(long, value_name = "URLS", value_parser = urls, default_value = "http://localhost:2380")]
     initial_advertise_peer_urls: Urls,
-    /// The founding members [default: <name>=<initial-advertise-peer-urls>]
+    /// The founding members [default: NAME=INITIAL-ADVERTISE-PEER-URLS]
     #[arg(long, value_name = "NAME=URL,...", value_parser = cluster)]
     initial_cluster: Option<Cluster>,
     /// Found a cluster, or join one that added this member already. Ignored once there is data.
