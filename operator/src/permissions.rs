@@ -1,5 +1,5 @@
-//! Every right that the operator needs, and for what. The manifests in `deploy/` grant these and no others; a test
-//! compares them both ways, and the tests on smallkube compare the calls that were really made.
+//! Every right that the operator needs, and for what. The chart and `deploy/quorate.yaml` grant these and no others: the
+//! chart's tests compare them both ways, and the tests on smallkube compare the calls that were really made.
 //!
 //! It deliberately holds no wildcard, no secret, no `exec`, no role and no definition of a kind.
 

@@ -1,0 +1,35 @@
+{{/*
+What the operator may do with clusters, wherever they are. operator/src/permissions.rs says what each right is for, and
+a test keeps the two alike, both ways.
+*/}}
+{{- define "quorate.rights" -}}
+rules:
+  - apiGroups: [quorate.io]
+    resources: [raftclusters]
+    verbs: [get, list, watch]
+  - apiGroups: [quorate.io]
+    resources: [raftclusters/status]
+    verbs: [update]
+  - apiGroups: [quorate.io]
+    resources: [raftmembers]
+    verbs: [create, delete, list, watch]
+  - apiGroups: [""]
+    resources: [pods, persistentvolumeclaims]
+    verbs: [create, delete, list, patch, watch]
+  - apiGroups: [""]
+    resources: [services]
+    verbs: [create, list, patch, watch]
+  - apiGroups: [policy]
+    resources: [poddisruptionbudgets]
+    verbs: [create, list, patch, watch]
+  - apiGroups: [events.k8s.io]
+    resources: [events]
+    verbs: [create]
+{{- end }}
+
+{{- define "quorate.subjects" -}}
+subjects:
+  - kind: ServiceAccount
+    name: {{ include "quorate.serviceAccountName" . }}
+    namespace: {{ include "quorate.namespace" . }}
+{{- end }}

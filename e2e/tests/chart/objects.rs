@@ -1,0 +1,178 @@
+//! What is rendered, read as Kubernetes' own types: a field that is misspelled or misplaced does not survive the way
+//! there and back. And what must hold of the objects together.
+//!
+//! What the types cannot see (an unknown word in an enumeration, a name that is too long) is left to a real API server.
+
+use clap::Parser;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PodSpec, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use quorate_operator::config::Config;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::monitoring::{PodMonitor, PrometheusRule, ServiceMonitor};
+use crate::setting::{Helm, documents, read};
+
+/// Reads as `K`; what it says must survive the way back.
+fn survives<K: DeserializeOwned + Serialize>(document: &Value) {
+    let (kind, name) = (&document["kind"], &document["metadata"]["name"]);
+    let read: K = serde_json::from_value(document.clone())
+        .unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
+    let back = serde_json::to_value(read).expect("an object is JSON");
+    assert_eq!(
+        &back, document,
+        "{kind} {name} has fields that its type has not"
+    );
+}
+
+/// A definition is one of ours, but for labels and annotations.
+fn is_of_our_types(document: &Value) {
+    let mut read: CustomResourceDefinition =
+        serde_json::from_value(document.clone()).expect("a definition");
+    (read.metadata.labels, read.metadata.annotations) = (None, None);
+    let known = crds::definitions();
+    let ours = known
+        .iter()
+        .find(|it| it.metadata.name == read.metadata.name);
+    assert_eq!(Some(&read), ours, "the definition is not that of crds/src");
+}
+
+fn is_valid(document: &Value) {
+    match document["kind"].as_str().unwrap_or_default() {
+        "ClusterRole" => survives::<ClusterRole>(document),
+        "ClusterRoleBinding" => survives::<ClusterRoleBinding>(document),
+        "ConfigMap" => survives::<ConfigMap>(document),
+        "CustomResourceDefinition" => is_of_our_types(document),
+        "Deployment" => survives::<Deployment>(document),
+        "Namespace" => survives::<Namespace>(document),
+        "NetworkPolicy" => survives::<NetworkPolicy>(document),
+        "PodDisruptionBudget" => survives::<PodDisruptionBudget>(document),
+        "PodMonitor" => survives::<PodMonitor>(document),
+        "PrometheusRule" => survives::<PrometheusRule>(document),
+        "Role" => survives::<Role>(document),
+        "RoleBinding" => survives::<RoleBinding>(document),
+        "Service" => survives::<Service>(document),
+        "ServiceAccount" => survives::<ServiceAccount>(document),
+        "ServiceMonitor" => survives::<ServiceMonitor>(document),
+        kind => panic!("nobody has said how to check a {kind:?}"),
+    }
+}
+
+/// The first object of a kind.
+pub(crate) fn one<K: DeserializeOwned>(documents: &[Value], kind: &str) -> Option<K> {
+    let found = documents.iter().find(|document| document["kind"] == kind)?;
+    Some(serde_json::from_value(found.clone()).expect("it has been found valid"))
+}
+
+/// The flags that the operator is started with, as it reads them.
+pub(crate) fn flags(documents: &[Value]) -> Config {
+    let pod = pod(documents);
+    let args = pod.containers[0].args.clone().unwrap_or_default();
+    let config = Config::try_parse_from(["quorate-operator".to_owned()].into_iter().chain(args));
+    let config = config.expect("flags that the operator knows");
+    config.check().expect("flags that agree with each other");
+    config
+}
+
+fn pod(documents: &[Value]) -> PodSpec {
+    let deployment: Deployment = one(documents, "Deployment").expect("there is a Deployment");
+    let spec = deployment.spec.expect("a spec");
+    spec.template.spec.expect("a pod")
+}
+
+fn is_restricted(pod: &PodSpec) {
+    let whole = pod.security_context.as_ref().expect("a security context");
+    assert_eq!(whole.run_as_non_root, Some(true));
+    let profile = whole.seccomp_profile.as_ref().expect("a profile");
+    assert_eq!(profile.type_, "RuntimeDefault");
+    for container in &pod.containers {
+        let own = container
+            .security_context
+            .as_ref()
+            .expect("a security context");
+        assert_eq!(own.allow_privilege_escalation, Some(false));
+        assert_eq!(own.read_only_root_filesystem, Some(true));
+        let dropped = own.capabilities.as_ref().and_then(|it| it.drop.clone());
+        assert_eq!(dropped, Some(vec!["ALL".to_owned()]));
+    }
+}
+
+/// Everything that selects the operator's pods selects them, and never a cluster's members.
+fn selectors_agree(documents: &[Value]) {
+    let labels = &one::<Value>(documents, "Deployment").expect("one")["spec"]["template"]["metadata"]
+        ["labels"];
+    let places = [
+        "/spec/selector/matchLabels",
+        "/spec/podSelector/matchLabels",
+        "/spec/selector",
+    ];
+    for document in documents {
+        let kind = document["kind"].as_str().unwrap_or_default();
+        if ![
+            "Deployment",
+            "Service",
+            "NetworkPolicy",
+            "PodDisruptionBudget",
+        ]
+        .contains(&kind)
+        {
+            continue;
+        }
+        let selector = places
+            .iter()
+            .find_map(|place| document.pointer(place)?.as_object());
+        let selector = selector.unwrap_or_else(|| panic!("{kind} selects nothing"));
+        assert_eq!(
+            selector["app.kubernetes.io/component"], "operator",
+            "{kind}"
+        );
+        for (key, value) in selector {
+            assert_eq!(&labels[key], value, "{kind} selects by {key}");
+        }
+    }
+}
+
+#[test]
+fn what_every_values_file_renders_is_what_kubernetes_knows() {
+    let Some(helm) = Helm::or_left_out("checking rendered objects against Kubernetes' types")
+    else {
+        return;
+    };
+    for rendered in helm.matrix() {
+        let documents = rendered.documents();
+        documents.iter().for_each(is_valid);
+        selectors_agree(&documents);
+        is_restricted(&pod(&documents));
+        let (config, replicas) = (
+            flags(&documents),
+            one::<Deployment>(&documents, "Deployment"),
+        );
+        let replicas = replicas.and_then(|it| it.spec?.replicas);
+        assert!(
+            config.leader_elect || replicas == Some(1),
+            "{}",
+            rendered.case
+        );
+    }
+}
+
+#[test]
+fn the_plain_manifest_is_what_kubernetes_knows() {
+    let documents = documents(&read("deploy/quorate.yaml"));
+    documents.iter().for_each(is_valid);
+    selectors_agree(&documents);
+    is_restricted(&pod(&documents));
+    assert!(flags(&documents).leader_elect);
+    let deployment: Deployment = one(&documents, "Deployment").expect("there is one");
+    assert_eq!(deployment.spec.expect("a spec").replicas, Some(2));
+    let of_kind = |kind: &str| documents.iter().filter(|it| it["kind"] == kind).count();
+    assert_eq!(
+        of_kind("CustomResourceDefinition"),
+        crds::definitions().len()
+    );
+}
