@@ -25,9 +25,36 @@ fn survives<K: DeserializeOwned + Serialize>(document: &Value) {
         .unwrap_or_else(|error| panic!("{kind} {name}: {error}"));
     let back = serde_json::to_value(read).expect("an object is JSON");
     assert_eq!(
-        &back, document,
-        "{kind} {name} has fields that its type has not"
+        lost(document, &back, ""),
+        Vec::<String>::new(),
+        "{kind} {name}: no such fields"
     );
+    assert_eq!(
+        &back, document,
+        "{kind} {name}: the way there and back adds something"
+    );
+}
+
+/// Paths of what is not, or not the same, after the way there and back.
+fn lost(before: &Value, after: &Value, path: &str) -> Vec<String> {
+    let of = |key: &str, before: &Value, after: Option<&Value>| match after {
+        Some(after) => lost(before, after, &format!("{path}/{key}")),
+        None => vec![format!("{path}/{key}")],
+    };
+    match before {
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(key, it)| of(key, it, after.get(key)))
+            .collect(),
+        Value::Array(items) => {
+            let items = items.iter().enumerate();
+            items
+                .flat_map(|(at, it)| of(&at.to_string(), it, after.get(at)))
+                .collect()
+        }
+        _ if before == after => Vec::new(),
+        _ => vec![path.to_owned()],
+    }
 }
 
 /// A definition is one of ours, but for labels and annotations.
