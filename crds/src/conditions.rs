@@ -20,16 +20,19 @@ pub enum ConditionType {
     Degraded,
     /// A majority of the voters answers and agrees on a leader.
     Quorate,
+    /// The engine can do what the spec asks for; the message says what it cannot do.
+    Supported,
 }
 
 impl ConditionType {
     /// All types, in the order in which they stand in status.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Ready,
         Self::Available,
         Self::Progressing,
         Self::Degraded,
         Self::Quorate,
+        Self::Supported,
     ];
 
     /// The word as it stands in status.
@@ -41,6 +44,7 @@ impl ConditionType {
             Self::Progressing => "Progressing",
             Self::Degraded => "Degraded",
             Self::Quorate => "Quorate",
+            Self::Supported => "Supported",
         }
     }
 }
@@ -121,6 +125,12 @@ pub enum Reason {
     NoEndpoint,
     /// Clients are served.
     Serving,
+    /// The engine can do what the spec asks for.
+    EngineCapable,
+    /// The engine cannot do what the spec asks for; the message names the field.
+    EngineIncapable,
+    /// Nobody knows whether the engine can: its version is not known, or newer than any we have run.
+    EngineUntried,
 }
 
 impl Reason {
@@ -147,6 +157,9 @@ impl Reason {
             Self::MemberAlarm => "MemberAlarm",
             Self::NoEndpoint => "NoEndpoint",
             Self::Serving => "Serving",
+            Self::EngineCapable => "EngineCapable",
+            Self::EngineIncapable => "EngineIncapable",
+            Self::EngineUntried => "EngineUntried",
         }
     }
 }

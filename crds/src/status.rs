@@ -19,7 +19,7 @@ pub struct RaftClusterStatus {
     /// Generation of the spec that the whole status speaks of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Ready, Available, Progressing, Degraded, Quorate.
+    /// Ready, Available, Progressing, Degraded, Quorate, Supported.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,

@@ -85,12 +85,14 @@ fn unpack(packed: &Path, into: PathBuf) -> Result<PathBuf, Missing> {
         path: packed.to_owned(),
         reason,
     };
+    // Unpacked beside and moved, so that of two who unpack at once neither runs half a program.
+    let beside = into.with_extension(std::process::id().to_string());
     let mut zstd = Command::new("zstd");
     let ended = zstd
         .args(["-q", "-d", "-f"])
         .arg(packed)
         .arg("-o")
-        .arg(&into)
+        .arg(&beside)
         .output();
     let ended = ended.map_err(|e| failed(e.to_string()))?;
     if !ended.status.success() {
@@ -98,7 +100,9 @@ fn unpack(packed: &Path, into: PathBuf) -> Result<PathBuf, Missing> {
             String::from_utf8_lossy(&ended.stderr).trim().to_owned(),
         ));
     }
-    executable(&into).map_err(|e| failed(e.to_string()))?;
+    executable(&beside)
+        .and_then(|()| std::fs::rename(&beside, &into))
+        .map_err(|e| failed(e.to_string()))?;
     Ok(into)
 }
 

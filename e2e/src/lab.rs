@@ -17,26 +17,24 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
-use smallkube::{Images, Pace, Processes, Signal, Smallkube};
+use smallkube::{Pace, Processes, Signal, Smallkube};
 use tokio::process::{Child, Command};
 
 use crate::client::Client;
+use crate::engine::Engine;
 use crate::folder::Folder;
 use crate::traffic::Traffic;
 use crate::{binaries, wait};
 
 /// The namespace everything is in.
 pub const NAMESPACE: &str = "default";
-/// The image that a cluster has by default.
-pub const IMAGE: &str = concat!("quorate-node:", env!("CARGO_PKG_VERSION"));
-/// Another image there is; every other tag of the name is missing.
-pub const NEXT_IMAGE: &str = concat!("quorate-node:", env!("CARGO_PKG_VERSION"), "-next");
 /// How long anything may take before a test gives up: many times what it takes on a calm
 /// machine, because a failed wait must mean a failure and not a busy neighbour.
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A running house.
 pub struct Lab {
+    engine: Engine,
     kube: Smallkube,
     client: kube::Client,
     operator: Option<Child>,
@@ -53,29 +51,28 @@ pub struct Leader {
 }
 
 impl Lab {
-    /// Starts everything; `what` is part of the folder's name.
+    /// Starts everything for clusters of this engine; `what` is part of the folder's name.
     ///
     /// # Errors
     /// When a binary is missing (with what to build) or something does not start.
-    pub async fn start(what: &str) -> Result<Self> {
-        Self::start_in(Folder::new(what)?).await
+    pub async fn start(what: &str, engine: Engine) -> Result<Self> {
+        Self::start_in(Folder::new(what)?, engine).await
     }
 
     /// Starts everything in a folder of the caller's.
     ///
     /// # Errors
     /// As [`Lab::start`].
-    pub async fn start_in(folder: Folder) -> Result<Self> {
-        let node = binaries::ours("quorate-node")?;
-        let images = Images::default().with(IMAGE, &node).with(NEXT_IMAGE, &node);
+    pub async fn start_in(folder: Folder, engine: Engine) -> Result<Self> {
         let state = folder.path().join("smallkube");
-        let runtime = Processes::new(&state, images);
+        let runtime = Processes::new(&state, engine.images());
         let mut options = smallkube::Options::processes(&state, runtime);
         options.pace = pace();
         let kube = Smallkube::try_start(&options)?;
         let address = kube.serve(([127, 0, 0, 1], 0).into()).await?;
         let client = kube.client("lab");
         let mut lab = Self {
+            engine,
             kube,
             client,
             operator: None,
@@ -154,6 +151,11 @@ impl Lab {
         self.operator.as_ref().and_then(Child::id)
     }
 
+    /// What the members run.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// Where everything is.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -184,13 +186,14 @@ impl Lab {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
 
-    /// Applies a manifest of one `RaftCluster` as it stands, and gives its name.
+    /// Applies a manifest of one `RaftCluster`, as it stands but for the lab's engine, and gives its name.
     ///
     /// # Errors
     /// The API's refusal.
     pub async fn apply(&self, manifest: &str) -> Result<String> {
-        let object: DynamicObject =
+        let mut object: DynamicObject =
             serde_saphyr::from_str(manifest).context("read the manifest")?;
+        self.engine.dress(&mut object.data);
         let kind = ApiResource::erase::<RaftCluster>(&());
         let clusters: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), NAMESPACE, &kind);

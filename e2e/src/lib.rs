@@ -9,6 +9,7 @@
 
 pub mod binaries;
 pub mod client;
+pub mod engine;
 pub mod folder;
 pub mod history;
 pub mod kind;

@@ -1,6 +1,7 @@
 //! Promise: all members killed at once come back by themselves with everything they acknowledged.
 
 use anyhow::Result;
+use e2e::engine::Engine;
 use e2e::lab::{Lab, PATIENCE};
 use e2e::traffic::{Mix, Traffic};
 use e2e::verdict::judge;
@@ -8,9 +9,10 @@ use kube::ResourceExt;
 
 const KILLS: usize = 3;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn all_members_are_killed_at_once_and_nothing_is_lost() -> Result<()> {
-    let lab = Lab::start("all-killed").await?;
+e2e::on_each_engine!(all_members_are_killed_at_once_and_nothing_is_lost);
+
+async fn all_members_are_killed_at_once_and_nothing_is_lost(engine: Engine) -> Result<()> {
+    let lab = Lab::start("all-killed", engine).await?;
     let name = lab
         .apply(include_str!("../../examples/minimal.yaml"))
         .await?;

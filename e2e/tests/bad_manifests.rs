@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, ensure};
 use crds::RaftCluster;
+use e2e::engine::Engine;
 use e2e::lab::{Lab, NAMESPACE, PATIENCE, told};
 use e2e::wait;
 use kube::Api;
@@ -248,7 +249,7 @@ fn never_starts() -> Vec<Bad> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_bad_manifest_is_refused_or_reported_with_field_and_way_out() -> Result<()> {
-    let lab = Lab::start("bad-manifests").await?;
+    let lab = Lab::start("bad-manifests", Engine::quorate()?).await?;
     let count = refused().len() + reported().len() + never_starts().len();
     ensure!(count >= 30, "only {count} bad manifests");
     // All of them are tried, so that one run names every shortcoming.
@@ -284,7 +285,7 @@ async fn every_bad_manifest_is_refused_or_reported_with_field_and_way_out() -> R
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_cannot_be_followed_is_refused_and_the_cluster_goes_on() -> Result<()> {
-    let lab = Lab::start("bad-changes").await?;
+    let lab = Lab::start("bad-changes", Engine::quorate()?).await?;
     let name = lab
         .apply(include_str!("../../examples/single.yaml"))
         .await?;

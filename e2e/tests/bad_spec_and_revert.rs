@@ -7,20 +7,22 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use crds::RaftCluster;
 use e2e::FIGURE;
+use e2e::engine::Engine;
 use e2e::lab::{Lab, PATIENCE, is_ready, told};
 use e2e::traffic::{Mix, Traffic};
 use e2e::verdict::judge;
 use e2e::wait;
 use serde_json::json;
 
-/// An image that nobody has.
-const MISSING: &str = "quorate-node:9.9.9";
 /// More steps than a creation has; the test ends when a cluster was Ready before its turn came.
 const STEPS_AT_MOST: usize = 60;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_bad_spec_is_survived_and_its_revert_heals_at_every_step_of_creation() -> Result<()> {
-    let lab = Lab::start("bad-spec").await?;
+e2e::on_each_engine!(a_bad_spec_is_survived_and_its_revert_heals_at_every_step_of_creation);
+
+async fn a_bad_spec_is_survived_and_its_revert_heals_at_every_step_of_creation(
+    engine: Engine,
+) -> Result<()> {
+    let lab = Lab::start("bad-spec", engine).await?;
     let mut tried = 0;
     for step in 1..STEPS_AT_MOST {
         let name = format!("step-{step}");
@@ -34,7 +36,8 @@ async fn a_bad_spec_is_survived_and_its_revert_heals_at_every_step_of_creation()
         tried = step;
     }
     anyhow::ensure!(tried >= 4, "a creation has more than {tried} steps");
-    println!("{FIGURE}broken and healed at each of {tried} steps of creation");
+    let engine = lab.engine();
+    println!("{FIGURE}{engine}, broken and healed at each of {tried} steps of creation");
     lab.end().await
 }
 
@@ -65,7 +68,8 @@ async fn broken_and_healed(lab: &Lab, name: &str, step: usize, traffic: &Traffic
     }
     // What the operator itself calls available it may not take down any more.
     let served = is_available(&lab.clusters().get(name).await?);
-    lab.patch_spec(name, json!({ "image": MISSING })).await?;
+    let image = lab.engine().missing_image();
+    lab.patch_spec(name, json!({ "image": image })).await?;
     reported(lab, name).await?;
     if served {
         traffic
@@ -73,7 +77,8 @@ async fn broken_and_healed(lab: &Lab, name: &str, step: usize, traffic: &Traffic
             .await
             .context("while the bad spec stood")?;
     }
-    lab.patch_spec(name, json!({ "image": null })).await?;
+    let image = lab.engine().plain_image();
+    lab.patch_spec(name, json!({ "image": image })).await?;
     lab.ready(name).await?;
     Ok(true)
 }
@@ -113,6 +118,7 @@ fn is_available(cluster: &RaftCluster) -> bool {
 
 /// Waits until the operator has acted on the bad spec: a pod has the missing image.
 async fn reported(lab: &Lab, name: &str) -> Result<()> {
+    let missing = lab.engine().missing_image();
     wait::until("the bad spec to be acted on", PATIENCE, async || {
         let cluster = lab.clusters().get(name).await.map_err(|e| e.to_string())?;
         let observed = cluster.status.as_ref().and_then(|s| s.observed_generation);
@@ -120,7 +126,7 @@ async fn reported(lab: &Lab, name: &str) -> Result<()> {
         let mut containers = pods
             .iter()
             .flat_map(|p| p.spec.iter().flat_map(|s| &s.containers));
-        let acted = containers.any(|c| c.image.as_deref() == Some(MISSING));
+        let acted = containers.any(|c| c.image.as_ref() == Some(&missing));
         if observed == cluster.metadata.generation && acted {
             Ok(())
         } else {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context, Result, ensure};
 use e2e::client::Client;
+use e2e::engine::Engine;
 use e2e::lab::{Lab, NAMESPACE, PATIENCE};
 use e2e::traffic::{Mix, Traffic};
 use e2e::verdict::judge;
@@ -16,9 +17,13 @@ use kube::{Api, ResourceExt};
 
 const PREFIX: &str = "traffic/";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn retained_volumes_stay_and_are_never_joined_by_accident() -> Result<()> {
-    let lab = Lab::start("retain").await?;
+e2e::on_each_engine!(
+    retained_volumes_stay_and_are_never_joined_by_accident,
+    volumes_go_with_a_cluster_that_says_so,
+);
+
+async fn retained_volumes_stay_and_are_never_joined_by_accident(engine: Engine) -> Result<()> {
+    let lab = Lab::start("retain", engine).await?;
     let manifest = include_str!("../../examples/minimal.yaml");
     let name = fill(&lab, manifest).await?;
     let old = claims(&lab).await?;
@@ -55,9 +60,8 @@ async fn retained_volumes_stay_and_are_never_joined_by_accident() -> Result<()> 
     lab.end().await
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn volumes_go_with_a_cluster_that_says_so() -> Result<()> {
-    let lab = Lab::start("delete").await?;
+async fn volumes_go_with_a_cluster_that_says_so(engine: Engine) -> Result<()> {
+    let lab = Lab::start("delete", engine).await?;
     let name = fill(&lab, include_str!("../../examples/ephemeral.yaml")).await?;
     lab.delete(&name).await?;
     nothing_but_claims_is_left(&lab, &name).await?;

@@ -3,15 +3,17 @@
 
 use anyhow::{Context, Result, ensure};
 use e2e::FIGURE;
+use e2e::engine::Engine;
 use e2e::lab::{Lab, PATIENCE};
 use e2e::traffic::{Mix, Traffic};
 use e2e::verdict::judge;
 
 const KILLS: usize = 20;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn twenty_leaders_are_killed_and_nothing_is_lost() -> Result<()> {
-    let lab = Lab::start("leader-killed").await?;
+e2e::on_each_engine!(twenty_leaders_are_killed_and_nothing_is_lost);
+
+async fn twenty_leaders_are_killed_and_nothing_is_lost(engine: Engine) -> Result<()> {
+    let lab = Lab::start("leader-killed", engine).await?;
     let name = lab
         .apply(include_str!("../../examples/minimal.yaml"))
         .await?;
@@ -28,7 +30,8 @@ async fn twenty_leaders_are_killed_and_nothing_is_lost() -> Result<()> {
     judge(&traffic.finish(PATIENCE).await?)?;
     gaps_ms.sort_unstable();
     println!(
-        "{FIGURE}{KILLS} kills: write gap median {} ms, largest {} ms",
+        "{FIGURE}{}, {KILLS} kills: write gap median {} ms, largest {} ms",
+        lab.engine(),
         gaps_ms[KILLS / 2],
         gaps_ms[KILLS - 1]
     );

@@ -3,7 +3,8 @@
 
 use anyhow::{Context, Result, ensure};
 use e2e::FIGURE;
-use e2e::lab::{Lab, NEXT_IMAGE, PATIENCE};
+use e2e::engine::Engine;
+use e2e::lab::{Lab, PATIENCE};
 use e2e::traffic::{Mix, Traffic};
 use e2e::verdict::judge;
 use kube::ResourceExt;
@@ -18,9 +19,10 @@ spec:
   storage: { size: 1Gi }
 ";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn scaling_and_rolling_never_stop_the_cluster() -> Result<()> {
-    let lab = Lab::start("scale-and-roll").await?;
+e2e::on_each_engine!(scaling_and_rolling_never_stop_the_cluster);
+
+async fn scaling_and_rolling_never_stop_the_cluster(engine: Engine) -> Result<()> {
+    let lab = Lab::start("scale-and-roll", engine).await?;
     let name = lab.apply(MANIFEST).await?;
     lab.ready(&name).await?;
     let traffic = Traffic::start(Mix::default(), lab.endpoints(&name).await?);
@@ -61,7 +63,8 @@ async fn roll(lab: &Lab, name: &str, traffic: &Traffic) -> Result<()> {
             .collect())
     };
     let before = uids().await?;
-    stage(lab, name, traffic, "roll", json!({ "image": NEXT_IMAGE })).await?;
+    let image = lab.engine().next_image();
+    stage(lab, name, traffic, "roll", json!({ "image": image })).await?;
     let after = uids().await?;
     ensure!(after.len() == 5, "{} pods after the roll", after.len());
     ensure!(
@@ -96,7 +99,8 @@ async fn stage(
         .largest_write_gap_within(began, ended)
         .context("no writes")?;
     println!(
-        "{FIGURE}{what}: largest write gap {} ms in {:.1} s",
+        "{FIGURE}{}, {what}: largest write gap {} ms in {:.1} s",
+        lab.engine(),
         gap.length().as_millis(),
         (ended - began).as_secs_f64()
     );

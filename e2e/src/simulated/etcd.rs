@@ -383,6 +383,7 @@ impl State {
             applied_index: disk.applied,
             is_learner,
             version: process.version.clone(),
+            storage_version: None,
             errors: Vec::new(),
             membership: sees_all.then(|| cluster.members.clone()),
         })

@@ -48,6 +48,7 @@ pub(crate) fn account(
         endpoints: endpoints.count(),
         notices: notices(view),
         alarms: alarms(view),
+        support: view.support.clone(),
         members,
         memory,
     }

@@ -22,6 +22,7 @@ pub mod safety;
 mod account;
 mod bootstrap;
 mod draft;
+mod engine;
 mod join;
 mod leave;
 mod objects;
@@ -41,7 +42,7 @@ use jiff::Timestamp;
 
 pub use action::{Action, Ground, Target};
 pub use observed::{Answer, Listed, Observed, Probe};
-pub use report::{Failure, Outcome, Report};
+pub use report::{Failure, Outcome, Report, Support};
 pub use spec::OPERATOR_VERSION;
 pub use status::status;
 

@@ -80,6 +80,8 @@ pub struct Answer {
     pub is_learner: bool,
     /// Version of the program.
     pub version: String,
+    /// Version whose data it holds on disk (etcd's `storageVersion`); etcd says so since 3.6.
+    pub storage_version: Option<String>,
     /// Alarms and troubles that it reports of itself.
     pub errors: Vec<String>,
     /// The membership as a *linearizable* `MemberList` through this member answered it: proof that a majority answers.

@@ -35,6 +35,8 @@ pub struct Report {
     pub endpoints: usize,
     /// Alarms and troubles that members report of themselves.
     pub alarms: Vec<String>,
+    /// Whether the engine can do what the spec asks for.
+    pub support: Support,
     /// What the status must remember.
     pub memory: Memory,
     /// What a person should know and only a person can decide.
@@ -77,6 +79,17 @@ pub enum HandsOff {
     Deletion,
     /// `spec.paused` is set.
     Paused,
+}
+
+/// Whether the engine can do what the spec asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// It can; in a sentence.
+    Full(String),
+    /// That is not known; why not.
+    Untold(String),
+    /// It cannot, so that nothing is changed until the spec is corrected.
+    Lacking(Invalid),
 }
 
 /// A field that cannot be followed.

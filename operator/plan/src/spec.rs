@@ -16,7 +16,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::{names, overlay, quantity, report::Invalid};
+use crate::{engine, names, overlay, quantity, report::Invalid};
 
 /// The version of the operator, and of the image it runs where the spec names none.
 pub const OPERATOR_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -140,10 +140,10 @@ impl Spec {
                 format!("{} is not between 1 and 9", self.replicas),
             );
         }
-        if self.engine == Engine::Etcd && self.image.is_empty() {
+        if self.image.is_empty() {
             fault(
                 "spec.image",
-                "name the etcd image to run, with a fixed tag".to_owned(),
+                "name the image to run, with a fixed tag: this engine has no default".to_owned(),
             );
         }
         if quantity::bytes(&self.size).is_none() {
@@ -174,18 +174,14 @@ impl Spec {
 /// The image in force: what the spec says, else what it follows from the version, else what the status remembers.
 fn image(cluster: &RaftCluster, remembered: Option<&str>) -> String {
     let spec = &cluster.spec;
-    match (&spec.image, &spec.version, spec.engine) {
-        (Some(image), _, _) => image.clone(),
-        (None, _, Engine::Etcd) => String::new(),
-        (None, Some(version), Engine::Quorate) => default_image(version),
-        (None, None, Engine::Quorate) => {
-            remembered.map_or_else(|| default_image(OPERATOR_VERSION), ToOwned::to_owned)
-        }
+    let default = engine::of(spec.engine).default_image;
+    match (&spec.image, default, &spec.version, remembered) {
+        (Some(image), ..) => image.clone(),
+        (None, None, ..) => String::new(),
+        (None, Some(name), Some(version), _) => format!("{name}:{version}"),
+        (None, Some(_), None, Some(remembered)) => remembered.to_owned(),
+        (None, Some(name), None, None) => format!("{name}:{OPERATOR_VERSION}"),
     }
-}
-
-fn default_image(version: &str) -> String {
-    format!("quorate-node:{version}")
 }
 
 /// The quota: as asked for, else etcd's default, but no more than half of the volume.

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use crate::{
     names,
     observed::Observed,
-    report::{HandsOff, Outcome, Report, Work},
+    report::{HandsOff, Outcome, Report, Support, Work},
 };
 
 /// How long one piece of work on one member may take before the cluster counts as degraded.
@@ -122,6 +122,7 @@ fn conditions(
                 ConditionType::Progressing => progressing(report, operation, late),
                 ConditionType::Degraded => degraded(report, late, outcome),
                 ConditionType::Quorate => quorate(report),
+                ConditionType::Supported => supported(report),
             };
             condition(kind, verdict, cluster, old, report.at)
         })
@@ -278,6 +279,18 @@ fn quorate(report: &Report) -> Verdict {
             Truth::Unknown,
             Reason::NotBootstrapped,
             "no member has answered yet",
+        ),
+    }
+}
+
+fn supported(report: &Report) -> Verdict {
+    match &report.support {
+        Support::Full(sentence) => verdict(true, Reason::EngineCapable, sentence),
+        Support::Untold(why) => verdict(Truth::Unknown, Reason::EngineUntried, why),
+        Support::Lacking(fault) => verdict(
+            false,
+            Reason::EngineIncapable,
+            format!("{}: {}", fault.field, fault.message),
         ),
     }
 }

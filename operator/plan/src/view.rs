@@ -18,9 +18,9 @@ pub(crate) use member::{ClaimState, Member};
 
 use crate::{
     action::Ground,
-    names,
+    engine, names,
     observed::{Answer, Listed, Observed, PROBE_AGE_MAX},
-    report::{Invalid, Memory},
+    report::{Invalid, Memory, Support},
     spec::Spec,
 };
 
@@ -54,6 +54,8 @@ pub(crate) struct Leadership {
 pub(crate) struct View<'a> {
     pub(crate) spec: Spec,
     pub(crate) invalid: Vec<Invalid>,
+    /// Whether the engine can do what the spec asks for; what it cannot is among what is invalid.
+    pub(crate) support: Support,
     pub(crate) observed: &'a Observed,
     pub(crate) now: Timestamp,
     pub(crate) status: RaftClusterStatus,
@@ -91,6 +93,7 @@ impl<'a> View<'a> {
                 .collect(),
             spec,
             invalid,
+            support: Support::Untold(String::new()),
             observed,
             now,
             status,
@@ -108,6 +111,10 @@ impl<'a> View<'a> {
             .into_iter()
             .map(|it| (it.name.clone(), it))
             .collect();
+        view.support = engine::support(&view.spec, view.members.values());
+        if let Support::Lacking(fault) = &view.support {
+            view.invalid.push(fault.clone());
+        }
         view
     }
 

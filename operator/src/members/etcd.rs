@@ -239,6 +239,7 @@ fn answer(status: StatusResponse, list: Option<MemberListResponse>) -> Answer {
         applied_index: status.raft_applied_index,
         is_learner: status.is_learner,
         version: status.version,
+        storage_version: Some(status.storage_version).filter(|it| !it.is_empty()),
         errors: status.errors,
         membership: list.map(|list| list.members.into_iter().map(listed).collect()),
     }

@@ -9,6 +9,7 @@ mod launch;
 mod pod;
 mod probes;
 mod process;
+mod proxy;
 mod simulated;
 mod status;
 

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use e2e::engine::Engine;
 use e2e::folder::Folder;
 use e2e::lab::Lab;
 use screen::Screen;
@@ -35,7 +36,7 @@ async fn play(screen: &mut Screen) -> Result<()> {
     screen.step("start a small Kubernetes and the operator, both on this machine");
     let folder = Folder::new("demo")?;
     screen.say(&format!("everything is in {}", folder.path().display()));
-    let mut lab = Lab::start_in(folder).await?;
+    let mut lab = Lab::start_in(folder, Engine::quorate()?).await?;
     tokio::select! {
         played = act::all(screen, &mut lab) => played?,
         asked = asked_to_stop() => asked.context("listen for signals")?,

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crds::{CompactionMode, Engine, RaftMember, overlay::MEMBER_CONTAINER};
+use crds::{CompactionMode, RaftMember, overlay::MEMBER_CONTAINER};
 use k8s_openapi::api::core::v1::{
     Affinity, Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
     ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod, PodAffinityTerm, PodAntiAffinity,
@@ -17,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::member_metadata;
 use crate::{
+    engine,
     names::{self, CLIENT_PORT, METRICS_PORT, PEER_PORT, Role},
     spec::{self, Spec},
 };
@@ -198,13 +199,11 @@ fn grace_seconds(spec: &Spec) -> i64 {
 }
 
 fn container(spec: &Spec, args: Vec<String>) -> Container {
+    let engine = engine::of(spec.engine);
     Container {
         name: MEMBER_CONTAINER.to_owned(),
         image: Some(spec.image.clone()),
-        command: match spec.engine {
-            Engine::Quorate => None,
-            Engine::Etcd => Some(vec!["/usr/local/bin/etcd".to_owned()]),
-        },
+        command: engine.command.map(|it| vec![it.to_owned()]),
         args: Some(args),
         env: Some(vec![EnvVar {
             name: "POD_IP".to_owned(),
@@ -227,9 +226,9 @@ fn container(spec: &Spec, args: Vec<String>) -> Container {
             limits: Some(spec.resources.limits.clone()).filter(|it| !it.is_empty()),
             claims: None,
         }),
-        startup_probe: Some(probe("/livez", 1, STARTUP_SECONDS)),
-        readiness_probe: Some(probe("/readyz", 1, 3)),
-        liveness_probe: Some(probe("/livez", 10, 6)),
+        startup_probe: Some(probe(engine.alive, 1, STARTUP_SECONDS)),
+        readiness_probe: Some(probe(engine.ready, 1, 3)),
+        liveness_probe: Some(probe(engine.alive, 10, 6)),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),

@@ -76,6 +76,7 @@ impl World {
             applied_index: data.applied,
             is_learner: listed.is_learner,
             version: "1.0.0".to_owned(),
+            storage_version: None,
             errors: Vec::new(),
             membership: (self.etcd.leader != 0).then(|| self.etcd.list.clone()),
         })

@@ -454,6 +454,7 @@ fn probe(now: Timestamp, line: &Words<'_>, all: &[Words<'_>]) -> Option<Probe> {
         applied_index: index,
         is_learner: line.has("learner"),
         version: line.value("version").unwrap_or("0.1.0").to_owned(),
+        storage_version: line.value("data").map(ToOwned::to_owned),
         errors: line
             .value("error")
             .map(ToOwned::to_owned)
