@@ -1,20 +1,31 @@
-## make demo    build everything, bring up a cluster on this machine, kill its leader, count what was lost
-## make test    all tests, ring by ring, with a summary (CI runs this and nothing else)
-## make check   the quick ring for every commit: format, lints, quick tests, docs, dependencies
-## make bench   the node against a real etcd in the same run (etcd and benchmark on PATH, or LAB_PREBUILT=DIR)
-## make clean   remove everything that was built
+## make demo           build everything, bring up a cluster on this machine, kill its leader, count what was lost
+## make demo-kind      the same on a kind cluster: a container engine, three nodes, the operator; needs Docker, or root on Debian
+## make test           all tests, ring by ring, with a summary (CI runs this and nothing else)
+## make check          the quick ring for every commit: format, lints, quick tests, docs, dependencies
+## make test-kind      the promises on a kind cluster that fit into KIND_BUDGET_MINUTES (15); PROMISES="NAME/ENGINE..." for some
+## make test-kind-all  every promise on a kind cluster, for both engines
+## make images         container images of our own, static and from nothing
+## make lab-tools      build kind, Kubernetes, Helm and etcd from Go modules, as far as PATH and LAB_PREBUILT lack them (an hour)
+## make bench          the node against a real etcd in the same run (etcd and benchmark on PATH, or LAB_PREBUILT=DIR)
+## make clean-kind     remove everything that the kind lab has left on this machine
+## make clean          remove everything that was built
 
 CARGO  ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 DENY   := target/tools/bin/cargo-deny
+LAB    := $(TARGET)/debug/lab
 
-.PHONY: menu demo test check bench clean
+.PHONY: menu demo demo-kind test check test-kind test-kind-all images lab-tools bench clean-kind clean
 menu:
 	@sed -n 's/^## //p' Makefile
 
 demo:
 	$(CARGO) build --workspace --bins
 	$(TARGET)/debug/demo
+
+demo-kind:
+	$(CARGO) build --workspace --bins
+	$(LAB) demo
 
 # One build for everything: picking packages would change their features and build them twice.
 test:
@@ -30,9 +41,29 @@ check: $(DENY)
 	$(DENY) --log-level error check bans licenses sources
 	$(TARGET)/debug/rings advisories $(DENY)
 
+test-kind:
+	$(CARGO) build --workspace --all-targets
+	$(TARGET)/debug/rings kind $(PROMISES)
+
+test-kind-all:
+	$(CARGO) build --workspace --all-targets
+	$(TARGET)/debug/rings kind --all
+
+images:
+	$(CARGO) build --workspace --bins
+	$(LAB) images
+
+lab-tools:
+	$(CARGO) build --workspace --bins
+	$(LAB) tools
+
 bench:
 	$(CARGO) build --release -p quorate-node -p e2e --bin quorate-node --bin bench
 	$(TARGET)/release/bench
+
+clean-kind:
+	$(CARGO) build --workspace --bins
+	$(LAB) clean
 
 clean:
 	$(CARGO) clean

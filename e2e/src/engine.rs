@@ -116,7 +116,9 @@ impl Engine {
             cluster["spec"]["engine"] = json!(self.kind);
             cluster["spec"]["image"] = json!(image);
             // It only shows what a default image would be.
-            cluster["spec"].as_object_mut().map(|spec| spec.remove("version"));
+            cluster["spec"]
+                .as_object_mut()
+                .map(|spec| spec.remove("version"));
         }
     }
 }

@@ -159,12 +159,18 @@ mod tests {
         let serve = async {
             let (mut client, _) = server.accept().await.unwrap();
             let (head, _) = read_head(&mut client).await.unwrap().unwrap();
-            client.write_all(b"HTTP/1.1 200 OK\r\n\r\nhere").await.unwrap();
+            client
+                .write_all(b"HTTP/1.1 200 OK\r\n\r\nhere")
+                .await
+                .unwrap();
             head
         };
         let (answer, head) = tokio::join!(ask("kv-a"), serve);
         assert!(answer.ends_with("here"), "{answer}");
-        assert!(head.starts_with("GET / HTTP/1.1\r\nConnection: close"), "{head}");
+        assert!(
+            head.starts_with("GET / HTTP/1.1\r\nConnection: close"),
+            "{head}"
+        );
         assert!(ask("kv-b").await.starts_with("HTTP/1.1 502"));
     }
 }

@@ -1,6 +1,6 @@
 //! Runs the rings of tests, one after the other, and says what ran, what did not, and why.
 //!
-//! `rings test` runs all, `rings quick` the first, `rings advisories CARGO_DENY` looks for known
+//! `rings test` runs all, `rings quick` the first, `rings kind` the last, `rings advisories CARGO_DENY` looks for known
 //! vulnerabilities where their database can be reached. Everything must have been built by
 //! `cargo build --workspace --all-targets`; what cargo built is what runs.
 //!
@@ -8,6 +8,7 @@
 //! failure.
 
 mod advisories;
+mod kind;
 mod report;
 mod ring;
 mod run;
@@ -18,6 +19,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use kind::Wanted;
 
 #[derive(Parser)]
 #[command(about = "Runs the rings of tests")]
@@ -32,6 +34,14 @@ enum What {
     Test,
     /// The quick ring alone: unit, golden and property tests
     Quick,
+    /// The promises on a kind cluster
+    Kind {
+        /// Every one, however long it takes
+        #[arg(long, conflicts_with = "names")]
+        all: bool,
+        /// Only these, as `NAME/ENGINE`; without a name those that fit into the budget
+        names: Vec<String>,
+    },
     /// Known vulnerabilities among the dependencies
     Advisories {
         /// The cargo-deny binary
@@ -40,15 +50,26 @@ enum What {
 }
 
 fn main() -> Result<ExitCode> {
-    let rings = match Arguments::parse().command {
-        What::Test => ring::all(),
-        What::Quick => vec![ring::quick()],
-        What::Advisories { cargo_deny } => return advisories::check(&cargo_deny),
-    };
-    let targets = targets::built()?;
+    kind::check_environment()?;
     let mut reports = Vec::new();
-    for ring in rings {
-        reports.push(run::ring(ring, &targets)?);
+    match Arguments::parse().command {
+        What::Test => {
+            let targets = targets::built()?;
+            for ring in ring::all() {
+                reports.push(run::ring(ring, &targets)?);
+            }
+            reports.push(kind::ring(&Wanted::Fitting, &targets)?);
+        }
+        What::Quick => reports.push(run::ring(ring::quick(), &targets::built()?)?),
+        What::Kind { all, names } => {
+            let wanted = match (all, names.is_empty()) {
+                (true, _) => Wanted::All,
+                (false, true) => Wanted::Fitting,
+                (false, false) => Wanted::Named(names),
+            };
+            reports.push(kind::ring(&wanted, &targets::built()?)?);
+        }
+        What::Advisories { cargo_deny } => return advisories::check(&cargo_deny),
     }
     report::print(&reports);
     let failed: usize = reports.iter().map(report::Report::failed).sum();

@@ -20,6 +20,12 @@ impl AddAssign for Count {
 }
 
 impl Count {
+    /// Something failed before any test could.
+    pub(crate) const FAILED: Self = Self {
+        passed: 0,
+        failed: 1,
+    };
+
     /// Reads what the test harness says at the end of each executable's output.
     pub(crate) fn read(output: &str) -> Self {
         let mut count = Self::default();
@@ -52,6 +58,8 @@ enum Result {
 pub(crate) struct Report {
     ring: &'static str,
     result: Result,
+    /// Tests that did not fit into the ring's time.
+    due: Vec<String>,
 }
 
 impl Report {
@@ -59,6 +67,7 @@ impl Report {
         Self {
             ring,
             result: Result::Ran(count, took),
+            due: Vec::new(),
         }
     }
 
@@ -66,7 +75,13 @@ impl Report {
         Self {
             ring,
             result: Result::LeftOut(left_out),
+            due: Vec::new(),
         }
+    }
+
+    /// With tests that did not fit into the ring's time.
+    pub(crate) fn with_due(self, due: Vec<String>) -> Self {
+        Self { due, ..self }
     }
 
     pub(crate) fn failed(&self) -> usize {
@@ -105,6 +120,14 @@ pub(crate) fn print(reports: &[Report]) {
     let mut total = Count::default();
     for report in reports {
         println!("{}", report.line());
+        if !report.due.is_empty() {
+            println!(
+                "{:<24}  {} due, which did not fit into the time: {}",
+                "",
+                report.due.len(),
+                report.due.join(" ")
+            );
+        }
         total += report.count();
     }
     println!("{} passed, {} failed", total.passed, total.failed);

@@ -20,21 +20,14 @@ pub(crate) struct LeftOut {
     pub(crate) how: &'static str,
 }
 
-/// Every ring.
+/// Every ring but the last, which has a program of its own: see `kind`.
 pub(crate) fn all() -> Vec<Ring> {
-    vec![
-        quick(),
-        simulation(),
-        contract(),
-        api_server(),
-        smallkube(),
-        kind(),
-    ]
+    vec![quick(), simulation(), contract(), api_server(), smallkube()]
 }
 
 /// Unit, golden and property tests: what runs at every commit.
 pub(crate) fn quick() -> Ring {
-    let holds = |t: &Target| !is_simulation(t) && !needs_processes(t);
+    let holds = |t: &Target| !is_simulation(t) && !needs_processes(t) && !is_kind(t);
     Ring {
         name: "unit, golden, property",
         holds,
@@ -88,19 +81,6 @@ fn smallkube() -> Ring {
     }
 }
 
-fn kind() -> Ring {
-    let left_out = Some(LeftOut {
-        why: "it needs a container engine, and its tests come with the kind lab",
-        how: "the same promises run on smallkube today: cargo test -p e2e",
-    });
-    Ring {
-        name: "kind",
-        holds: |_| false,
-        doc_tests: false,
-        left_out,
-    }
-}
-
 /// Whole clusters under one seed: named so, in whichever package.
 fn is_simulation(target: &Target) -> bool {
     target.is_integration && target.name.starts_with("sim")
@@ -110,5 +90,11 @@ fn is_simulation(target: &Target) -> bool {
 fn needs_processes(target: &Target) -> bool {
     let packages = ["e2e", "smallkube", "quorate-operator"];
     let only_compares = target.name == "chart";
-    target.is_integration && packages.contains(&target.package.as_str()) && !only_compares
+    let is_theirs = target.is_integration && packages.contains(&target.package.as_str());
+    is_theirs && !only_compares && !is_kind(target)
+}
+
+/// The promises on a kind cluster, which the ring of that name plays.
+fn is_kind(target: &Target) -> bool {
+    target.package == "e2e" && target.name == "kind"
 }

@@ -13,7 +13,7 @@ use crate::ring::Ring;
 use crate::targets::Target;
 
 /// After this an executable counts as hung: several times what the longest takes on two cores.
-const HUNG_AFTER: Duration = Duration::from_secs(20 * 60);
+pub(crate) const HUNG_AFTER: Duration = Duration::from_secs(20 * 60);
 /// How much of a failed executable's output is shown; the log has all of it.
 const LINES_SHOWN: usize = 300;
 
@@ -27,10 +27,15 @@ pub(crate) fn ring(ring: Ring, targets: &[Target]) -> Result<Report> {
     let began = Instant::now();
     let mut count = Count::default();
     for target in targets.iter().filter(|t| (ring.holds)(t)) {
-        count += one(&target.package, &target.name, test_command(target))?;
+        count += one(
+            &target.package,
+            &target.name,
+            test_command(target),
+            HUNG_AFTER,
+        )?;
     }
     if ring.doc_tests {
-        count += one("workspace", "doc tests", doc_tests())?;
+        count += one("workspace", "doc tests", doc_tests(), HUNG_AFTER)?;
     }
     Ok(Report::ran(ring.name, count, began.elapsed()))
 }
@@ -55,7 +60,13 @@ fn doc_tests() -> Command {
     command
 }
 
-fn one(package: &str, name: &str, mut command: Command) -> Result<Count> {
+/// Runs one command that prints as a test executable does, with its output in a log.
+pub(crate) fn one(
+    package: &str,
+    name: &str,
+    mut command: Command,
+    hung_after: Duration,
+) -> Result<Count> {
     let log = log_path(package, name)?;
     let output = File::create(&log).with_context(|| format!("create {}", log.display()))?;
     command
@@ -66,7 +77,7 @@ fn one(package: &str, name: &str, mut command: Command) -> Result<Count> {
     let mut child = command
         .spawn()
         .with_context(|| format!("start {package} {name}"))?;
-    let ended_well = ended_well(&mut child)?;
+    let ended_well = ended_well(&mut child, hung_after)?;
     let text = String::from_utf8_lossy(&std::fs::read(&log)?).into_owned();
     let count = Count::read(&text).with_ending(ended_well);
     if count.passed + count.failed > 0 {
@@ -91,14 +102,14 @@ fn one(package: &str, name: &str, mut command: Command) -> Result<Count> {
 }
 
 /// Waits for the end, and ends what hangs.
-fn ended_well(child: &mut Child) -> Result<bool> {
-    let deadline = Instant::now() + HUNG_AFTER;
+fn ended_well(child: &mut Child, hung_after: Duration) -> Result<bool> {
+    let deadline = Instant::now() + hung_after;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status.success());
         }
         if Instant::now() > deadline {
-            println!("hangs since {} minutes, ended", HUNG_AFTER.as_secs() / 60);
+            println!("hangs since {} minutes, ended", hung_after.as_secs() / 60);
             child.kill()?;
         }
         std::thread::sleep(Duration::from_millis(20));

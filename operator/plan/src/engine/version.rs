@@ -59,7 +59,10 @@ mod tests {
         let read = |image| Version::of_image(image).map(|it| it.to_string());
         assert_eq!(read("etcd:3.7.3").as_deref(), Some("3.7.3"));
         assert_eq!(read("k8s.example/etcd:3.6.5-0").as_deref(), Some("3.6.5"));
-        assert_eq!(read("example:5000/a/etcd:v3.5.35").as_deref(), Some("3.5.35"));
+        assert_eq!(
+            read("example:5000/a/etcd:v3.5.35").as_deref(),
+            Some("3.5.35")
+        );
         assert_eq!(read("etcd:3.6.16@sha256:00").as_deref(), Some("3.6.16"));
         assert_eq!(read("etcd@sha256:00"), None);
         assert_eq!(read("example:5000/etcd"), None);
