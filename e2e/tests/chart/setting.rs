@@ -8,6 +8,8 @@ use e2e::binaries;
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// What helm is told to render for; some builds take the chart for too new for their own idea of it.
+pub(crate) const FOR: [&str; 2] = ["--kube-version", "1.34.4"];
 /// The release and its namespace in every test, and in the plain manifest.
 pub(crate) const RELEASE: &str = "quorate";
 pub(crate) const NAMESPACE: &str = "quorate-system";
@@ -54,8 +56,8 @@ pub(crate) struct Rendered {
     pub(crate) case: String,
     /// The manifest, as text.
     pub(crate) manifest: String,
-    /// What helm tells the user.
-    pub(crate) notes: String,
+    /// What helm tells the user; Helm 3 says it only where it reaches a Kubernetes.
+    pub(crate) notes: Option<String>,
 }
 
 impl Rendered {
@@ -112,25 +114,32 @@ impl Helm {
 
     /// What helm renders with these options. Its majors differ in the empty lines between documents.
     pub(crate) fn manifest(&self, options: &[&str]) -> String {
-        let printed = self.printed(&["template", RELEASE], options);
-        printed
-            .replace("\n\n---\n", "\n---\n")
-            .trim_end()
-            .to_owned()
-            + "\n"
+        let printed = self.printed(&["template", RELEASE], &[&FOR, options].concat());
+        let documents = printed.split("\n---\n").map(str::trim_end);
+        documents.collect::<Vec<_>>().join("\n---\n") + "\n"
     }
 
     fn rendered(&self, case: String) -> Rendered {
         let file = project(&format!("charts/quorate/ci/{case}-values.yaml"));
         let values = ["--values", file.to_str().expect("a path is text")];
-        let dry = [&values[..], &["--dry-run=client"]].concat();
-        let installed = self.printed(&["install", RELEASE], &dry);
-        let notes = installed.split_once("NOTES:\n").expect("it has notes").1;
         Rendered {
             manifest: self.manifest(&values),
-            notes: notes.to_owned(),
+            notes: self.notes(&values),
             case,
         }
+    }
+
+    fn notes(&self, values: &[&str]) -> Option<String> {
+        let dry = [values, &["--dry-run=client"]].concat();
+        let output = self.run(&["install", RELEASE], &dry);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        if errors.contains("cluster unreachable") {
+            return None;
+        }
+        assert!(output.status.success(), "{values:?}: {errors}");
+        let printed = String::from_utf8(output.stdout).expect("helm prints text");
+        let notes = printed.split_once("NOTES:\n").expect("it has notes").1;
+        Some(notes.to_owned())
     }
 }
 
