@@ -16,8 +16,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
+
 /// A value that exactly one operation of a history writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Value(pub u64);
 
 impl Value {
@@ -39,7 +41,7 @@ impl Value {
 }
 
 /// What a client asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Action {
     /// Writes the value, whatever is there.
     Put(Value),
@@ -67,7 +69,7 @@ impl Action {
 }
 
 /// What the server said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Answer {
     /// To a put: it is written.
     Written,
@@ -99,7 +101,7 @@ impl Answer {
 }
 
 /// How an operation ended, as far as its client can know.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
     /// It took effect, and this is the answer.
     Done(Answer),
@@ -110,7 +112,7 @@ pub enum Outcome {
 }
 
 /// A point in a history.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Moment {
     /// Place in the one order of all invocations and returns.
     pub order: u64,
@@ -119,7 +121,7 @@ pub struct Moment {
 }
 
 /// One operation of one client on one key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Operation {
     /// Who.
     pub client: u32,
@@ -320,14 +322,14 @@ impl Drop for Pending<'_> {
 }
 
 /// Everything that was recorded.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct History {
     /// In the order of their returns.
     pub operations: Vec<Operation>,
 }
 
 /// The longest time during which no write was acknowledged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     /// When the last write before it was acknowledged.
     pub from: Duration,

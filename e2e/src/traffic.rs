@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -28,7 +29,7 @@ use crate::wait;
 const NEXT_TRY: Duration = Duration::from_millis(20);
 
 /// How much traffic, and where.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Mix {
     /// How many clients run at once; at most one request of each is open.
     pub clients: u32,

@@ -42,6 +42,19 @@ impl std::error::Error for TimedOut {}
 pub async fn until<T, E: Display>(
     what: impl Display,
     deadline: Duration,
+    condition: impl AsyncFnMut() -> Result<T, E>,
+) -> Result<T, TimedOut> {
+    until_every(LOOK_EVERY, what, deadline, condition).await
+}
+
+/// As [`until`], with a rhythm of its own: for looks that cost the one who is looked at.
+///
+/// # Errors
+/// As [`until`].
+pub async fn until_every<T, E: Display>(
+    every: Duration,
+    what: impl Display,
+    deadline: Duration,
     mut condition: impl AsyncFnMut() -> Result<T, E>,
 ) -> Result<T, TimedOut> {
     let began = Instant::now();
@@ -58,7 +71,7 @@ pub async fn until<T, E: Display>(
                 last,
             });
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(every).await;
     }
 }
 

@@ -3,11 +3,18 @@
 //!
 //! What is promised there stands in `tests/kind/`, one promise per file.
 
+pub mod audit;
 pub mod cluster;
 pub mod engine;
+pub mod images;
+pub mod install;
+pub mod kubectl;
 pub mod node_image;
+pub mod nodes;
 pub mod program;
 pub mod progress;
+pub mod samples;
+pub mod traffic;
 
 use anyhow::Result;
 

@@ -1,0 +1,369 @@
+//! Container images of our own, and a stock etcd beside them: one static binary each, from nothing else.
+//!
+//! Each image is known by its content: a tag that names the hash of everything in it. Where that tag is, nothing is built
+//! again, and a node that has it is sent nothing. The tags that manifests name (`quorate-node:0.1.0`) move with it.
+//!
+//! It deliberately pushes nothing anywhere, and checks no signature: images go from here to the nodes of one kind cluster.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use sha2::{Digest, Sha256};
+
+use super::program::{output, succeeds};
+use crate::binaries;
+
+/// Our version, which is the tag of our images.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The version of the stock etcd that the lab runs.
+pub const ETCD_VERSION: &str = "3.7.3";
+/// What is added to a version for a second tag of the same image, so that there is something to roll to.
+pub const NEXT: &str = "-next";
+/// No image is larger: one that is pulled while a cluster waits for its quorum has to be small.
+const BYTES_MAX: u64 = 25_000_000;
+/// How the tag begins that names an image's content.
+const CONTENT: &str = "content-";
+/// The cargo profile of what goes into images.
+const PROFILE: &str = "image";
+
+/// What an image is made of.
+struct Recipe {
+    name: &'static str,
+    version: &'static str,
+    /// Whether there is a second tag to roll to.
+    next: bool,
+    dockerfile: &'static str,
+    /// The one file in it.
+    program: &'static str,
+}
+
+/// All images, ours first.
+const RECIPES: [Recipe; 4] = [
+    Recipe {
+        name: "quorate-operator",
+        version: VERSION,
+        next: false,
+        dockerfile: include_str!("../../../operator/Dockerfile"),
+        program: "quorate-operator",
+    },
+    Recipe {
+        name: "quorate-node",
+        version: VERSION,
+        next: true,
+        dockerfile: include_str!("../../../node/Dockerfile"),
+        program: "quorate-node",
+    },
+    Recipe {
+        name: "quorate-lab-traffic",
+        version: VERSION,
+        next: false,
+        dockerfile: include_str!("../../images/traffic.Dockerfile"),
+        program: "traffic",
+    },
+    Recipe {
+        name: "etcd",
+        version: ETCD_VERSION,
+        next: true,
+        dockerfile: include_str!("../../images/etcd.Dockerfile"),
+        program: "etcd",
+    },
+];
+
+/// An image that the container engine has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The tags that manifests name.
+    pub tags: Vec<String>,
+    /// The tag that names its content.
+    pub content: String,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// Builds what is not there yet, and gives all images.
+///
+/// # Errors
+/// When a binary does not build or is missing, the engine refuses, or an image has grown too large.
+pub fn build() -> Result<Vec<Image>> {
+    let ours = build_binaries()?;
+    let scratch = tempfile::tempdir().context("make a folder to build images in")?;
+    let etcd = binaries::foreign("etcd", scratch.path())?;
+    check_version(&etcd)?;
+    RECIPES
+        .iter()
+        .map(|recipe| {
+            let program = match recipe.program {
+                "etcd" => etcd.clone(),
+                program => ours.join(program),
+            };
+            image(recipe, &program, scratch.path())
+        })
+        .collect()
+}
+
+/// Sends to each node of a kind cluster the images that it lacks; gives how many were sent.
+///
+/// # Errors
+/// When a node cannot be asked or kind fails.
+pub fn load(images: &[Image], cluster: &str) -> Result<usize> {
+    let kind = binaries::foreign("kind", &binaries::build_folder())?;
+    let listed = output(Command::new(&kind).args(["get", "nodes", "--name", cluster]))?;
+    let mut sent = 0;
+    for node in listed.split_whitespace() {
+        let there = on_node(node)?;
+        let missing: Vec<&Image> = images
+            .iter()
+            .filter(|image| !there.iter().any(|it| it.ends_with(&image.content)))
+            .collect();
+        if missing.is_empty() {
+            continue;
+        }
+        forget_others(node, &there, &missing)?;
+        let names = missing
+            .iter()
+            .flat_map(|it| it.tags.iter().chain([&it.content]));
+        let mut load = Command::new(&kind);
+        load.args(["load", "docker-image", "--name", cluster, "--nodes", node]);
+        succeeds(load.args(names))?;
+        sent += missing.len();
+    }
+    Ok(sent)
+}
+
+/// Removes every image that [`build`] makes from the container engine.
+///
+/// # Errors
+/// When the engine refuses.
+pub fn remove() -> Result<()> {
+    for recipe in &RECIPES {
+        let tags = tags_of(recipe.name)?;
+        if !tags.is_empty() {
+            succeeds(Command::new("docker").args(["image", "rm"]).args(tags))?;
+        }
+    }
+    Ok(())
+}
+
+/// Static binaries of ours; the folder they are in.
+fn build_binaries() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let triple = host_triple()?;
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let target = binaries::build_folder().join("..").canonicalize()?;
+    let mut build = Command::new(cargo);
+    build
+        .current_dir(repository)
+        .args(["build", "--quiet", "--locked", "--profile", PROFILE])
+        // Naming the target keeps the flags below from procedural macros, which cannot be static.
+        .args(["--target", &triple, "--config"])
+        .arg(format!(
+            r#"target.{triple}.rustflags=["-C", "target-feature=+crt-static"]"#
+        ))
+        .arg("--target-dir")
+        .arg(&target)
+        .args(["-p", "quorate-operator", "-p", "quorate-node", "-p", "e2e"])
+        .args(["--bin", "quorate-operator", "--bin", "quorate-node"])
+        .args(["--bin", "traffic"])
+        .stdin(Stdio::null());
+    succeeds(&mut build)?;
+    Ok(target.join(triple).join(PROFILE))
+}
+
+fn host_triple() -> Result<String> {
+    let version = output(Command::new("rustc").arg("-vV"))?;
+    let host = version.lines().find_map(|l| l.strip_prefix("host: "));
+    let host = host.context("rustc -vV names no host")?;
+    ensure!(
+        host.contains("linux"),
+        "images hold Linux programs, and this is {host}: build them on Linux"
+    );
+    Ok(host.to_owned())
+}
+
+fn check_version(etcd: &Path) -> Result<()> {
+    let said = output(Command::new(etcd).arg("--version"))?;
+    ensure!(
+        said.lines()
+            .any(|l| l == format!("etcd Version: {ETCD_VERSION}")),
+        "{} is not version {ETCD_VERSION}; name a folder with that one in LAB_PREBUILT. It says: {said}",
+        etcd.display()
+    );
+    Ok(())
+}
+
+fn image(recipe: &Recipe, program: &Path, scratch: &Path) -> Result<Image> {
+    let binary = std::fs::read(program).with_context(|| format!("read {}", program.display()))?;
+    let content = content_tag(recipe, &binary);
+    if !is_there(&content)? {
+        let context = scratch.join(recipe.name);
+        pack(recipe, program, &context, &content)?;
+    }
+    let image = Image {
+        tags: tags(recipe),
+        bytes: bytes(&content)?,
+        content,
+    };
+    ensure!(
+        image.bytes < BYTES_MAX,
+        "{} has {:.1} MB and must stay under {} MB: look what the binary has grown by",
+        image.tags[0],
+        image.bytes as f64 / 1e6,
+        BYTES_MAX / 1_000_000
+    );
+    for tag in &image.tags {
+        succeeds(Command::new("docker").args(["tag", &image.content, tag]))?;
+    }
+    drop_older(recipe.name, &image.content)?;
+    Ok(image)
+}
+
+fn tags(recipe: &Recipe) -> Vec<String> {
+    let tag = |more: &str| format!("{}:{}{more}", recipe.name, recipe.version);
+    let next = recipe.next.then(|| tag(NEXT));
+    [tag("")].into_iter().chain(next).collect()
+}
+
+/// Everything that decides what is in the image.
+fn content_tag(recipe: &Recipe, binary: &[u8]) -> String {
+    let mut hash = Sha256::new();
+    for part in [
+        recipe.dockerfile.as_bytes(),
+        recipe.version.as_bytes(),
+        binary,
+    ] {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    let digest = hash.finalize();
+    let hex: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
+    format!("{}:{CONTENT}{hex}", recipe.name)
+}
+
+/// Has the engine build it, from a folder that holds the recipe and the one file.
+fn pack(recipe: &Recipe, program: &Path, context: &Path, content: &str) -> Result<()> {
+    std::fs::create_dir_all(context)?;
+    std::fs::copy(program, context.join(recipe.program))?;
+    let mut dockerfile = std::fs::File::create(context.join("Dockerfile"))?;
+    dockerfile.write_all(recipe.dockerfile.as_bytes())?;
+    let mut build = Command::new("docker");
+    build
+        // The newer builder is a plugin that is not everywhere; nothing here needs it.
+        .env("DOCKER_BUILDKIT", "0")
+        .args(["build", "--quiet", "--tag", content, "--build-arg"])
+        .arg(format!("VERSION={}", recipe.version))
+        .arg(context);
+    output(&mut build)?;
+    Ok(())
+}
+
+fn is_there(tag: &str) -> Result<bool> {
+    let listed = output(Command::new("docker").args(["image", "ls", "--quiet", tag]))?;
+    Ok(!listed.trim().is_empty())
+}
+
+fn bytes(tag: &str) -> Result<u64> {
+    let format = ["image", "inspect", "--format", "{{.Size}}", tag];
+    let size = output(Command::new("docker").args(format))?;
+    size.trim()
+        .parse()
+        .with_context(|| format!("read the size of {tag} from {size:?}"))
+}
+
+fn tags_of(name: &str) -> Result<Vec<String>> {
+    let format = "{{.Repository}}:{{.Tag}}";
+    let listed = output(Command::new("docker").args(["image", "ls", "--format", format, name]))?;
+    Ok(listed.lines().map(str::to_owned).collect())
+}
+
+/// Content that no tag of a manifest names any more.
+fn drop_older(name: &str, content: &str) -> Result<()> {
+    let prefix = format!("{name}:{CONTENT}");
+    let older: Vec<String> = tags_of(name)?
+        .into_iter()
+        .filter(|tag| tag.starts_with(&prefix) && tag != content)
+        .collect();
+    if !older.is_empty() {
+        succeeds(Command::new("docker").args(["image", "rm"]).args(older))?;
+    }
+    Ok(())
+}
+
+/// The names of the images that a node has.
+fn on_node(node: &str) -> Result<Vec<String>> {
+    let list = ["exec", node, "ctr", "-n", "k8s.io", "images", "ls", "-q"];
+    let listed = output(Command::new("docker").args(list))?;
+    Ok(listed.lines().map(str::to_owned).collect())
+}
+
+/// Takes the names of other content from a node: such a name promises that the tags beside it are of that content.
+fn forget_others(node: &str, there: &[String], missing: &[&Image]) -> Result<()> {
+    let older: Vec<&String> = there
+        .iter()
+        .filter(|name| missing.iter().any(|image| is_other_content(name, image)))
+        .collect();
+    if older.is_empty() {
+        return Ok(());
+    }
+    let forget = ["exec", node, "ctr", "-n", "k8s.io", "images", "rm"];
+    succeeds(Command::new("docker").args(forget).args(older))
+}
+
+/// Whether a name on a node, such as `registry.example/library/etcd:content-0123`, is of the same image with other content.
+fn is_other_content(name: &str, image: &Image) -> bool {
+    let repository = image.content.split(':').next().unwrap_or_default();
+    let Some((path, tag)) = name.rsplit_once(':') else {
+        return false;
+    };
+    path.rsplit('/').next() == Some(repository) && tag.starts_with(CONTENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_binary_recipe_or_version_is_other_content() {
+        let node = &RECIPES[1];
+        let first = content_tag(node, b"one");
+        assert!(first.starts_with("quorate-node:content-"), "{first}");
+        assert_eq!(first, content_tag(node, b"one"));
+        assert_ne!(first, content_tag(node, b"two"));
+        let newer = Recipe {
+            version: "9.9.9",
+            ..RECIPES[1]
+        };
+        assert_ne!(first, content_tag(&newer, b"one"));
+    }
+
+    #[test]
+    fn a_node_forgets_other_content_of_the_same_image_only() {
+        let image = Image {
+            tags: vec!["etcd:3.7.3".to_owned()],
+            content: "etcd:content-ab".to_owned(),
+            bytes: 1,
+        };
+        for (name, other) in [
+            ("registry.example/library/etcd:content-cd", true),
+            ("registry.example/library/etcd:3.7.3", false),
+            ("registry.example/etcd:3.6.5-0", false),
+            ("registry.example/library/quorate-node:content-cd", false),
+            ("sha256:0123", false),
+        ] {
+            assert_eq!(is_other_content(name, &image), other, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_rolls_has_a_second_tag() {
+        assert_eq!(
+            tags(&RECIPES[1]),
+            [
+                format!("quorate-node:{VERSION}"),
+                format!("quorate-node:{VERSION}-next")
+            ]
+        );
+        assert_eq!(tags(&RECIPES[0]), [format!("quorate-operator:{VERSION}")]);
+    }
+}

@@ -1,0 +1,88 @@
+//! Harm to nodes and to the processes on them, and what only a node can tell.
+//!
+//! A node of kind is a container of the same name, so all of it is done through the container engine.
+//!
+//! It deliberately undoes nothing by itself but a pause, which would outlive the test.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use jiff::Timestamp;
+
+use super::audit::Call;
+use super::program::{output, succeeds};
+
+/// Where the control plane of the lab writes its audit log, rotated parts included.
+const AUDIT_LOG: &str = "/var/log/kubernetes/audit*.log";
+
+/// Ends a container's process with SIGKILL; `container` is its id as a pod's status has it, `containerd://…`.
+///
+/// # Errors
+/// When the node does not know it, or it does not run.
+pub fn kill(node: &str, container: &str) -> Result<()> {
+    let id = container
+        .strip_prefix("containerd://")
+        .with_context(|| format!("{container} is no container of containerd"))?;
+    let kill = ["-n", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", id];
+    succeeds(
+        Command::new("docker")
+            .args(["exec", node, "ctr"])
+            .args(kill),
+    )
+}
+
+/// A node of which every process is stopped, until this is dropped.
+#[derive(Debug)]
+pub struct Paused {
+    node: String,
+}
+
+impl Paused {
+    /// Stops every process of a node where it stands.
+    ///
+    /// # Errors
+    /// The container engine's.
+    pub fn new(node: &str) -> Result<Self> {
+        succeeds(Command::new("docker").args(["pause", node]))?;
+        Ok(Self {
+            node: node.to_owned(),
+        })
+    }
+
+    /// Lets them go on.
+    ///
+    /// # Errors
+    /// The container engine's.
+    pub fn end(self) -> Result<()> {
+        let ended = unpause(&self.node);
+        std::mem::forget(self);
+        ended
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        if let Err(error) = unpause(&self.node) {
+            eprintln!("{error:#}; by hand: docker unpause {}", self.node);
+        }
+    }
+}
+
+fn unpause(node: &str) -> Result<()> {
+    succeeds(Command::new("docker").args(["unpause", node]))
+}
+
+/// The finished requests of one user since a moment, from the audit log of a control-plane node.
+///
+/// # Errors
+/// When the log cannot be read: the cluster may not be one of the lab's.
+pub fn calls(control_plane: &str, user: &str, since: Timestamp) -> Result<Vec<Call>> {
+    // The log outgrows a pipe's patience; the node picks the lines.
+    let grep = format!("grep -hF '\"{user}\"' {AUDIT_LOG} || test $? = 1");
+    let lines = output(Command::new("docker").args(["exec", control_plane, "sh", "-c", &grep]))
+        .with_context(|| format!("read the audit log of {control_plane}"))?;
+    let calls = lines.lines().filter_map(Call::read);
+    Ok(calls
+        .filter(|call| call.at >= since && call.user == user)
+        .collect())
+}
