@@ -25,7 +25,7 @@ demo:
 
 demo-kind:
 	$(CARGO) build --workspace --bins
-	$(LAB) demo
+	$(TARGET)/debug/demo kind
 
 # One build for everything: picking packages would change their features and build them twice.
 test:

@@ -1,4 +1,4 @@
-//! `make demo`: the main job on this machine, told step by step.
+//! `make demo`: the main job on this machine, told step by step; `make demo-kind`: the same on a kind cluster.
 //!
 //! A manifest is applied, a cluster comes up, it is written to, its leader is killed, and what
 //! was acknowledged is counted. On a terminal it stays for the reader to try; elsewhere it stops
@@ -7,6 +7,7 @@
 //! It shows nothing that a test does not hold: see `e2e/tests/`.
 
 mod act;
+mod kind;
 mod screen;
 mod tree;
 
@@ -14,16 +15,37 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
 use e2e::engine::Engine;
 use e2e::folder::Folder;
 use e2e::lab::Lab;
 use screen::Screen;
 use tokio::signal::unix::{SignalKind, signal};
 
+#[derive(Parser)]
+#[command(about = "The main job of Quorate, told step by step")]
+struct Arguments {
+    /// On what the demo plays
+    #[arg(value_enum, default_value_t = House::Smallkube)]
+    house: House,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum House {
+    /// A small Kubernetes in this process, with members as processes of this machine
+    Smallkube,
+    /// Three nodes in containers
+    Kind,
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let mut screen = Screen::new();
-    match play(&mut screen).await {
+    let played = match Arguments::parse().house {
+        House::Smallkube => play(&mut screen).await,
+        House::Kind => kind::play(&mut screen).await,
+    };
+    match played {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             screen.failed(&format!("{error:#}"));

@@ -2,7 +2,8 @@
 //!
 //! `lab up` sees to a container engine, the tools, a node image and a cluster of three nodes, and says how to use it; what is
 //! there already is kept. `lab down` deletes the cluster, `lab clean` everything that any of this has left on the machine but
-//! Debian's packages. `lab tools` builds the programs of others that are nowhere.
+//! Debian's packages. `lab images` builds images of our own, `lab
+//! tools` the programs of others that are nowhere.
 //!
 //! It deliberately tests nothing: see `rings kind`.
 
@@ -12,7 +13,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use e2e::kind::cluster::{self, Cluster};
 use e2e::kind::progress::Progress;
-use e2e::kind::{engine, node_image};
+use e2e::kind::{engine, images, node_image};
 use e2e::tools::{self, TOOLS};
 
 #[derive(Parser)]
@@ -30,6 +31,8 @@ enum What {
     Down,
     /// Remove everything that the lab has left on this machine
     Clean,
+    /// Build container images of our own, into the container engine
+    Images,
     /// Build the programs of others that are neither on PATH nor in LAB_PREBUILT
     Tools,
 }
@@ -51,6 +54,7 @@ async fn run(what: What) -> Result<()> {
         What::Up => up(&progress).await,
         What::Down => Cluster::new(tools::find("kind")?)?.down(&progress),
         What::Clean => clean(&progress).await,
+        What::Images => images(&progress).await,
         What::Tools => build(&progress),
     }
 }
@@ -61,6 +65,15 @@ async fn up(progress: &Progress) -> Result<()> {
         "export KUBECONFIG={}    # a cluster of three nodes; make clean-kind removes everything",
         cluster.kubeconfig().display()
     ));
+    Ok(())
+}
+
+async fn images(progress: &Progress) -> Result<()> {
+    engine::ensure(progress).await?;
+    for image in progress.step("build the images", images::build)? {
+        let megabytes = image.bytes as f64 / 1e6;
+        println!("{:>6.1} MB  {}", megabytes, image.tags.join(" "));
+    }
     Ok(())
 }
 
@@ -78,7 +91,10 @@ async fn clean(progress: &Progress) -> Result<()> {
         if let Ok(kind) = tools::find("kind") {
             Cluster::new(kind)?.down(progress)?;
         }
-        progress.step("remove the images", node_image::remove)?;
+        progress.step("remove the images", || {
+            images::remove()?;
+            node_image::remove()
+        })?;
         engine::remove_network(cluster::NETWORK)?;
     }
     engine::stop(progress).await?;
