@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::monitoring::{PodMonitor, PrometheusRule, ServiceMonitor};
-use crate::setting::{Helm, documents, read};
+use crate::setting::{Helm, REGENERATE, documents, read};
 
 /// Reads as `K`; what it says must survive the way back.
 fn survives<K: DeserializeOwned + Serialize>(document: &Value) {
@@ -63,10 +63,19 @@ fn is_of_our_types(document: &Value) {
         serde_json::from_value(document.clone()).expect("a definition");
     (read.metadata.labels, read.metadata.annotations) = (None, None);
     let known = crds::definitions();
+    let name = read.metadata.name.clone().unwrap_or_default();
     let ours = known
         .iter()
         .find(|it| it.metadata.name == read.metadata.name);
-    assert_eq!(Some(&read), ours, "the definition is not that of crds/src");
+    let ours = ours.unwrap_or_else(|| panic!("no type of ours is called {name}"));
+    if &read != ours {
+        let value = |it| serde_json::to_value(it).expect("a definition is JSON");
+        let (read, ours) = (value(&read), value(ours));
+        let differences = [lost(&ours, &read, ""), lost(&read, &ours, "")].concat();
+        panic!(
+            "{name} is not what crds/src says now: run {REGENERATE}; it differs at {differences:#?}"
+        );
+    }
 }
 
 fn is_valid(document: &Value) {

@@ -8,6 +8,9 @@ use e2e::binaries;
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// Rewrites everything that is generated: from the types, and then from the chart.
+pub(crate) const REGENERATE: &str = "export UPDATE_GOLDENFILES=1; \
+    cargo test -p quorate-crds --test yaml_is_current && cargo test -p e2e --test chart";
 /// What helm is told to render for; some builds take the chart for too new for their own idea of it.
 pub(crate) const FOR: [&str; 2] = ["--kube-version", "1.34.4"];
 /// The release and its namespace in every test, and in the plain manifest.
@@ -154,7 +157,7 @@ pub(crate) fn golden(path: &str, wanted: &str) {
     let line = differs.unwrap_or(found.lines().count().min(wanted.lines().count()));
     assert!(
         found == wanted,
-        "{path} is stale from line {}:\n  it has {:?}\n  wanted {:?}\nrun UPDATE_GOLDENFILES=1 cargo test -p e2e --test chart",
+        "{path} is stale from line {}:\n  it has {:?}\n  wanted {:?}\nrun {REGENERATE}",
         line + 1,
         found.lines().nth(line),
         wanted.lines().nth(line),
