@@ -16,7 +16,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::monitoring::{PodMonitor, PrometheusRule, ServiceMonitor};
-use crate::setting::{Helm, REGENERATE, documents, read};
+use crate::rendering::plain;
+use crate::setting::{Helm, REGENERATE};
 
 /// Reads as `K`; what it says must survive the way back.
 fn survives<K: DeserializeOwned + Serialize>(document: &Value) {
@@ -199,7 +200,7 @@ fn what_every_values_file_renders_is_what_kubernetes_knows() {
 
 #[test]
 fn the_plain_manifest_is_what_kubernetes_knows() {
-    let documents = documents(&read("deploy/quorate.yaml"));
+    let documents = plain();
     documents.iter().for_each(is_valid);
     selectors_agree(&documents);
     is_restricted(&pod(&documents));

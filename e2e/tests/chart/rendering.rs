@@ -1,6 +1,10 @@
 //! What the chart renders, byte by byte; what it refuses; and the plain manifest.
 
-use crate::setting::{FOR, Helm, NAMESPACE, RELEASE, cases, golden, project};
+use serde_json::Value;
+
+use crate::setting::{
+    FOR, Helm, NAMESPACE, RELEASE, cases, documents, golden, is_updating, project, read,
+};
 
 /// The head of the plain manifest. The CRDs in it are too large for a client-side apply.
 const HEAD: &str = "\
@@ -59,16 +63,30 @@ fn every_values_file_renders_what_is_written_down() {
     }
 }
 
+/// The plain manifest as the chart renders it. The policy of keeping is an order to Helm, which is not there.
+fn plain_of(helm: &Helm) -> String {
+    let manifest = helm.manifest(&["--set", "crds.keep=false"]);
+    let lines = manifest.lines().filter(|line| !is_helms(line));
+    let body: String = lines.map(|line| format!("{line}\n")).collect();
+    format!("{HEAD}{body}")
+}
+
+/// The plain manifest as it stands, or as it is just being rewritten.
+pub(crate) fn plain() -> Vec<Value> {
+    let rewritten = is_updating().then(|| Helm::or_left_out("rewriting deploy/quorate.yaml"));
+    let manifest = match rewritten.flatten() {
+        Some(helm) => plain_of(&helm),
+        None => read("deploy/quorate.yaml"),
+    };
+    documents(&manifest)
+}
+
 #[test]
 fn the_plain_manifest_is_what_the_chart_renders() {
     let Some(helm) = Helm::or_left_out("comparing deploy/quorate.yaml with the chart") else {
         return;
     };
-    // The policy is an order to Helm, which is not there.
-    let manifest = helm.manifest(&["--set", "crds.keep=false"]);
-    let lines = manifest.lines().filter(|line| !is_helms(line));
-    let body: String = lines.map(|line| format!("{line}\n")).collect();
-    golden("deploy/quorate.yaml", &format!("{HEAD}{body}"));
+    golden("deploy/quorate.yaml", &plain_of(&helm));
     assert!(HEAD.contains(&format!("name: {NAMESPACE}\n")));
 }
 

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::objects::{flags, one};
-use crate::setting::{Helm, NAMESPACE, documents, read};
+use crate::rendering::plain;
+use crate::setting::{Helm, NAMESPACE};
 
 /// Where, of which group, to which resource, which verb. No namespace means all.
 type Right = (Option<String>, String, String, String);
@@ -129,10 +130,7 @@ fn are_those_needed(of: &str, documents: &[Value]) {
 
 #[test]
 fn the_plain_manifest_grants_what_the_code_needs_and_nothing_else() {
-    are_those_needed(
-        "deploy/quorate.yaml",
-        &documents(&read("deploy/quorate.yaml")),
-    );
+    are_those_needed("deploy/quorate.yaml", &plain());
 }
 
 #[test]
@@ -164,7 +162,7 @@ fn the_chart_grants_what_the_code_needs_where_it_watches_and_nothing_else() {
 
 #[test]
 fn people_may_change_clusters_and_never_what_the_operator_says_of_them() {
-    let documents = documents(&read("deploy/quorate.yaml"));
+    let documents = plain();
     let roles = ["quorate-view", "quorate-edit"].map(|name| {
         let role = documents
             .iter()

@@ -146,10 +146,15 @@ impl Helm {
     }
 }
 
+/// Whether what is generated is to be written anew.
+pub(crate) fn is_updating() -> bool {
+    std::env::var_os("UPDATE_GOLDENFILES").is_some()
+}
+
 /// Compares with the file at `path`, or rewrites it with `UPDATE_GOLDENFILES`.
 pub(crate) fn golden(path: &str, wanted: &str) {
     let file = project(path);
-    if std::env::var_os("UPDATE_GOLDENFILES").is_some() {
+    if is_updating() {
         fs::write(&file, wanted).expect("the golden file can be written");
     }
     let found = fs::read_to_string(&file).unwrap_or_default();
