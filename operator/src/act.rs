@@ -58,6 +58,20 @@ impl ActError {
         matches!(self, Self::Write(WriteError::Call(error)) if error.code().is_some())
     }
 
+    /// Whether a member will do what it was asked, but not yet.
+    fn is_not_yet(&self) -> bool {
+        matches!(self, Self::Members(MembersError::NotYet { .. }))
+    }
+
+    /// How it is counted.
+    fn label(&self) -> &'static str {
+        if self.is_not_yet() {
+            "postponed"
+        } else {
+            "error"
+        }
+    }
+
     /// Whether, and why, this process must not write any more.
     #[must_use]
     pub fn shut(&self) -> Option<Shut> {
@@ -96,7 +110,8 @@ pub async fn act(
             break;
         }
         let result = stage.carry_out(action).await;
-        ctx.metrics.acted(kind(action), result.is_ok());
+        let label = result.as_ref().map_or_else(ActError::label, |()| "success");
+        ctx.metrics.acted(kind(action), label);
         match result {
             Ok(()) => {
                 tracing::info!(%action, "done");
@@ -105,6 +120,11 @@ pub async fn act(
             Err(error) => {
                 if let Some(why) = error.shut() {
                     return Err(why);
+                }
+                if error.is_not_yet() {
+                    tracing::debug!(%action, error = chain(&error), "postponed");
+                    outcome.postponed = Some(chain(&error));
+                    break;
                 }
                 outcome.failed.get_or_insert(Failure {
                     action: action.to_string(),

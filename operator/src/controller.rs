@@ -18,6 +18,8 @@ use crate::kubernetes::CallError;
 use crate::observe::observe;
 use crate::publish::{Published, publish};
 
+/// How soon a member is asked again that was not ready to do what it was asked.
+const AFTER_POSTPONED: Duration = Duration::from_millis(500);
 /// How soon a round follows on one that was overtaken by a change.
 const AFTER_CHANGE: Duration = Duration::from_millis(50);
 
@@ -106,6 +108,7 @@ async fn carry_out(
     );
     Ok(Outcome {
         done: Vec::new(),
+        postponed: None,
         failed: Some(Failure { action, error }),
     })
 }
@@ -117,6 +120,7 @@ fn conclude(
 ) -> Result<Requeue, ReconcileError> {
     match (outcome.failed, published) {
         (Some(failure), _) => Err(ReconcileError::Act(failure)),
+        (None, _) if outcome.postponed.is_some() => Ok(Requeue::After(AFTER_POSTPONED)),
         (None, Published::Overtaken) => Ok(Requeue::After(AFTER_CHANGE)),
         (None, Published::Unchanged | Published::Written) => Ok(Requeue::After(plan.requeue)),
     }

@@ -59,6 +59,16 @@ pub enum MembersError {
         /// For how long.
         after: Duration,
     },
+    /// It will do it, but by its own rules not yet; a moment later it may.
+    #[error("{member} answered {call}: {message}; it is asked again")]
+    NotYet {
+        /// Whom we asked.
+        member: String,
+        /// What.
+        call: &'static str,
+        /// What it said.
+        message: String,
+    },
     /// It answered with an error.
     #[error("{member} refused {call}: {message}")]
     Refused {

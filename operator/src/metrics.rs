@@ -244,8 +244,7 @@ impl Metrics {
     }
 
     /// One action was carried out, or failed.
-    pub fn acted(&self, action: &str, succeeded: bool) {
-        let result = if succeeded { "success" } else { "error" };
+    pub fn acted(&self, action: &str, result: &'static str) {
         self.own.actions.with_label_values(&[action, result]).inc();
     }
 

@@ -28,7 +28,8 @@ mod verbs;
 mod volumes;
 
 pub use agent::{
-    Ending, Images, Launch, NoImage, Pace, Probe, Processes, Running, Runtime, Signal, Simulated,
+    Ending, Images, Launch, NoImage, NoOwnHosts, Pace, Probe, Processes, Running, Runtime, Signal,
+    Simulated, own_hosts,
 };
 pub use api::Lost;
 pub use cluster::{Options, Smallkube, StartError, kubeconfig};

@@ -147,9 +147,11 @@ impl Lineage {
     }
 }
 
-/// The minor version whose data a member holds: what it says of its storage; 3.5 says nothing, and its data are its own.
+/// The minor version whose data a member holds: what it says of its storage; 3.5 says nothing, and its data are its own. For a
+/// moment after the founding a member says 3.5 whatever it is; but it runs, so its data cannot be older than the version before.
 fn held(member: &Member<'_>) -> Option<Minor> {
     let answer = member.answer?;
-    let storage = answer.storage_version.as_deref();
-    Version::parse(storage.unwrap_or(&answer.version)).map(|it| it.0)
+    let running = Version::parse(&answer.version)?.0;
+    let storage = answer.storage_version.as_deref().and_then(Version::parse);
+    Some(storage.map_or(running, |it| it.0.max(running.before())))
 }

@@ -119,6 +119,8 @@ pub struct Work {
 pub struct Outcome {
     /// The actions that took effect, in their order.
     pub done: Vec<Action>,
+    /// What a member said that will do what it was asked, but not yet: no failure, and the end of the round.
+    pub postponed: Option<String>,
     /// The first that failed. Some of those after it may have been done all the same.
     pub failed: Option<Failure>,
 }

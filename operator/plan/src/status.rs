@@ -5,7 +5,7 @@
 //!
 //! This file deliberately looks at no object: what is known stands in the report.
 
-use crds::{ConditionType, Operation, RaftCluster, RaftClusterStatus, Reason, Truth};
+use crds::{BlockedBy, ConditionType, Operation, RaftCluster, RaftClusterStatus, Reason, Truth};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -31,7 +31,7 @@ pub fn status(
     let operation = report
         .work
         .as_ref()
-        .map(|work| operation(&old, work, report.at));
+        .map(|work| operation(&old, work, report.at, outcome));
     RaftClusterStatus {
         observed_generation: cluster.metadata.generation,
         conditions: conditions(cluster, &old, report, operation.as_ref(), outcome),
@@ -69,7 +69,7 @@ fn version(report: &Report) -> Option<String> {
 }
 
 /// The operation, with the time it began if it is the one that was in hand before.
-fn operation(old: &RaftClusterStatus, work: &Work, now: Timestamp) -> Operation {
+fn operation(old: &RaftClusterStatus, work: &Work, now: Timestamp, outcome: &Outcome) -> Operation {
     let same = old
         .operation
         .as_ref()
@@ -80,13 +80,17 @@ fn operation(old: &RaftClusterStatus, work: &Work, now: Timestamp) -> Operation 
         || (Time(now), Time(now + DEADLINE)),
         |it| (it.started_at.clone(), it.deadline.clone()),
     );
+    let postponed = outcome.postponed.iter().map(|message| BlockedBy {
+        gate: "Member".to_owned(),
+        message: message.clone(),
+    });
     Operation {
         kind: work.kind,
         step: work.step.to_owned(),
         member: work.member.clone(),
         started_at,
         deadline,
-        blocked_by: work.blocked_by.clone(),
+        blocked_by: work.blocked_by.iter().cloned().chain(postponed).collect(),
     }
 }
 

@@ -32,6 +32,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a channel that nobody uses is kept: longer than the resync, so that a quiet cluster keeps its own.
 const UNUSED: Duration = Duration::from_secs(900);
 
+/// What a member says that does not make a change of the membership yet: a peer has been connected for less than five
+/// seconds, or is not; a member has not been heard of yet; a learner lacks too much. The planner's own gates hold at the same
+/// time, but members see each other later than we see them.
+const NOT_YET: [&str; 3] = [
+    "etcdserver: unhealthy cluster",
+    "etcdserver: re-configuration failed due to not enough started members",
+    "etcdserver: can only promote a learner member which is in sync with leader",
+];
+
 /// The real members.
 #[derive(Default)]
 pub struct EtcdMembers {
@@ -80,6 +89,11 @@ impl EtcdMembers {
                 self.forget(at);
                 Err(unreachable(at))
             }
+            Ok(Err(status)) if NOT_YET.contains(&status.message()) => Err(MembersError::NotYet {
+                member,
+                call,
+                message: status.message().to_owned(),
+            }),
             Ok(Err(status)) => Err(MembersError::Refused {
                 member,
                 call,

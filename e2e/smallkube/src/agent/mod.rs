@@ -6,15 +6,16 @@
 mod container;
 mod hosts;
 mod launch;
+mod names;
 mod pod;
 mod probes;
 mod process;
-mod proxy;
 mod simulated;
 mod status;
 
 pub use container::Pace;
 pub use launch::Launch;
+pub use names::{NoOwnHosts, own_hosts};
 pub use probes::Probe;
 pub(crate) use probes::port;
 pub use process::{Images, Processes};
@@ -95,6 +96,8 @@ pub(crate) struct Agent {
     addresses: Mutex<HashMap<(String, String), String>>,
     running: Mutex<HashMap<(String, String), Arc<dyn Running>>>,
     workers: Mutex<HashMap<String, ()>>,
+    /// What the hosts files say.
+    hosts: Mutex<String>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -117,6 +120,7 @@ impl Agent {
             addresses: Mutex::default(),
             running: Mutex::default(),
             workers: Mutex::default(),
+            hosts: Mutex::default(),
             stop,
             tasks: TaskTracker::new(),
         }

@@ -3,8 +3,7 @@
 //! Each leads a process group of its own, so that its children end with it; their ids are written down, so that a start
 //! after a crash of smallkube can end what was left. It deliberately changes no user, root or limit.
 
-use super::proxy::{self, Proxy};
-use super::{Ending, Launch, NoImage, Probe, Running, Runtime, Signal, hosts, lock};
+use super::{Ending, Launch, NoImage, Probe, Running, Runtime, Signal, hosts, lock, names};
 use futures::future::BoxFuture;
 use nix::sys::signal::{Signal as Sig, killpg};
 use nix::unistd::Pid;
@@ -13,7 +12,7 @@ use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
@@ -58,7 +57,6 @@ pub struct Processes {
     images: Images,
     state: PathBuf,
     pids: Arc<Mutex<HashMap<i32, ()>>>,
-    proxy: OnceLock<Result<Proxy, String>>,
 }
 
 /// File in the state folder with the ids of all process groups.
@@ -74,37 +72,8 @@ impl Processes {
             images,
             state,
             pids: Arc::default(),
-            proxy: OnceLock::new(),
         }
     }
-
-    /// URL of the proxy that knows the pods' names, opened when the first container starts.
-    fn proxy(&self) -> Result<String, String> {
-        let open = || {
-            let hosts = self.state.join(hosts::FILE);
-            proxy::open(hosts).map_err(|e| format!("cannot open the proxy for pods' names: {e}"))
-        };
-        let proxy = self.proxy.get_or_init(open).as_ref();
-        proxy
-            .map(|it| format!("http://{}", it.address))
-            .map_err(Clone::clone)
-    }
-}
-
-/// What a container runs: its image is one binary, which is also meant by a command of that name; any other command is one
-/// of this machine's.
-fn command(binary: &Path, words: &[String]) -> Command {
-    let Some((program, words)) = words.split_first() else {
-        return Command::new(binary);
-    };
-    let meant = Path::new(program).file_name() == binary.file_name();
-    let mut command = if meant {
-        Command::new(binary)
-    } else {
-        Command::new(program)
-    };
-    command.args(words);
-    command
 }
 
 /// Ends process groups of a run that could not end them itself.
@@ -137,6 +106,19 @@ fn birth(pid: i32) -> Option<String> {
     after.split_whitespace().nth(19).map(str::to_owned)
 }
 
+/// What a container runs: its image is one binary, which is also meant by a command of that name; any other command is one
+/// of this machine's.
+fn command(hosts: &Path, binary: &Path, words: &[String]) -> Command {
+    let named = words.split_first().map(|(program, _)| Path::new(program));
+    let program = named
+        .filter(|it| it.file_name() != binary.file_name())
+        .unwrap_or(binary);
+    let line = names::with_hosts(hosts, program.as_os_str());
+    let mut command = Command::new(line[0]);
+    command.args(&line[1..]).args(words.iter().skip(1));
+    command
+}
+
 impl Runtime for Processes {
     fn pull(&self, image: &str) -> Result<(), NoImage> {
         let Some(binary) = self.images.find(image) else {
@@ -156,7 +138,8 @@ impl Runtime for Processes {
 
     fn start(&self, launch: Launch) -> Result<Arc<dyn Running>, String> {
         let binary = self.images.find(&launch.image).ok_or("the image is gone")?;
-        let mut command = command(binary, &launch.command);
+        let hosts = hosts::for_mounting(&self.state)?;
+        let mut command = command(&hosts, binary, &launch.command);
         for folder in launch.mounts.values() {
             let made = std::fs::create_dir_all(folder);
             made.map_err(|e| format!("cannot make volume {}: {e}", folder.display()))?;
@@ -167,7 +150,6 @@ impl Runtime for Processes {
             .envs(std::env::var_os("PATH").map(|path| ("PATH", path)))
             .env("HOSTNAME", &launch.pod)
             .env("QUORATE_HOSTS_FILE", self.state.join(hosts::FILE))
-            .env("HTTP_PROXY", self.proxy()?)
             .envs(&launch.env)
             .current_dir(&self.state)
             .stdin(Stdio::null())

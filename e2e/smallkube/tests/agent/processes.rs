@@ -121,7 +121,7 @@ async fn output_is_kept_and_names_are_known() {
         &client,
         &pod(
             "p",
-            script("echo hello; cat $QUORATE_HOSTS_FILE; sleep 60 & wait"),
+            script("echo hello; cat $QUORATE_HOSTS_FILE /etc/hosts; sleep 60 & wait"),
             named,
         ),
     )
@@ -130,7 +130,9 @@ async fn output_is_kept_and_names_are_known() {
     let address = up["status"]["podIP"].as_str().unwrap().to_owned();
     let mut log = String::new();
     let begun = Instant::now();
-    while !log.contains("svc.cluster.local") {
+    // In the file that is named, and where the machine allows it in the process's own /etc/hosts.
+    let copies = 1 + usize::from(smallkube::own_hosts().is_ok());
+    while log.matches("svc.cluster.local").count() < copies {
         assert!(
             begun.elapsed() < Duration::from_secs(20),
             "no host names in {log:?}"

@@ -14,6 +14,11 @@ pub(super) struct Minor(pub(super) u32, pub(super) u32);
 pub(super) struct Version(pub(super) Minor, pub(super) u32);
 
 impl Minor {
+    /// The one before it.
+    pub(super) const fn before(self) -> Self {
+        Self(self.0, self.1.saturating_sub(1))
+    }
+
     /// The one after it.
     pub(super) const fn next(self) -> Self {
         Self(self.0, self.1 + 1)

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cluster replicas=3 [image=..] [version=..] [policy=Delete] [engine=Etcd] [paused] [deleted] [fresh] [claims-of-namesake=2]
-//!         [joining=4] [serial=4] [operation=Rollout/m2/900] [overlay=JSON] [size=..]
+//!         [joining=4] [serial=4] [operation=Rollout/m2/900] [overlay=JSON] [size=..] [not-yet]
 //! m1 leader
 //! m2 index=10 pod=notready template=old age=10
 //! m3 pod=ending overdue=40

@@ -17,6 +17,7 @@ use super::*;
 enum Mood {
     Well,
     Refusing,
+    Unsettled,
     Silent,
 }
 
@@ -25,6 +26,7 @@ impl Mood {
         match self {
             Self::Well => Ok(Response::new(with)),
             Self::Refusing => Err(Status::failed_precondition("etcdserver: no")),
+            Self::Unsettled => Err(Status::unavailable("etcdserver: unhealthy cluster")),
             Self::Silent => std::future::pending().await,
         }
     }
@@ -131,6 +133,17 @@ async fn a_refusal_is_told_in_the_members_words() {
     assert_eq!(
         error.to_string(),
         "kv-a refused MemberPromote: etcdserver: no"
+    );
+}
+
+#[tokio::test]
+async fn a_member_that_asks_for_patience_has_not_failed() {
+    let (members, at) = (EtcdMembers::default(), member(Mood::Unsettled).await);
+    let error = members.promote(&at, 7).await.expect_err("not yet");
+    assert!(matches!(error, MembersError::NotYet { .. }), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "kv-a answered MemberPromote: etcdserver: unhealthy cluster; it is asked again"
     );
 }
 
