@@ -1,10 +1,12 @@
-//! Every rule of the schema, with one example that it accepts and one that it refuses, checked by kube's own CEL.
+//! Every rule of the schema, with one example that it accepts and one that it refuses, checked by kube's own CEL. The pairs
+//! of `rules.yaml` are sent to a real API server too, by `e2e/tests/real_rules.rs`.
 //!
 //! Limits and required fields are the schema's and are tested against an API server; here it is the rules.
 
 use kube::core::cel::Validator;
 use kube::{CustomResourceExt, Resource};
 use quorate_crds::{RaftCluster, RaftMember};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 fn cluster(spec: Value) -> Value {
@@ -354,31 +356,27 @@ fn a_member_is_fixed_for_life() {
     );
 }
 
+/// The messages of all rules of a schema.
+fn messages(schema: &Value) -> Vec<String> {
+    let rules = schema["x-kubernetes-validations"].as_array();
+    let message = |rule: &Value| rule["message"].as_str().map(str::to_owned);
+    let own = rules
+        .into_iter()
+        .flatten()
+        .map(|rule| message(rule).expect("every rule has a message"));
+    let properties = schema["properties"].as_object();
+    let fields = properties.into_iter().flat_map(|it| it.values());
+    let below = fields.chain(
+        ["items", "additionalProperties"]
+            .iter()
+            .filter_map(|it| schema.get(*it)),
+    );
+    own.chain(below.flat_map(messages)).collect()
+}
+
 #[test]
 fn every_message_names_its_field() {
-    fn walk(schema: &Value, found: &mut Vec<String>) {
-        for rule in schema["x-kubernetes-validations"]
-            .as_array()
-            .into_iter()
-            .flatten()
-        {
-            found.push(
-                rule["message"]
-                    .as_str()
-                    .expect("every rule has a message")
-                    .to_owned(),
-            );
-        }
-        let properties = schema["properties"]
-            .as_object()
-            .into_iter()
-            .flat_map(|it| it.values());
-        for inner in properties.chain(schema.get("items")) {
-            walk(inner, found);
-        }
-    }
-    let mut messages = Vec::new();
-    walk(&schema::<RaftCluster>(), &mut messages);
+    let messages = messages(&schema::<RaftCluster>());
     assert!(messages.len() >= 30, "{}", messages.len());
     for message in messages {
         assert!(
@@ -386,6 +384,84 @@ fn every_message_names_its_field() {
             "{message}"
         );
     }
+}
+
+/// A kind and the examples for its rules, as `rules.yaml` has them.
+#[derive(Deserialize)]
+struct Examples {
+    kind: String,
+    least: Value,
+    rules: Vec<Pair>,
+}
+
+/// A rule and its examples.
+#[derive(Deserialize)]
+struct Pair {
+    rule: String,
+    from: Option<Value>,
+    accepted: Value,
+    refused: Value,
+}
+
+#[test]
+fn every_rule_has_an_accepted_and_a_refused_example() {
+    let kinds: Vec<Examples> =
+        serde_saphyr::from_str(include_str!("rules.yaml")).expect("read rules.yaml");
+    for definition in quorate_crds::definitions() {
+        let kind = &definition.spec.names.kind;
+        let examples = kinds.iter().find(|it| it.kind == *kind);
+        let examples = examples.unwrap_or_else(|| panic!("rules.yaml has no {kind}"));
+        let whole =
+            serde_json::to_value(&definition.spec.versions[0]).expect("a definition is JSON");
+        let schema = &whole["schema"]["openAPIV3Schema"];
+        let messages = messages(schema);
+        for message in &messages {
+            let pairs = examples
+                .rules
+                .iter()
+                .filter(|pair| message.starts_with(&pair.rule));
+            assert_eq!(
+                pairs.count(),
+                1,
+                "pairs of examples in rules.yaml for: {message}"
+            );
+        }
+        assert_eq!(
+            messages.len(),
+            examples.rules.len(),
+            "rules and pairs of {kind}"
+        );
+        for pair in &examples.rules {
+            judge(schema, &examples.least, pair);
+        }
+    }
+}
+
+/// Holds one pair against kube's CEL.
+fn judge(schema: &Value, least: &Value, pair: &Pair) {
+    let upon = |example: &Value| {
+        let mut whole = least.clone();
+        merge(&mut whole, example);
+        whole
+    };
+    let from = pair.from.as_ref().map(upon);
+    let said =
+        |example: &Value| match Validator::new().validate(schema, &upon(example), from.as_ref()) {
+            Ok(()) => Vec::new(),
+            Err(errors) => errors.into_vec().into_iter().map(|it| it.message).collect(),
+        };
+    assert_eq!(
+        said(&pair.accepted),
+        [""; 0],
+        "the accepted example of {}",
+        pair.rule
+    );
+    let refused = said(&pair.refused);
+    assert!(
+        refused.len() == 1 && refused[0].starts_with(&pair.rule),
+        "the refused example of {}: {refused:?}",
+        pair.rule
+    );
 }
 
 #[test]

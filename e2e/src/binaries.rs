@@ -50,6 +50,12 @@ pub fn build_folder() -> PathBuf {
     }
 }
 
+/// Whether a foreign program can be had here, without unpacking anything.
+#[must_use]
+pub fn is_there(name: &str) -> bool {
+    on_path(name).or_else(|| prebuilt(name)).is_some()
+}
+
 /// A foreign program, unpacked into `folder` if it is there only compressed.
 ///
 /// # Errors
@@ -81,6 +87,9 @@ fn prebuilt(name: &str) -> Option<PathBuf> {
 }
 
 fn unpack(packed: &Path, into: PathBuf) -> Result<PathBuf, Missing> {
+    if is_copy_of(packed, &into) {
+        return Ok(into);
+    }
     let failed = |reason: String| Missing::Unpack {
         path: packed.to_owned(),
         reason,
@@ -104,6 +113,12 @@ fn unpack(packed: &Path, into: PathBuf) -> Result<PathBuf, Missing> {
         .and_then(|()| std::fs::rename(&beside, &into))
         .map_err(|e| failed(e.to_string()))?;
     Ok(into)
+}
+
+/// Whether it was unpacked from this very file before: zstd gives the copy the file's time.
+fn is_copy_of(packed: &Path, unpacked: &Path) -> bool {
+    let time = |path: &Path| path.metadata().and_then(|it| it.modified()).ok();
+    time(unpacked).is_some_and(|it| Some(it) == time(packed))
 }
 
 fn executable(path: &Path) -> std::io::Result<()> {

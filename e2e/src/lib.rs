@@ -2,13 +2,16 @@
 //!
 //! A test starts a [`lab`] (a small Kubernetes, the operator, real member processes) or bare
 //! [`members`], sends [`traffic`] at it, does harm, and then judges the recorded [`history`] with
-//! [`linearizable`]. Everything waits through [`wait`]: on a condition, with a deadline, never
+//! [`linearizable`]. What smallkube copies is checked against a real [`control_plane`], call by call
+//! ([`contract`]). Everything waits through [`wait`]: on a condition, with a deadline, never
 //! for a time.
 //!
 //! It holds no opinion of what is right beyond that: promises stand in `tests/`, one per file.
 
 pub mod binaries;
 pub mod client;
+pub mod contract;
+pub mod control_plane;
 pub mod engine;
 pub mod folder;
 pub mod history;

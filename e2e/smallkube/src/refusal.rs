@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 pub struct Refusal {
     /// HTTP status code.
     pub code: u16,
-    /// Kubernetes' one-word reason, e.g. `Conflict`.
+    /// Kubernetes' one-word reason, e.g. `Conflict`; empty where a real server gives none.
     pub reason: &'static str,
     /// The sentence for people.
     pub message: String,
@@ -106,13 +106,22 @@ impl Refusal {
         refusal
     }
 
+    /// What a real server gives no reason for.
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(500, "", message)
+    }
+
+    /// A path of a group that is not served: no API answers there, so neither is it answered as an API would.
+    pub(crate) fn no_such_page() -> Self {
+        Self::new(404, "", "404 page not found\n")
+    }
+
     /// A path that names nothing this server has.
     pub(crate) fn no_such_path() -> Self {
-        Self::new(
-            404,
-            "NotFound",
-            "the server could not find the requested resource",
-        )
+        let why = "the server could not find the requested resource";
+        let mut refusal = Self::new(404, "NotFound", why);
+        refusal.details = json!({});
+        refusal
     }
 
     pub(crate) fn already_exists(resource: &str, group: &str, name: &str) -> Self {
@@ -148,6 +157,21 @@ impl Refusal {
         refusal
     }
 
+    /// 403 for what is new in a namespace that ends.
+    pub(crate) fn terminating(resource: &str, group: &str, name: &str, namespace: &str) -> Self {
+        let why = format!(
+            "unable to create new content in namespace {namespace} because it is being terminated"
+        );
+        let mut refusal = Self::forbidden(resource, group, name, &why);
+        let cause = Cause::new(
+            "NamespaceTerminating",
+            "metadata.namespace",
+            format!("namespace {namespace} is being terminated"),
+        );
+        refusal.details["causes"] = json!([cause.json()]);
+        refusal
+    }
+
     /// 422 with every cause, worded as the API server words an aggregate.
     pub(crate) fn invalid(kind: &str, group: &str, name: &str, causes: &[Cause]) -> Self {
         let said: Vec<String> = causes
@@ -164,7 +188,8 @@ impl Refusal {
             format!("{} \"{name}\" is invalid: {all}", dotted(kind, group)),
         );
         let listed: Vec<Value> = causes.iter().map(Cause::json).collect();
-        refusal.details = json!({"name": name, "group": group, "kind": kind, "causes": listed});
+        refusal.details = details(kind, group, name);
+        refusal.details["causes"] = json!(listed);
         refusal
     }
 
@@ -200,8 +225,11 @@ impl Refusal {
     pub fn to_status(&self) -> Value {
         let mut status = json!({
             "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason, "code": self.code,
+            "message": self.message, "code": self.code,
         });
+        if !self.reason.is_empty() {
+            status["reason"] = json!(self.reason);
+        }
         if !self.details.is_null() {
             status["details"] = self.details.clone();
         }
@@ -232,11 +260,10 @@ pub(crate) fn success(resource: &str, group: &str, name: &str, uid: &str) -> Val
 }
 
 fn details(resource: &str, group: &str, name: &str) -> Value {
-    if group.is_empty() {
-        json!({"name": name, "kind": resource})
-    } else {
-        json!({"name": name, "group": group, "kind": resource})
-    }
+    let parts = [("name", name), ("group", group), ("kind", resource)];
+    let said = parts.into_iter().filter(|(_, value)| !value.is_empty());
+    said.map(|(key, value)| (key.to_owned(), json!(value)))
+        .collect()
 }
 
 fn dotted(resource: &str, group: &str) -> String {

@@ -86,11 +86,41 @@ fn resources(kinds: &[Arc<Kind>], group: &str, version: &str) -> Result<Value, R
 }
 
 fn entries(kind: &Kind) -> Vec<Value> {
-    let mut entries = vec![json!({
+    let verbs = match kind.custom {
+        true => [
+            "delete",
+            "deletecollection",
+            "get",
+            "list",
+            "patch",
+            "create",
+            "update",
+            "watch",
+        ],
+        false => [
+            "create",
+            "delete",
+            "deletecollection",
+            "get",
+            "list",
+            "patch",
+            "update",
+            "watch",
+        ],
+    };
+    let mut main = json!({
         "name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced, "kind": kind.kind,
-        "shortNames": kind.short_names, "categories": kind.categories,
-        "verbs": ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"],
-    })];
+        "verbs": verbs,
+    });
+    for (field, names) in [
+        ("shortNames", &kind.short_names),
+        ("categories", &kind.categories),
+    ] {
+        if !names.is_empty() {
+            main[field] = json!(names);
+        }
+    }
+    let mut entries = vec![main];
     let sub = |name: &str, shown: &str, verbs: &[&str]| {
         json!({
             "name": format!("{}/{name}", kind.plural), "singularName": "", "namespaced": kind.namespaced,

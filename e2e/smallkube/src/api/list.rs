@@ -6,7 +6,7 @@
 use super::call::Request;
 use super::{Server, columns};
 use crate::kinds::Kind;
-use crate::object::Object;
+use crate::object::{Object, default_at};
 use crate::refusal::Refusal;
 use crate::selectors::Selector;
 use crate::store::{Compacted, Key, State};
@@ -23,7 +23,8 @@ pub(super) struct Page {
     pub(super) items: Vec<Arc<Value>>,
     pub(super) revision: u64,
     token: String,
-    remaining: usize,
+    /// How many come after this page; unknown where the real server would have to read them all to say.
+    remaining: Option<usize>,
 }
 
 /// Answers a list.
@@ -77,9 +78,15 @@ pub(super) fn select(server: &Server, request: &Request, target: &Target) -> Res
                 .map_or(String::new(), |k| token(revision, k)),
             items: matching.iter().map(|(_, object)| object.clone()).collect(),
             revision,
-            remaining,
+            remaining: (!is_selective(request)).then_some(remaining),
         })
     })
+}
+
+fn is_selective(request: &Request) -> bool {
+    ["labelSelector", "fieldSelector"]
+        .iter()
+        .any(|it| !request.parameter(it).is_empty())
 }
 
 fn gone() -> Refusal {
@@ -139,7 +146,9 @@ pub(super) fn whole(request: &Request, target: &Target, page: &Page) -> Value {
     let mut metadata = json!({"resourceVersion": page.revision.to_string()});
     if !page.token.is_empty() {
         metadata["continue"] = json!(page.token);
-        metadata["remainingItemCount"] = json!(page.remaining);
+        if let Some(remaining) = page.remaining {
+            metadata["remainingItemCount"] = json!(remaining);
+        }
     }
     let kind = &target.kind;
     if request.wants("Table") {
@@ -155,7 +164,10 @@ pub(super) fn whole(request: &Request, target: &Target, page: &Page) -> Value {
             "metadata": metadata, "items": items,
         });
     }
-    let items: Vec<Value> = page.items.iter().map(|o| versioned(kind, o)).collect();
+    if kind.custom {
+        default_at(&mut metadata, &["continue"], json!(""));
+    }
+    let items: Vec<Value> = page.items.iter().map(|o| listed(kind, o)).collect();
     json!({
         "kind": format!("{}List", kind.kind), "apiVersion": kind.api_version(),
         "metadata": metadata, "items": items,
@@ -180,6 +192,16 @@ pub(super) fn shown(request: &Request, kind: &Kind, object: &Arc<Value>) -> Valu
 pub(super) fn versioned(kind: &Kind, object: &Value) -> Value {
     let mut object = object.clone();
     object.put(&["apiVersion"], json!(kind.api_version()));
+    object
+}
+
+/// An object among others of its kind: the list of a built-in kind says the kind once.
+fn listed(kind: &Kind, object: &Value) -> Value {
+    let mut object = versioned(kind, object);
+    if !kind.custom {
+        object.take_away(&["apiVersion"]);
+        object.take_away(&["kind"]);
+    }
     object
 }
 

@@ -124,5 +124,10 @@ fn text(value: &str) -> Response<Body> {
 }
 
 fn refused(refusal: &Refusal) -> Response<Body> {
+    if *refusal == Refusal::no_such_page() {
+        let mut page = text(&refusal.message);
+        *page.status_mut() = StatusCode::NOT_FOUND;
+        return page;
+    }
     json(refusal.code, &refusal.to_status())
 }

@@ -40,15 +40,15 @@ pub(super) async fn carry_out(
 
 fn target(server: &Server, request: &Request) -> Result<Target, Refusal> {
     let call = &request.call;
-    let kind = server
-        .objects
-        .store
-        .with(|s| {
-            s.kinds
-                .by_path(&call.group, &request.version, &call.resource)
-                .cloned()
-        })
-        .ok_or_else(Refusal::no_such_path)?;
+    let kinds = server.objects.store.with(|s| s.kinds.clone());
+    let kind = kinds.by_path(&call.group, &request.version, &call.resource);
+    let kind = kind.cloned().ok_or_else(|| {
+        let served = kinds.all().iter().any(|kind| kind.group == call.group);
+        match served {
+            true => Refusal::no_such_path(),
+            false => Refusal::no_such_page(),
+        }
+    })?;
     let has_namespace = !call.namespace.is_empty();
     let whole_cluster = matches!(call.verb.as_str(), "list" | "watch");
     let across = whole_cluster && !has_namespace;

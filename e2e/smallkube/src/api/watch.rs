@@ -194,7 +194,16 @@ impl Watch {
             (true, false) => "DELETED",
             (false, false) => return,
         };
-        self.emit(event, &change.after);
+        match &change.before {
+            // What only stopped matching is told as the watcher last knew it, under the version of the change.
+            Some(known) if event == "DELETED" && !change.deleted => {
+                let mut last = (**known).clone();
+                let version = change.revision.to_string();
+                last.put(&["metadata", "resourceVersion"], json!(version));
+                self.emit(event, &Arc::new(last));
+            }
+            _ => self.emit(event, &change.after),
+        }
     }
 
     fn emit(&mut self, event: &str, object: &Arc<Value>) {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) who: Who,
+    /// Empty for who has only ever applied what stood there already.
     pub(crate) time: String,
     pub(crate) fields: FieldSet,
 }
@@ -46,7 +47,16 @@ pub(crate) fn read(object: &Value) -> Vec<Entry> {
 /// Writes the entries into an object: appliers first, each group in the order of its times, empty ones left out.
 pub(crate) fn write(object: &mut Value, mut entries: Vec<Entry>) {
     entries.retain(|entry| !entry.fields.is_empty());
-    entries.sort_by_key(|e| (!e.who.applies, e.time.clone(), e.who.manager.clone()));
+    entries.sort_by_key(|e| {
+        let Who {
+            manager,
+            api_version,
+            subresource,
+            ..
+        } = &e.who;
+        let names = [manager, api_version, subresource].map(String::clone);
+        (!e.who.applies, e.time.clone(), names)
+    });
     let listed: Vec<Value> = entries.iter().map(Entry::to_json).collect();
     if listed.is_empty() {
         object.take_away(&["metadata", "managedFields"]);
@@ -61,10 +71,12 @@ impl Entry {
             "manager": self.who.manager,
             "operation": if self.who.applies { "Apply" } else { "Update" },
             "apiVersion": self.who.api_version,
-            "time": self.time,
             "fieldsType": "FieldsV1",
             "fieldsV1": self.fields.to_json(),
         });
+        if !self.time.is_empty() {
+            entry["time"] = json!(self.time);
+        }
         if !self.who.subresource.is_empty() {
             entry["subresource"] = json!(self.who.subresource);
         }

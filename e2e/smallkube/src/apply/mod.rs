@@ -38,7 +38,6 @@ pub(crate) fn owned_part(object: &Value) -> Value {
     for path in [
         &["metadata", "deletionTimestamp"][..],
         &["metadata", "deletionGracePeriodSeconds"],
-        &["metadata", "generateName"],
     ] {
         part.take_away(path);
     }
@@ -77,9 +76,11 @@ impl Apply<'_> {
         for entry in &mut entries {
             entry.fields = entry.fields.minus(&change.removed);
         }
+        // Who applies what stands there already changes no object, and its entry gets no new time: a first one gets none.
         let time = match &before {
-            Some(entry) if entry.fields == set && !self.touches(&change) => entry.time.clone(),
-            _ => self.now.clone(),
+            _ if self.touches(&change) => self.now.clone(),
+            Some(entry) => entry.time.clone(),
+            None => String::new(),
         };
         entries.push(Entry {
             who: self.who.clone(),
@@ -157,7 +158,7 @@ impl Apply<'_> {
         for entry in entries.iter_mut() {
             let taken = entry.fields.both(touched);
             if !taken.is_empty() {
-                lost.push((entry.who.clone(), entry.time.clone(), taken.clone()));
+                lost.push((entry.who.clone(), taken.clone()));
                 entry.fields = entry.fields.minus(&taken);
             }
         }
@@ -182,11 +183,11 @@ fn keep_parents(abandoned: &FieldSet, owned: &FieldSet) -> FieldSet {
     kept
 }
 
-fn conflict(lost: &[(Who, String, FieldSet)]) -> Refusal {
+fn conflict(lost: &[(Who, FieldSet)]) -> Refusal {
     let mut causes = Vec::new();
     let mut groups = Vec::new();
-    for (who, time, fields) in lost {
-        let name = shown(who, time);
+    for (who, fields) in lost {
+        let name = shown(who);
         let paths = fields.paths();
         for path in &paths {
             causes.push(json!({
@@ -222,13 +223,13 @@ fn conflict(lost: &[(Who, String, FieldSet)]) -> Refusal {
 }
 
 /// A manager as conflicts name it: appliers by name, others with what tells them apart.
-fn shown(who: &Who, time: &str) -> String {
+fn shown(who: &Who) -> String {
     let mut shown = format!("{:?}", who.manager);
     if !who.subresource.is_empty() {
         shown += &format!(" with subresource {:?}", who.subresource);
     }
     if !who.applies {
-        shown += &format!(" using {} at {time}", who.api_version);
+        shown += &format!(" using {}", who.api_version);
     }
     shown
 }
@@ -247,6 +248,10 @@ pub(crate) fn record_update(
     } else {
         sent
     };
+    if entries.is_empty() && !live.uid().is_empty() {
+        // An object that has no owners yet gets its first by an apply.
+        return;
+    }
     let change = typed::compare(schema, &owned_part(live), &owned_part(new));
     let built_in = is_built_in(&who.api_version);
     let touched = trimmed(change.added, built_in).union(&change.modified);
@@ -298,6 +303,8 @@ fn trimmed(mut set: FieldSet, built_in: bool) -> FieldSet {
         clear(&["spec"]);
         clear(&["status"]);
         clear(&["spec", "containers"]);
+        clear(&["spec", "resources"]);
+        clear(&["spec", "names"]);
     }
     set
 }

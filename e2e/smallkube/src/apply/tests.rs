@@ -124,7 +124,7 @@ fn an_update_takes_over_what_it_changes() {
     let refusal = apply(&new, "one", false, thing(json!({"a": 1, "b": 1}))).unwrap_err();
     assert_eq!(
         refusal.message,
-        "Apply failed with 1 conflict: conflict with \"edit\" using x/v1 at now: .spec.a"
+        "Apply failed with 1 conflict: conflict with \"edit\" using x/v1: .spec.a"
     );
     assert!(apply(&new, "one", false, thing(json!({"b": 1}))).is_ok());
 }

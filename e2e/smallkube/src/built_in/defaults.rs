@@ -24,7 +24,28 @@ pub(crate) fn fill_defaults(resource: &str, object: &mut Value) {
             default_at(object, &["volumeBindingMode"], json!("Immediate"));
         }
         "secrets" => secret(object),
+        super::DEFINITIONS => {
+            default_at(object, &["spec", "conversion"], json!({"strategy": "None"}));
+        }
         _ => {}
+    }
+}
+
+/// Takes out empty maps and lists where Kubernetes writes none: in the metadata of everything, and where data stand.
+pub(crate) fn drop_empty(resource: &str, object: &mut Value) {
+    let own: &[&str] = match resource {
+        "configmaps" => &["data", "binaryData"],
+        "secrets" => &["data", "stringData"],
+        _ => &[],
+    };
+    let metadata = ["labels", "annotations", "finalizers", "ownerReferences"];
+    let paths = metadata.iter().map(|field| vec!["metadata", *field]);
+    for path in paths.chain(own.iter().map(|field| vec![*field])) {
+        let found = object.pointer(&format!("/{}", path.join("/")));
+        let empty = found.is_some_and(|it| *it == json!({}) || *it == json!([]));
+        if empty {
+            object.take_away(&path);
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 mod defaults;
 mod rules;
 
-pub(crate) use defaults::fill_defaults;
+pub(crate) use defaults::{drop_empty, fill_defaults};
 pub(crate) use rules::{causes, metadata_causes};
 
 use crate::kinds::Registry;
@@ -113,8 +113,8 @@ pub(crate) fn kinds_after(
         new.text("/spec/group")
     );
     if expected != target.name {
-        let why = format!("must be spec.names.plural+\".\"+spec.group: {expected:?}");
-        return Err(Cause::invalid("metadata.name", &json!(target.name), &why));
+        let why = "must be spec.names.plural+\".\"+spec.group";
+        return Err(Cause::invalid("metadata.name", &json!(target.name), why));
     }
     let next = state.kinds.with_definition(new);
     next.map(Some).map_err(|why| {
@@ -153,7 +153,6 @@ fn establish(new: &mut Value) {
         &["spec", "names", "listKind"],
         json!(format!("{kind}List")),
     );
-    default_at(new, &["spec", "conversion"], json!({"strategy": "None"}));
     let stored: Vec<Value> = new
         .items("/spec/versions")
         .iter()

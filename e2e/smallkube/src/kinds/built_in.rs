@@ -203,9 +203,16 @@ pub(super) fn object_meta() -> Arc<Schema> {
 pub(super) fn name_column() -> Column {
     Column {
         format: "name".to_owned(),
+        description: NAME.to_owned(),
         ..column("Name", ".metadata.name")
     }
 }
+
+/// What Kubernetes says of a name, wherever one is explained.
+const NAME: &str = "Name must be unique within a namespace. Is required when creating resources, although some resources \
+may allow a client to request the generation of an appropriate name automatically. Name is primarily intended for creation \
+idempotence and configuration definition. Cannot be updated. More info: \
+https://kubernetes.io/docs/concepts/overview/working-with-objects/names#names";
 
 /// The last column of most kinds.
 pub(super) fn age_column() -> Column {

@@ -107,11 +107,21 @@ fn columns(version: &Value) -> Vec<Column> {
         name: column.text("/name").to_owned(),
         form: column.text("/type").to_owned(),
         format: column.text("/format").to_owned(),
-        description: column.text("/description").to_owned(),
+        description: description(column),
         priority: column.number("/priority").unwrap_or_default(),
         cell: Cell::Path(column.text("/jsonPath").to_owned()),
     }));
     columns
+}
+
+fn description(column: &Value) -> String {
+    match column.text("/description") {
+        "" => format!(
+            "Custom resource definition column (in JSONPath format): {}",
+            column.text("/jsonPath")
+        ),
+        own => own.to_owned(),
+    }
 }
 
 fn texts(values: &[Value]) -> Vec<String> {

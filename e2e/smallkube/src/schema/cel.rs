@@ -82,13 +82,16 @@ fn first_error(schema: &CompiledSchema) -> Option<String> {
         .find_map(first_error)
 }
 
-/// The server shows scalars as they are and everything else by its type.
-fn shown(value: Option<&Value>) -> String {
+/// The server shows no value that a rule refused, only its type.
+fn shown(value: Option<&Value>) -> &'static str {
     match value {
-        Some(Value::Object(_)) => "\"object\"".to_owned(),
-        Some(Value::Array(_)) => "\"array\"".to_owned(),
-        Some(scalar) => scalar.to_string(),
-        None => "\"null\"".to_owned(),
+        Some(Value::Object(_)) => "\"object\"",
+        Some(Value::Array(_)) => "\"array\"",
+        Some(Value::String(_)) => "\"string\"",
+        Some(Value::Bool(_)) => "\"boolean\"",
+        Some(Value::Number(number)) if number.is_f64() => "\"number\"",
+        Some(Value::Number(_)) => "\"integer\"",
+        Some(Value::Null) | None => "\"null\"",
     }
 }
 
@@ -119,8 +122,8 @@ mod tests {
         assert_eq!(
             said,
             [
-                "spec.class: Invalid value: \"b\": cannot change",
-                "spec.size: Invalid value: 4: must be odd: use 3 or 5",
+                "spec.class: Invalid value: \"string\": cannot change",
+                "spec.size: Invalid value: \"integer\": must be odd: use 3 or 5",
             ]
         );
         assert!(rules.any());

@@ -79,17 +79,19 @@ impl Objects {
 }
 
 fn check(target: &Target, live: &Value, deleting: &Deleting) -> Result<(), Refusal> {
-    let unlike = |what: &str, wanted: &str, found: &str| {
-        target.conflict(&format!(
-            "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
-        ))
+    let unlike = |what: &str, wanted: &str, found: &str, then: &str| {
+        let why = format!(
+            "the {what} in the precondition ({wanted}) does not match the {what} in record ({found}). \
+             The object might have been {then}"
+        );
+        Refusal::conflict(&target.kind.kind, &target.kind.group, &target.name, &why)
     };
     if let Some(uid) = deleting.uid.as_deref().filter(|uid| *uid != live.uid()) {
-        return Err(unlike("UID", uid, live.uid()));
+        return Err(unlike("UID", uid, live.uid(), "deleted and then recreated"));
     }
     let found = live.text("/metadata/resourceVersion");
     if let Some(version) = deleting.version.as_deref().filter(|v| *v != found) {
-        return Err(unlike("ResourceVersion", version, found));
+        return Err(unlike("ResourceVersion", version, found, "modified"));
     }
     Ok(())
 }
@@ -107,9 +109,12 @@ fn mark(target: &Target, live: &Value, deleting: &Deleting, now: Timestamp) -> V
             &["metadata", "deletionTimestamp"],
             json!(super::seconds(until)),
         );
-        marked.put(&["metadata", "deletionGracePeriodSeconds"], json!(grace));
+        if !is_emptied_first(target) {
+            marked.put(&["metadata", "deletionGracePeriodSeconds"], json!(grace));
+        }
     }
-    if let (false, Some(generation)) = (live.ends(), live.number("/metadata/generation")) {
+    let counts = !live.ends() && !is_emptied_first(target);
+    if let (true, Some(generation)) = (counts, live.number("/metadata/generation")) {
         marked.put(&["metadata", "generation"], json!(generation + 1));
     }
     if target.kind.resource == "namespaces" {
@@ -126,6 +131,14 @@ fn mark(target: &Target, live: &Value, deleting: &Deleting, now: Timestamp) -> V
         marked.put_finalizers(&finalizers);
     }
     marked
+}
+
+/// Namespaces and definitions have doors of their own to deletion: they are marked first, then emptied.
+fn is_emptied_first(target: &Target) -> bool {
+    matches!(
+        target.kind.resource.as_str(),
+        "namespaces" | built_in::DEFINITIONS
+    )
 }
 
 /// Seconds that the object gets: pods that run get theirs, everything else none.

@@ -220,11 +220,8 @@ pub(crate) fn welcome(state: &State, target: &Target) -> Result<(), Refusal> {
     match state.find("namespaces", "", &target.namespace) {
         None => Err(Refusal::not_found("namespaces", "", &target.namespace)),
         Some(namespace) if namespace.ends() => {
-            let why = format!(
-                "unable to create new content in namespace {} because it is being terminated",
-                target.namespace
-            );
-            Err(Refusal::forbidden(plural, group, &target.name, &why))
+            let (name, namespace) = (&target.name, &target.namespace);
+            Err(Refusal::terminating(plural, group, name, namespace))
         }
         Some(_) => Ok(()),
     }

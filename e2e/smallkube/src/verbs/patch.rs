@@ -3,11 +3,11 @@
 //! A strategic merge patch merges lists by the keys of the schema and knows `$patch: delete|replace` and `$retainKeys`-less
 //! directives as `kubectl` sends them. It deliberately refuses a strategic patch of a custom resource, as the real server does.
 
-use super::{Objects, Target, Writing, Written, write::Edit};
+use super::{Objects, Target, Unknown, Writing, Written, write::Edit};
 use crate::apply::{Apply, managers::Who};
 use crate::object::Object;
 use crate::refusal::{Cause, Refusal};
-use crate::schema::{ListKind, Schema};
+use crate::schema::{ListKind, Schema, prune};
 use serde_json::{Map, Value, json};
 
 /// A patch by its content type.
@@ -41,6 +41,7 @@ impl Objects {
                 (_, None) => Err(target.not_found()),
                 (patch, Some(live)) => {
                     let new = patched(target, &live, patch)?;
+                    edit.refuse_unknown(&new)?;
                     edit.update(&live, new)
                 }
             }
@@ -74,6 +75,7 @@ impl Edit<'_> {
             ));
         }
         self.refuse_foreign(live.map(AsRef::as_ref), applied)?;
+        self.refuse_undeclared(applied)?;
         let mut applied = applied.clone();
         self.keep_own_part(&mut applied);
         let apply = Apply {
@@ -105,18 +107,60 @@ impl Edit<'_> {
         }
     }
 
+    /// A strict patch that brings fields nobody knows is refused as a patch, before the object that it would make.
+    fn refuse_unknown(&self, new: &Value) -> Result<(), Refusal> {
+        let (Unknown::Refuse, Some(schema)) = (self.writing.unknown, &self.target.kind.schema)
+        else {
+            return Ok(());
+        };
+        let unknown = prune::prune(schema, &mut new.clone());
+        let unknown: Vec<String> = unknown
+            .iter()
+            .map(|field| format!("unknown field \"{field}\""))
+            .collect();
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let why = format!("strict decoding error: {}", unknown.join(", "));
+        let cause = Cause::invalid("patch", &json!(new.to_string()), &why);
+        Err(Refusal::invalid("", "", "", &[cause]))
+    }
+
+    /// What is applied must be declared, however lenient the client asks the server to be: owners are owners of fields.
+    fn refuse_undeclared(&self, applied: &Value) -> Result<(), Refusal> {
+        let kind = &self.target.kind;
+        let Some(schema) = &kind.schema else {
+            return Ok(());
+        };
+        let Some(first) = prune::prune(schema, &mut applied.clone())
+            .into_iter()
+            .next()
+        else {
+            return Ok(());
+        };
+        Err(Refusal::internal(format!(
+            "failed to create typed patch object ({}/{}; {}, Kind={}): .{first}: field not declared in schema",
+            applied.namespace(),
+            applied.name(),
+            kind.api_version(),
+            kind.kind
+        )))
+    }
+
     /// An apply that names a uid or version means that object and no other.
     fn refuse_foreign(&self, live: Option<&Value>, applied: &Value) -> Result<(), Refusal> {
         for field in ["uid", "resourceVersion"] {
             let wanted = applied["metadata"].text(&format!("/{field}"));
             let found = live.map_or("", |live| live["metadata"].text(&format!("/{field}")));
             if !wanted.is_empty() && wanted != found {
-                let why = if field == "uid" {
-                    format!(
+                let why = match (field, live) {
+                    ("uid", None) => format!(
+                        "uid mismatch: the provided object specified uid {wanted}, and no existing object was found"
+                    ),
+                    ("uid", Some(_)) => format!(
                         "Precondition failed: UID in precondition: {wanted}, UID in object meta: {found}"
-                    )
-                } else {
-                    "the object has been modified; please apply your changes to the latest version and try again".to_owned()
+                    ),
+                    _ => "the object has been modified; please apply your changes to the latest version and try again".to_owned(),
                 };
                 return Err(self.target.conflict(&why));
             }
@@ -155,12 +199,12 @@ pub(crate) fn patched(target: &Target, live: &Value, patch: &Patch) -> Result<Va
         Patch::Json(operations) => {
             let operations: json_patch::Patch = serde_json::from_value(operations.clone())
                 .map_err(|e| Refusal::bad_request(format!("the JSON patch cannot be read: {e}")))?;
-            json_patch::patch(&mut new, &operations).map_err(|e| {
-                Refusal::new(
-                    422,
-                    "Invalid",
-                    format!("the server rejected our request due to an error in our request: {e}"),
-                )
+            json_patch::patch(&mut new, &operations).map_err(|_| {
+                // The real one keeps to itself which operation it was, too.
+                let why = "the server rejected our request due to an error in our request";
+                let mut refusal = Refusal::new(422, "Invalid", why);
+                refusal.details = json!({});
+                refusal
             })?;
         }
         Patch::Merge(merge) => json_patch::merge(&mut new, merge),

@@ -60,10 +60,10 @@ impl Objects {
                 let cause = Cause::new(
                     "FieldValueInvalid",
                     "metadata.resourceVersion",
-                    "Invalid value: 0x0: must be specified for an update",
+                    "Invalid value: 0: must be specified for an update",
                 );
-                let (kind, group) = (&target.kind.kind, &target.kind.group);
-                return Err(Refusal::invalid(kind, group, &target.name, &[cause]));
+                let (plural, group) = (&target.kind.plural, &target.kind.group);
+                return Err(Refusal::invalid(plural, group, &target.name, &[cause]));
             }
             Edit {
                 state,
@@ -277,7 +277,9 @@ impl Edit<'_> {
     /// Drops unknown fields and fills defaults; answers the warnings for the client.
     fn complete(&mut self, new: &mut Value) -> Result<Vec<String>, Refusal> {
         let kind = &self.target.kind;
+        built_in::drop_empty(&kind.resource, new);
         let Some(schema) = &kind.schema else {
+            built_in::fill_defaults(&kind.resource, new);
             return Ok(Vec::new());
         };
         let unknown = prune::prune(schema, new);

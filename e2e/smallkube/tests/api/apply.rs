@@ -10,9 +10,7 @@ fn map(data: Value) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data})
 }
 
-#[tokio::test]
-async fn an_apply_owns_what_it_sets_and_takes_it_along() {
-    let at = Setting::new().await;
+pub(crate) async fn an_apply_owns_what_it_sets_and_takes_it_along(at: Setting) {
     let maps = at.config_maps();
     let apply = async |manager: &str, data: Value| {
         maps.patch("a", &PatchParams::apply(manager), &Patch::Apply(map(data)))
@@ -45,9 +43,7 @@ async fn an_apply_owns_what_it_sets_and_takes_it_along() {
     assert_eq!(json!(left.data), json!({"k": "1"}));
 }
 
-#[tokio::test]
-async fn a_conflict_names_who_and_what_and_yields_to_force() {
-    let at = Setting::new().await;
+pub(crate) async fn a_conflict_names_who_and_what_and_yields_to_force(at: Setting) {
     let maps = at.config_maps();
     maps.patch(
         "a",
@@ -76,9 +72,7 @@ async fn a_conflict_names_who_and_what_and_yields_to_force() {
     assert_eq!(owners, ["two"]);
 }
 
-#[tokio::test]
-async fn updates_own_what_they_change() {
-    let at = Setting::new().await;
+pub(crate) async fn updates_own_what_they_change(at: Setting) {
     let maps = at.config_maps();
     maps.patch(
         "a",
@@ -105,9 +99,7 @@ async fn updates_own_what_they_change() {
     );
 }
 
-#[tokio::test]
-async fn lists_of_built_in_kinds_merge_by_their_keys() {
-    let at = Setting::new().await;
+pub(crate) async fn lists_of_built_in_kinds_merge_by_their_keys(at: Setting) {
     let services: Api<Service> = Api::namespaced(at.client.clone(), &at.namespace);
     let service = |ports: Value| {
         Patch::Apply(
@@ -137,9 +129,7 @@ async fn lists_of_built_in_kinds_merge_by_their_keys() {
     assert_eq!(ports.iter().map(|p| p.port).collect::<Vec<_>>(), [2]);
 }
 
-#[tokio::test]
-async fn pods_applied_twice_are_written_once() {
-    let at = Setting::new().await;
+pub(crate) async fn pods_applied_twice_are_written_once(at: Setting) {
     let pods: Api<Pod> = Api::namespaced(at.client.clone(), &at.namespace);
     let pod = Patch::Apply(
         json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "labels": {"a": "b"}},
@@ -163,9 +153,7 @@ async fn pods_applied_twice_are_written_once() {
     assert_eq!(owned(&again), owned(&made));
 }
 
-#[tokio::test]
-async fn a_status_is_applied_through_its_own_door() {
-    let at = Setting::new().await;
+pub(crate) async fn a_status_is_applied_through_its_own_door(at: Setting) {
     let things = at.define(replicas()).await;
     things
         .create(
@@ -207,9 +195,7 @@ async fn a_status_is_applied_through_its_own_door() {
     );
 }
 
-#[tokio::test]
-async fn an_apply_with_a_foreign_uid_creates_nothing() {
-    let at = Setting::new().await;
+pub(crate) async fn an_apply_with_a_foreign_uid_creates_nothing(at: Setting) {
     let maps = at.config_maps();
     let mut body = map(json!({"k": "1"}));
     body["metadata"]["uid"] = json!("11111111-1111-4111-8111-111111111111");
@@ -221,9 +207,7 @@ async fn an_apply_with_a_foreign_uid_creates_nothing() {
     assert_eq!(refusal(maps.get("a").await).0, 404);
 }
 
-#[tokio::test]
-async fn owners_and_finalizers_are_applied_one_by_one() {
-    let at = Setting::new().await;
+pub(crate) async fn owners_and_finalizers_are_applied_one_by_one(at: Setting) {
     let maps = at.config_maps();
     let owner = maps
         .create(
@@ -265,9 +249,7 @@ async fn owners_and_finalizers_are_applied_one_by_one() {
     owned("two", json!([]), json!([])).await;
 }
 
-#[tokio::test]
-async fn an_apply_with_a_version_stands_on_it() {
-    let at = Setting::new().await;
+pub(crate) async fn an_apply_with_a_version_stands_on_it(at: Setting) {
     let maps = at.config_maps();
     let made = maps
         .patch(
@@ -301,9 +283,7 @@ async fn an_apply_with_a_version_stands_on_it() {
     assert_eq!(refusal(stale).0, 409);
 }
 
-#[tokio::test]
-async fn a_try_to_apply_answers_what_would_be() {
-    let at = Setting::new().await;
+pub(crate) async fn a_try_to_apply_answers_what_would_be(at: Setting) {
     let maps = at.config_maps();
     let dry = PatchParams {
         dry_run: true,
@@ -326,9 +306,7 @@ async fn a_try_to_apply_answers_what_would_be() {
     );
 }
 
-#[tokio::test]
-async fn several_conflicts_are_all_named() {
-    let at = Setting::new().await;
+pub(crate) async fn several_conflicts_are_all_named(at: Setting) {
     let maps = at.config_maps();
     maps.patch(
         "a",
@@ -356,9 +334,9 @@ async fn several_conflicts_are_all_named() {
     );
 }
 
-#[tokio::test]
-async fn an_edited_spec_is_taken_back_by_force_and_atomic_lists_have_one_owner() {
-    let at = Setting::new().await;
+pub(crate) async fn an_edited_spec_is_taken_back_by_force_and_atomic_lists_have_one_owner(
+    at: Setting,
+) {
     let things = at
         .define(
             json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
@@ -391,3 +369,18 @@ async fn an_edited_spec_is_taken_back_by_force_and_atomic_lists_have_one_owner()
     let less = apply("one", json!({"plain": ["a"]})).await.unwrap();
     assert_eq!(less.data["spec"], json!({"plain": ["a"], "set": ["b"]}));
 }
+
+texts![
+    an_apply_owns_what_it_sets_and_takes_it_along,
+    a_conflict_names_who_and_what_and_yields_to_force,
+    updates_own_what_they_change,
+    lists_of_built_in_kinds_merge_by_their_keys,
+    pods_applied_twice_are_written_once,
+    a_status_is_applied_through_its_own_door,
+    an_apply_with_a_foreign_uid_creates_nothing,
+    owners_and_finalizers_are_applied_one_by_one,
+    an_apply_with_a_version_stands_on_it,
+    a_try_to_apply_answers_what_would_be,
+    several_conflicts_are_all_named,
+    an_edited_spec_is_taken_back_by_force_and_atomic_lists_have_one_owner,
+];

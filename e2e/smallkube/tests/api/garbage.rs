@@ -30,9 +30,7 @@ async fn gone(maps: &Api<ConfigMap>, name: &str) -> bool {
     maps.get_opt(name).await.unwrap().is_none()
 }
 
-#[tokio::test]
-async fn in_the_background_the_dependent_follows() {
-    let at = Setting::new().await;
+pub(crate) async fn in_the_background_the_dependent_follows(at: Setting) {
     let (maps, _) = family(&at).await;
     maps.delete("owner", &DeleteParams::background())
         .await
@@ -41,9 +39,7 @@ async fn in_the_background_the_dependent_follows() {
     until("the child is gone", async || gone(&maps, "child").await).await;
 }
 
-#[tokio::test]
-async fn in_the_foreground_the_owner_waits() {
-    let at = Setting::new().await;
+pub(crate) async fn in_the_foreground_the_owner_waits(at: Setting) {
     let (maps, mut child) = family(&at).await;
     child.finalizers_mut().push("example.com/hold".into());
     maps.replace("child", &PostParams::default(), &child)
@@ -70,9 +66,7 @@ async fn in_the_foreground_the_owner_waits() {
     assert!(gone(&maps, "child").await);
 }
 
-#[tokio::test]
-async fn an_orphan_stays_and_forgets_its_owner() {
-    let at = Setting::new().await;
+pub(crate) async fn an_orphan_stays_and_forgets_its_owner(at: Setting) {
     let (maps, _) = family(&at).await;
     maps.delete("owner", &DeleteParams::orphan()).await.unwrap();
     until("the owner is gone", async || gone(&maps, "owner").await).await;
@@ -85,9 +79,7 @@ async fn an_orphan_stays_and_forgets_its_owner() {
     );
 }
 
-#[tokio::test]
-async fn an_owner_of_the_same_name_is_another() {
-    let at = Setting::new().await;
+pub(crate) async fn an_owner_of_the_same_name_is_another(at: Setting) {
     let (maps, _) = family(&at).await;
     maps.delete("owner", &DeleteParams::background())
         .await
@@ -98,9 +90,7 @@ async fn an_owner_of_the_same_name_is_another() {
     until("the child is gone", async || gone(&maps, "child").await).await;
 }
 
-#[tokio::test]
-async fn a_namespace_ends_when_it_is_empty() {
-    let at = Setting::new().await;
+pub(crate) async fn a_namespace_ends_when_it_is_empty(at: Setting) {
     let maps = at.config_maps();
     let mut map = config_map("held", json!({}));
     map.finalizers_mut().push("example.com/hold".into());
@@ -139,9 +129,7 @@ async fn a_namespace_ends_when_it_is_empty() {
     .await;
 }
 
-#[tokio::test]
-async fn a_definition_takes_its_objects_along() {
-    let at = Setting::new().await;
+pub(crate) async fn a_definition_takes_its_objects_along(at: Setting) {
     let things = at.define(replicas()).await;
     things
         .create(&PostParams::default(), &at.thing("t", json!({})))
@@ -157,3 +145,12 @@ async fn a_definition_takes_its_objects_along() {
     .await;
     assert_eq!(refusal(things.get("t").await).0, 404);
 }
+
+texts![
+    in_the_background_the_dependent_follows,
+    in_the_foreground_the_owner_waits,
+    an_orphan_stays_and_forgets_its_owner,
+    an_owner_of_the_same_name_is_another,
+    a_namespace_ends_when_it_is_empty,
+    a_definition_takes_its_objects_along,
+];

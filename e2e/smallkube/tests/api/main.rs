@@ -1,10 +1,24 @@
 //! The Kubernetes API as a client meets it, through the real `kube::Client`.
 //!
-//! Every test takes a client and a namespace of its own, so the same text runs against a real API server: set
-//! `SMALLKUBE_TEST_REAL=1` and a `KUBECONFIG`. Tests of what only smallkube can do (faults) stand in `faults.rs` and always
-//! run on it. It deliberately tests no controller that a bare API server lacks outside of `garbage.rs`.
+//! Every text takes a client and makes a namespace of its own, so it runs on any API server: here on smallkube alone, and
+//! in `e2e/tests/real_contract` on smallkube and on a real kube-apiserver side by side, where the answers are compared.
+//! Tests of what only smallkube can do (faults) stand in `faults.rs`. It deliberately tests no controller that a bare API
+//! server lacks outside of `garbage.rs`.
 
 #![allow(clippy::unwrap_used)] // a test that cannot go on says so by stopping
+
+/// The texts of a module, as tests on smallkube. One that is not listed is dead code, and the compiler says so.
+macro_rules! texts {
+    ($($name:ident),* $(,)?) => {
+        mod on_smallkube {
+            $(#[tokio::test]
+            async fn $name() {
+                let cluster = smallkube::Smallkube::start(&smallkube::Options::default());
+                super::$name(super::Setting::at(cluster.client("test")).await).await;
+            })*
+        }
+    };
+}
 
 mod apply;
 mod faults;

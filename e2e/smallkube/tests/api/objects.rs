@@ -5,9 +5,7 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
 
-#[tokio::test]
-async fn a_stale_update_conflicts_and_a_fresh_one_does_not() {
-    let at = Setting::new().await;
+pub(crate) async fn a_stale_update_conflicts_and_a_fresh_one_does_not(at: Setting) {
     let maps = at.config_maps();
     let first = maps
         .create(&PostParams::default(), &config_map("a", json!({"k": "1"})))
@@ -37,9 +35,7 @@ async fn a_stale_update_conflicts_and_a_fresh_one_does_not() {
     );
 }
 
-#[tokio::test]
-async fn an_update_that_changes_nothing_keeps_the_version() {
-    let at = Setting::new().await;
+pub(crate) async fn an_update_that_changes_nothing_keeps_the_version(at: Setting) {
     let maps = at.config_maps();
     let made = maps
         .create(&PostParams::default(), &config_map("a", json!({"k": "1"})))
@@ -58,9 +54,7 @@ async fn an_update_that_changes_nothing_keeps_the_version() {
     assert_eq!(made.resource_version(), same.resource_version());
 }
 
-#[tokio::test]
-async fn names_are_made_and_doubles_refused() {
-    let at = Setting::new().await;
+pub(crate) async fn names_are_made_and_doubles_refused(at: Setting) {
     let maps = at.config_maps();
     let mut nameless = config_map("", json!({}));
     nameless.metadata.name = None;
@@ -84,9 +78,7 @@ async fn names_are_made_and_doubles_refused() {
     assert_eq!(refusal(bad).0, 422);
 }
 
-#[tokio::test]
-async fn deletes_hold_their_preconditions() {
-    let at = Setting::new().await;
+pub(crate) async fn deletes_hold_their_preconditions(at: Setting) {
     let maps = at.config_maps();
     let made = maps
         .create(&PostParams::default(), &config_map("a", json!({})))
@@ -116,9 +108,7 @@ async fn deletes_hold_their_preconditions() {
     );
 }
 
-#[tokio::test]
-async fn pages_show_one_moment() {
-    let at = Setting::new().await;
+pub(crate) async fn pages_show_one_moment(at: Setting) {
     let maps = at.config_maps();
     for name in ["m1", "m2", "m3", "m4", "m5"] {
         let mut map = config_map(name, json!({}));
@@ -146,9 +136,7 @@ async fn pages_show_one_moment() {
     );
 }
 
-#[tokio::test]
-async fn selectors_select() {
-    let at = Setting::new().await;
+pub(crate) async fn selectors_select(at: Setting) {
     let maps = at.config_maps();
     for (name, tier) in [("a", "x"), ("b", "y")] {
         let mut map = config_map(name, json!({}));
@@ -169,9 +157,7 @@ async fn selectors_select() {
     assert_eq!(refusal(unknown).0, 400);
 }
 
-#[tokio::test]
-async fn json_patches_test_and_merge_patches_remove() {
-    let at = Setting::new().await;
+pub(crate) async fn json_patches_test_and_merge_patches_remove(at: Setting) {
     let maps = at.config_maps();
     maps.create(
         &PostParams::default(),
@@ -208,9 +194,7 @@ async fn json_patches_test_and_merge_patches_remove() {
     );
 }
 
-#[tokio::test]
-async fn status_has_a_door_of_its_own() {
-    let at = Setting::new().await;
+pub(crate) async fn status_has_a_door_of_its_own(at: Setting) {
     let things = at.define(replicas()).await;
     let mut thing = at.thing("t", json!({"replicas": 3}));
     thing.data["status"] = json!({"replicas": 9});
@@ -252,9 +236,7 @@ async fn status_has_a_door_of_its_own() {
     assert_eq!(after.metadata.generation, Some(2));
 }
 
-#[tokio::test]
-async fn scale_reads_and_sets_replicas() {
-    let at = Setting::new().await;
+pub(crate) async fn scale_reads_and_sets_replicas(at: Setting) {
     let things = at.define(replicas()).await;
     things
         .create(
@@ -288,9 +270,7 @@ async fn scale_reads_and_sets_replicas() {
     );
 }
 
-#[tokio::test]
-async fn a_try_changes_nothing() {
-    let at = Setting::new().await;
+pub(crate) async fn a_try_changes_nothing(at: Setting) {
     let maps = at.config_maps();
     let dry = PostParams {
         dry_run: true,
@@ -302,9 +282,7 @@ async fn a_try_changes_nothing() {
     assert_eq!(refusal(maps.get("a").await).0, 404);
 }
 
-#[tokio::test]
-async fn finalizers_hold_what_is_deleted() {
-    let at = Setting::new().await;
+pub(crate) async fn finalizers_hold_what_is_deleted(at: Setting) {
     let maps = at.config_maps();
     let mut map = config_map("a", json!({}));
     map.finalizers_mut().push("example.com/hold".into());
@@ -332,9 +310,7 @@ async fn finalizers_hold_what_is_deleted() {
     assert_eq!(refusal(maps.get("a").await).0, 404);
 }
 
-#[tokio::test]
-async fn bad_requests_are_refused_as_kubernetes_refuses_them() {
-    let at = Setting::new().await;
+pub(crate) async fn bad_requests_are_refused_as_kubernetes_refuses_them(at: Setting) {
     let send = async |method: &str, path: &str, body: &str| {
         let path = path.replace("NS", &at.namespace);
         let request = http::Request::builder()
@@ -376,9 +352,7 @@ async fn bad_requests_are_refused_as_kubernetes_refuses_them() {
     assert_eq!(nowhere, (404, "NotFound".to_owned()));
 }
 
-#[tokio::test]
-async fn a_custom_object_is_only_replaced_under_its_version() {
-    let at = Setting::new().await;
+pub(crate) async fn a_custom_object_is_only_replaced_under_its_version(at: Setting) {
     let things = at.define(replicas()).await;
     things
         .create(
@@ -403,9 +377,7 @@ async fn a_custom_object_is_only_replaced_under_its_version() {
     );
 }
 
-#[tokio::test]
-async fn an_old_moment_can_be_listed_and_a_future_one_not() {
-    let at = Setting::new().await;
+pub(crate) async fn an_old_moment_can_be_listed_and_a_future_one_not(at: Setting) {
     let maps = at.config_maps();
     let made = maps
         .create(&PostParams::default(), &config_map("a", json!({})))
@@ -427,9 +399,7 @@ async fn an_old_moment_can_be_listed_and_a_future_one_not() {
     );
 }
 
-#[tokio::test]
-async fn many_are_deleted_at_once_by_selector() {
-    let at = Setting::new().await;
+pub(crate) async fn many_are_deleted_at_once_by_selector(at: Setting) {
     let maps = at.config_maps();
     for (name, on) in [("a", "yes"), ("b", "no"), ("c", "yes")] {
         let mut map = config_map(name, json!({}));
@@ -448,9 +418,7 @@ async fn many_are_deleted_at_once_by_selector() {
     assert_eq!(names, ["b"]);
 }
 
-#[tokio::test]
-async fn one_of_many_creators_wins() {
-    let at = Setting::new().await;
+pub(crate) async fn one_of_many_creators_wins(at: Setting) {
     let maps = at.config_maps();
     let tries = (0..8).map(|_| {
         let maps = maps.clone();
@@ -468,9 +436,7 @@ async fn one_of_many_creators_wins() {
     assert_eq!(won, 1);
 }
 
-#[tokio::test]
-async fn a_label_is_no_new_generation_and_a_deletion_is() {
-    let at = Setting::new().await;
+pub(crate) async fn a_label_is_no_new_generation_and_a_deletion_is(at: Setting) {
     let things = at.define(replicas()).await;
     let mut thing = at.thing("t", json!({"replicas": 3}));
     thing.finalizers_mut().push("example.com/hold".into());
@@ -494,9 +460,7 @@ async fn a_label_is_no_new_generation_and_a_deletion_is() {
     assert_eq!(refusal(things.get("t").await).0, 404);
 }
 
-#[tokio::test]
-async fn pods_and_claims_hold_what_cannot_change() {
-    let at = Setting::new().await;
+pub(crate) async fn pods_and_claims_hold_what_cannot_change(at: Setting) {
     let send = async |path: &str, body: serde_json::Value| {
         let request = http::Request::patch(format!("/api/v1/namespaces/{}/{path}", at.namespace))
             .header("content-type", "application/merge-patch+json")
@@ -507,7 +471,7 @@ async fn pods_and_claims_hold_what_cannot_change() {
     let pods: kube::Api<k8s_openapi::api::core::v1::Pod> =
         kube::Api::namespaced(at.client.clone(), &at.namespace);
     let pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"},
-        "spec": {"nodeSelector": {"never": "here"}, "containers": [{"name": "c", "image": "i:1"}]}});
+        "spec": {"nodeSelector": {"never": "here"}, "automountServiceAccountToken": false, "containers": [{"name": "c", "image": "i:1"}]}});
     pods.create(
         &PostParams::default(),
         &serde_json::from_value(pod).unwrap(),
@@ -561,3 +525,24 @@ async fn pods_and_claims_hold_what_cannot_change() {
         "{message}"
     );
 }
+
+texts![
+    a_stale_update_conflicts_and_a_fresh_one_does_not,
+    an_update_that_changes_nothing_keeps_the_version,
+    names_are_made_and_doubles_refused,
+    deletes_hold_their_preconditions,
+    pages_show_one_moment,
+    selectors_select,
+    json_patches_test_and_merge_patches_remove,
+    status_has_a_door_of_its_own,
+    scale_reads_and_sets_replicas,
+    a_try_changes_nothing,
+    finalizers_hold_what_is_deleted,
+    bad_requests_are_refused_as_kubernetes_refuses_them,
+    a_custom_object_is_only_replaced_under_its_version,
+    an_old_moment_can_be_listed_and_a_future_one_not,
+    many_are_deleted_at_once_by_selector,
+    one_of_many_creators_wins,
+    a_label_is_no_new_generation_and_a_deletion_is,
+    pods_and_claims_hold_what_cannot_change,
+];

@@ -6,9 +6,7 @@ use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams, ValidationDirective};
 use serde_json::{Value, json};
 
-#[tokio::test]
-async fn defaults_are_filled_and_unknown_fields_pruned() {
-    let at = Setting::new().await;
+pub(crate) async fn defaults_are_filled_and_unknown_fields_pruned(at: Setting) {
     let things = at.define(replicas()).await;
     let made = things
         .create(
@@ -20,20 +18,26 @@ async fn defaults_are_filled_and_unknown_fields_pruned() {
     assert_eq!(made.data["spec"], json!({"replicas": 1}));
     let strict = PatchParams {
         field_validation: Some(ValidationDirective::Strict),
-        ..PatchParams::apply("me")
+        ..PatchParams::default()
     };
-    let misspelled = Patch::Apply(at.thing("t", json!({"replicsa": 3})));
+    let misspelled = Patch::Merge(json!({"spec": {"replicsa": 3}}));
     let (code, _, message) = refusal(things.patch("t", &strict, &misspelled).await);
-    assert_eq!(code, 400);
+    assert_eq!(code, 422, "{message}");
     assert!(
         message.contains("unknown field \"spec.replicsa\""),
         "{message}"
     );
+    let misspelled = Patch::Apply(at.thing("t", json!({"replicsa": 3})));
+    let lenient = PatchParams::apply("me");
+    let (code, _, message) = refusal(things.patch("t", &lenient, &misspelled).await);
+    assert_eq!(code, 500, "an apply knows no leniency: {message}");
+    assert!(
+        message.ends_with(".spec.replicsa: field not declared in schema"),
+        "{message}"
+    );
 }
 
-#[tokio::test]
-async fn what_breaks_the_schema_is_invalid_with_its_field() {
-    let at = Setting::new().await;
+pub(crate) async fn what_breaks_the_schema_is_invalid_with_its_field(at: Setting) {
     let things = at.define(replicas()).await;
     let answer = things
         .create(
@@ -65,9 +69,7 @@ async fn what_breaks_the_schema_is_invalid_with_its_field() {
     );
 }
 
-#[tokio::test]
-async fn rules_judge_objects_and_their_changes() {
-    let at = Setting::new().await;
+pub(crate) async fn rules_judge_objects_and_their_changes(at: Setting) {
     let things = at
         .define(json!({"type": "object", "properties": {"spec": {"type": "object",
             "properties": {
@@ -107,9 +109,7 @@ async fn rules_judge_objects_and_their_changes() {
     );
 }
 
-#[tokio::test]
-async fn conditions_are_a_list_by_type() {
-    let at = Setting::new().await;
+pub(crate) async fn conditions_are_a_list_by_type(at: Setting) {
     let things = at
         .define(json!({"type": "object", "properties": {
             "spec": {"type": "object"},
@@ -154,9 +154,7 @@ async fn refused_definition(at: &Setting, name: &str, spec: Value) -> (u16, Stri
     (code, message)
 }
 
-#[tokio::test]
-async fn a_definition_that_cannot_work_is_refused() {
-    let at = Setting::new().await;
+pub(crate) async fn a_definition_that_cannot_work_is_refused(at: Setting) {
     let typeless = json!({"type": "object", "properties": {"a": {"description": "what?"}}});
     let (code, message) = refused_definition(&at, "things.GROUP", typeless).await;
     assert_eq!(code, 422);
@@ -172,9 +170,7 @@ async fn a_definition_that_cannot_work_is_refused() {
     assert!(message.contains("must be spec.names.plural+"), "{message}");
 }
 
-#[tokio::test]
-async fn a_changed_definition_holds_from_the_next_write_on() {
-    let at = Setting::new().await;
+pub(crate) async fn a_changed_definition_holds_from_the_next_write_on(at: Setting) {
     let things = at.define(replicas()).await;
     things
         .create(
@@ -209,3 +205,12 @@ async fn a_changed_definition_holds_from_the_next_write_on() {
         "what stood before and is not touched may stay: {kept:?}"
     );
 }
+
+texts![
+    defaults_are_filled_and_unknown_fields_pruned,
+    what_breaks_the_schema_is_invalid_with_its_field,
+    rules_judge_objects_and_their_changes,
+    conditions_are_a_list_by_type,
+    a_definition_that_cannot_work_is_refused,
+    a_changed_definition_holds_from_the_next_write_on,
+];

@@ -1,28 +1,23 @@
-//! Where a test runs: a cluster, a client, a namespace of its own, and a kind of its own.
+//! Where a text runs: a client, a namespace of its own, and a kind of its own.
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::{Value, json};
-use smallkube::{Options, Smallkube};
 use std::time::Duration;
 
-/// A place for one test. The cluster lives as long as it does.
+/// How long a condition is waited for: a real namespace takes many seconds to end on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A place for one text.
 pub(crate) struct Setting {
     pub(crate) client: Client,
     pub(crate) namespace: String,
-    _cluster: Option<Smallkube>,
 }
 
 impl Setting {
-    pub(crate) async fn new() -> Self {
-        let real = std::env::var_os("SMALLKUBE_TEST_REAL").is_some();
-        let (client, cluster) = if real {
-            (Client::try_default().await.unwrap(), None)
-        } else {
-            let cluster = Smallkube::start(&Options::default());
-            (cluster.client("test"), Some(cluster))
-        };
+    /// A namespace of its own on the server that this client talks to.
+    pub(crate) async fn at(client: Client) -> Self {
         let namespaces: Api<Namespace> = Api::all(client.clone());
         let namespace =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"generateName": "test-"}});
@@ -34,7 +29,6 @@ impl Setting {
         Self {
             client,
             namespace: made.name_any(),
-            _cluster: cluster,
         }
     }
 
@@ -119,8 +113,8 @@ pub(crate) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    let in_time = tokio::time::timeout(Duration::from_secs(20), waiting).await;
-    assert!(in_time.is_ok(), "waited 20 s until {what}");
+    let in_time = tokio::time::timeout(PATIENCE, waiting).await;
+    assert!(in_time.is_ok(), "waited {PATIENCE:?} until {what}");
 }
 
 pub(crate) fn config_map(name: &str, data: Value) -> ConfigMap {

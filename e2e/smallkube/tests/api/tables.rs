@@ -4,9 +4,7 @@ use crate::setting::{Setting, replicas};
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
-#[tokio::test]
-async fn a_table_has_the_columns_of_the_definition() {
-    let at = Setting::new().await;
+pub(crate) async fn a_table_has_the_columns_of_the_definition(at: Setting) {
     let things = at.define(replicas()).await;
     things
         .create(
@@ -38,9 +36,7 @@ async fn a_table_has_the_columns_of_the_definition() {
     assert_eq!(table["rows"][0]["object"]["metadata"]["name"], "t");
 }
 
-#[tokio::test]
-async fn discovery_finds_what_is_defined() {
-    let at = Setting::new().await;
+pub(crate) async fn discovery_finds_what_is_defined(at: Setting) {
     at.define(replicas()).await;
     let group = format!("{}.example.com", at.namespace);
     let found = kube::discovery::group(&at.client, &group).await.unwrap();
@@ -53,3 +49,8 @@ async fn discovery_finds_what_is_defined() {
             .any(|(r, _)| r.plural == "status")
     );
 }
+
+texts![
+    a_table_has_the_columns_of_the_definition,
+    discovery_finds_what_is_defined,
+];

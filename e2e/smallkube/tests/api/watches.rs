@@ -20,9 +20,7 @@ fn told(event: &WatchEvent<k8s_openapi::api::core::v1::ConfigMap>) -> String {
     }
 }
 
-#[tokio::test]
-async fn changes_come_in_order_from_a_version_on() {
-    let at = Setting::new().await;
+pub(crate) async fn changes_come_in_order_from_a_version_on(at: Setting) {
     let maps = at.config_maps();
     let from = maps
         .list(&ListParams::default())
@@ -50,9 +48,7 @@ async fn changes_come_in_order_from_a_version_on() {
     assert_eq!(seen, ["added a", "modified a", "deleted a"]);
 }
 
-#[tokio::test]
-async fn what_stops_matching_is_deleted_for_the_watcher() {
-    let at = Setting::new().await;
+pub(crate) async fn what_stops_matching_is_deleted_for_the_watcher(at: Setting) {
     let maps = at.config_maps();
     let from = maps
         .list(&ListParams::default())
@@ -81,9 +77,7 @@ async fn what_stops_matching_is_deleted_for_the_watcher() {
     assert_eq!(seen, ["added a", "deleted a", "added a"]);
 }
 
-#[tokio::test]
-async fn initial_events_end_with_their_bookmark() {
-    let at = Setting::new().await;
+pub(crate) async fn initial_events_end_with_their_bookmark(at: Setting) {
     let maps = at.config_maps();
     for name in ["a", "b"] {
         maps.create(&PostParams::default(), &config_map(name, json!({})))
@@ -103,9 +97,7 @@ async fn initial_events_end_with_their_bookmark() {
     assert_eq!(names, ["a", "b"]);
 }
 
-#[tokio::test]
-async fn a_watch_ends_when_its_time_is_over() {
-    let at = Setting::new().await;
+pub(crate) async fn a_watch_ends_when_its_time_is_over(at: Setting) {
     let params = WatchParams::default()
         .timeout(1)
         .fields("metadata.name=nothing");
@@ -117,9 +109,7 @@ async fn a_watch_ends_when_its_time_is_over() {
     );
 }
 
-#[tokio::test]
-async fn the_last_finalizer_goes_with_one_event() {
-    let at = Setting::new().await;
+pub(crate) async fn the_last_finalizer_goes_with_one_event(at: Setting) {
     let maps = at.config_maps();
     let mut map = config_map("a", json!({}));
     map.finalizers_mut().push("example.com/hold".into());
@@ -140,3 +130,11 @@ async fn the_last_finalizer_goes_with_one_event() {
         .collect();
     assert_eq!(seen, ["deleted a"]);
 }
+
+texts![
+    changes_come_in_order_from_a_version_on,
+    what_stops_matching_is_deleted_for_the_watcher,
+    initial_events_end_with_their_bookmark,
+    a_watch_ends_when_its_time_is_over,
+    the_last_finalizer_goes_with_one_event,
+];

@@ -1,0 +1,217 @@
+//! A real Kubernetes control plane for one test: etcd, kube-apiserver and kube-controller-manager as processes on loopback.
+//!
+//! The programs come from `PATH` or `LAB_PREBUILT` (see [`crate::binaries`]); `hyperkube` stands in for the two of
+//! Kubernetes, called by their names. Nothing is installed and nothing is left: the servers end with the test, however that
+//! ends, and the folder with their logs and data goes when all went well.
+//!
+//! RBAC is on. The server makes its own certificate, and its key signs the tokens of service accounts too, so that no key
+//! has to be made here. Of the controllers those run that answer for objects: garbage, namespaces, service accounts,
+//! budgets, and claims in use.
+//!
+//! It deliberately runs no scheduler and no kubelet: pods stay `Pending` until a test says otherwise.
+
+mod process;
+
+use std::net::Ipv4Addr;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use k8s_openapi::api::core::v1::ServiceAccount;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use serde_json::json;
+
+use self::process::Process;
+use crate::binaries::{self, Missing};
+use crate::folder::Folder;
+use crate::members::address_of_our_own;
+use crate::wait;
+
+/// A cold start takes 4 s on two idle cores; machines here can be ten times slower.
+const READY_WITHIN: Duration = Duration::from_secs(180);
+/// Who may do everything. It never leaves this machine's loopback.
+const ADMIN_TOKEN: &str = "admin";
+/// The controllers that tests rely on; each more would only cost time.
+const CONTROLLERS: &str = "garbage-collector-controller,namespace-controller,serviceaccount-controller,\
+disruption-controller,persistentvolumeclaim-protection-controller";
+
+/// The servers, for as long as it lives.
+#[derive(Debug)]
+pub struct ControlPlane {
+    address: Ipv4Addr,
+    /// In the order in which they were started.
+    servers: Vec<Process>,
+    folder: Folder,
+}
+
+/// Whether the programs can be had here.
+#[must_use]
+pub fn can_be_had() -> bool {
+    let own_names = ["kube-apiserver", "kube-controller-manager"];
+    binaries::is_there("etcd")
+        && (own_names.into_iter().all(binaries::is_there) || binaries::is_there("hyperkube"))
+}
+
+impl ControlPlane {
+    /// Starts one and waits until it answers and its controllers work.
+    ///
+    /// # Errors
+    /// When a program is nowhere, ends, or is not ready in time; the error names the log.
+    pub async fn start() -> Result<Self> {
+        let mut plane = Self {
+            address: address_of_our_own(),
+            servers: Vec::new(),
+            folder: Folder::new("control-plane")?,
+        };
+        let tokens = format!("{ADMIN_TOKEN},admin,admin,system:masters\n");
+        std::fs::write(plane.folder.path().join("tokens.csv"), tokens)?;
+        let kubeconfig = plane.kubeconfig(ADMIN_TOKEN);
+        std::fs::write(plane.folder.path().join("kubeconfig.yaml"), kubeconfig)?;
+        plane.run("etcd", etcd_flags(plane.address))?;
+        plane.run("kube-apiserver", apiserver_flags(plane.address))?;
+        let answers = async |client: Client| {
+            let ready = http::Request::get("/readyz").body(Vec::new())?;
+            client.request_text(ready).await.map_err(Into::into)
+        };
+        plane.until("kube-apiserver is ready", answers).await?;
+        plane.run("kube-controller-manager", controllers_flags())?;
+        let works = async |client: Client| {
+            let accounts: Api<ServiceAccount> = Api::namespaced(client, "default");
+            accounts.get("default").await.map_err(Into::into)
+        };
+        plane
+            .until("the controllers have made an account", works)
+            .await?;
+        Ok(plane)
+    }
+
+    /// A client that may do everything.
+    ///
+    /// # Errors
+    /// When its certificate cannot be read.
+    pub async fn client(&self) -> Result<Client> {
+        Ok(Client::try_from(self.config(ADMIN_TOKEN).await?)?)
+    }
+
+    /// How whoever holds this token reaches the API server.
+    ///
+    /// # Errors
+    /// When its certificate cannot be read.
+    pub async fn config(&self, token: &str) -> Result<Config> {
+        let kubeconfig = Kubeconfig::from_yaml(&self.kubeconfig(token))?;
+        Ok(Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?)
+    }
+
+    /// All went well: ends the servers, youngest first, and removes their folder.
+    ///
+    /// # Errors
+    /// When a server had ended before, or does not end.
+    pub async fn stop(mut self) -> Result<()> {
+        for server in &mut self.servers {
+            server.still_runs()?;
+        }
+        while let Some(server) = self.servers.pop() {
+            server.end().await?;
+        }
+        self.folder.discard();
+        Ok(())
+    }
+
+    fn run(&mut self, name: &'static str, flags: Vec<String>) -> Result<()> {
+        let program = program(name, self.folder.path())?;
+        let server = Process::start(name, &program, &flags, self.folder.path())?;
+        self.servers.push(server);
+        Ok(())
+    }
+
+    /// Waits for an answer to a question; fails at once when a server ends.
+    async fn until<T>(&mut self, what: &str, ask: impl AsyncFn(Client) -> Result<T>) -> Result<()> {
+        let look = async || {
+            let ended = self.servers.iter_mut().find_map(|it| it.still_runs().err());
+            match (ended, self.client().await) {
+                (Some(ended), _) => Ok(Err(ended)),
+                (None, Ok(client)) => ask(client).await.map(|_| Ok(())),
+                (None, Err(no_client)) => Err(no_client),
+            }
+        };
+        wait::until(what, READY_WITHIN, look).await?
+    }
+
+    fn kubeconfig(&self, token: &str) -> String {
+        // Made by the server when it starts; the file holds the authority that has signed it as well.
+        let authority = self.folder.path().join("certificates/apiserver.crt");
+        let server = format!("https://{}:6443", self.address);
+        json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{ "name": "test", "cluster": { "server": server, "certificate-authority": authority } }],
+            "users": [{ "name": "test", "user": { "token": token } }],
+            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": "test" } }],
+        })
+        .to_string()
+    }
+}
+
+/// The program of this name: itself, or hyperkube under a link of this name.
+fn program(name: &str, folder: &Path) -> Result<PathBuf> {
+    // Unpacking takes seconds, so the unpacked are kept with what was built.
+    let unpacked = binaries::build_folder().join("foreign");
+    std::fs::create_dir_all(&unpacked)?;
+    match binaries::foreign(name, &unpacked) {
+        Err(Missing::Foreign(_)) if name.starts_with("kube-") => {}
+        found => return Ok(found?),
+    }
+    let hyperkube = binaries::foreign("hyperkube", &unpacked)
+        .with_context(|| format!("find {name}, or hyperkube in its place"))?;
+    let link = folder.join(name);
+    symlink(&hyperkube, &link).with_context(|| format!("link {}", link.display()))?;
+    Ok(link)
+}
+
+fn etcd_flags(address: Ipv4Addr) -> Vec<String> {
+    vec![
+        "--data-dir=etcd".to_owned(),
+        // Nothing of it outlives the test.
+        "--unsafe-no-fsync".to_owned(),
+        format!("--listen-client-urls=http://{address}:2379"),
+        format!("--advertise-client-urls=http://{address}:2379"),
+        format!("--listen-peer-urls=http://{address}:2380"),
+        format!("--initial-advertise-peer-urls=http://{address}:2380"),
+        format!("--initial-cluster=default=http://{address}:2380"),
+    ]
+}
+
+fn apiserver_flags(address: Ipv4Addr) -> Vec<String> {
+    let mut flags = vec![
+        format!("--etcd-servers=http://{address}:2379"),
+        format!("--bind-address={address}"),
+        format!("--advertise-address={address}"),
+    ];
+    let fixed = [
+        "--secure-port=6443",
+        // A loopback address is no endpoint that pods could use, and there are no pods.
+        "--endpoint-reconciler-type=none",
+        "--cert-dir=certificates",
+        "--token-auth-file=tokens.csv",
+        "--authorization-mode=RBAC",
+        "--service-cluster-ip-range=10.0.0.0/16",
+        "--service-account-issuer=https://kubernetes.default.svc",
+        "--service-account-key-file=certificates/apiserver.key",
+        "--service-account-signing-key-file=certificates/apiserver.key",
+    ];
+    flags.extend(fixed.map(str::to_owned));
+    flags
+}
+
+fn controllers_flags() -> Vec<String> {
+    let controllers = format!("--controllers={CONTROLLERS}");
+    [
+        "--kubeconfig=kubeconfig.yaml",
+        "--leader-elect=false",
+        "--secure-port=0",
+        &controllers,
+    ]
+    .map(str::to_owned)
+    .to_vec()
+}
