@@ -1,7 +1,6 @@
 //! A real Kubernetes control plane for one test: etcd, kube-apiserver and kube-controller-manager as processes on loopback.
 //!
-//! The programs come from `PATH` or `LAB_PREBUILT` (see [`crate::binaries`]); `hyperkube` stands in for the two of
-//! Kubernetes, called by their names. Nothing is installed and nothing is left: the servers end with the test, however that
+//! The programs are among [`crate::tools`]. Nothing is installed and nothing is left: the servers end with the test, however that
 //! ends, and the folder with their logs and data goes when all went well.
 //!
 //! RBAC is on. The server makes its own certificate, and its key signs the tokens of service accounts too, so that no key
@@ -13,20 +12,18 @@
 mod process;
 
 use std::net::Ipv4Addr;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use serde_json::json;
 
 use self::process::Process;
-use crate::binaries::{self, Missing};
 use crate::folder::Folder;
 use crate::members::address_of_our_own;
+use crate::tools;
 use crate::wait;
 
 /// A cold start takes 4 s on two idle cores; machines here can be ten times slower.
@@ -49,9 +46,9 @@ pub struct ControlPlane {
 /// Whether the programs can be had here.
 #[must_use]
 pub fn can_be_had() -> bool {
-    let own_names = ["kube-apiserver", "kube-controller-manager"];
-    binaries::is_there("etcd")
-        && (own_names.into_iter().all(binaries::is_there) || binaries::is_there("hyperkube"))
+    ["etcd", "kube-apiserver", "kube-controller-manager"]
+        .into_iter()
+        .all(|name| tools::find(name).is_ok())
 }
 
 impl ControlPlane {
@@ -120,7 +117,7 @@ impl ControlPlane {
     }
 
     fn run(&mut self, name: &'static str, flags: Vec<String>) -> Result<()> {
-        let program = program(name, self.folder.path())?;
+        let program = tools::find(name)?;
         let server = Process::start(name, &program, &flags, self.folder.path())?;
         self.servers.push(server);
         Ok(())
@@ -151,22 +148,6 @@ impl ControlPlane {
         })
         .to_string()
     }
-}
-
-/// The program of this name: itself, or hyperkube under a link of this name.
-fn program(name: &str, folder: &Path) -> Result<PathBuf> {
-    // Unpacking takes seconds, so the unpacked are kept with what was built.
-    let unpacked = binaries::build_folder().join("foreign");
-    std::fs::create_dir_all(&unpacked)?;
-    match binaries::foreign(name, &unpacked) {
-        Err(Missing::Foreign(_)) if name.starts_with("kube-") => {}
-        found => return Ok(found?),
-    }
-    let hyperkube = binaries::foreign("hyperkube", &unpacked)
-        .with_context(|| format!("find {name}, or hyperkube in its place"))?;
-    let link = folder.join(name);
-    symlink(&hyperkube, &link).with_context(|| format!("link {}", link.display()))?;
-    Ok(link)
 }
 
 fn etcd_flags(address: Ipv4Addr) -> Vec<String> {

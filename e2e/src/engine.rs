@@ -13,11 +13,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use smallkube::Images;
 
-use crate::{FIGURE, binaries};
-
-/// How to get an etcd where there is none.
-const GET_ETCD: &str = "to get one: (cd e2e/node-image/go/etcd-3.6 && CGO_ENABLED=0 go build -o etcd .), then name its folder \
-                        in LAB_PREBUILT or the file in E2E_ETCD";
+use crate::{FIGURE, binaries, tools};
 
 /// A program that members run, and the images under which a lab has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,10 +46,10 @@ impl Engine {
     pub fn etcd() -> Result<Option<Self>> {
         let program = match std::env::var_os("E2E_ETCD") {
             Some(path) => PathBuf::from(path),
-            None => match binaries::foreign("etcd", &binaries::build_folder()) {
+            None => match tools::find("etcd") {
                 Ok(path) => path,
                 Err(missing) => {
-                    println!("{FIGURE}not run with etcd: {missing}; {GET_ETCD}");
+                    println!("{FIGURE}not run with etcd: {missing}");
                     return Ok(None);
                 }
             },
@@ -63,13 +59,6 @@ impl Engine {
             return Ok(None);
         }
         let version = version_of(&program)?;
-        if version.starts_with("3.4.") {
-            let place = program.display();
-            println!(
-                "{FIGURE}not run with etcd: {place} is {version}, and the operator needs 3.5.3 or newer; {GET_ETCD}"
-            );
-            return Ok(None);
-        }
         Ok(Some(Self {
             kind: crds::Engine::Etcd,
             program,

@@ -265,17 +265,15 @@ fn as_it_is_or_unpacked(folder: &Path, name: &str) -> Result<Option<PathBuf>, Mi
     Ok(None)
 }
 
-/// A program unpacked once for each content of its archive, which is part of the path.
+/// A program unpacked, once for each archive as it is now.
 fn unpacked(packed: &Path, name: &str) -> Result<PathBuf, Missing> {
     let failed = |reason: String| Missing::Unpack {
         path: packed.to_owned(),
         reason,
     };
-    let content = std::fs::read(packed).map_err(|e| failed(e.to_string()))?;
-    let hash = hash(&[&content]);
-    let folder = bin().join(hash);
+    let folder = bin().join(hash(&[packed.to_string_lossy().as_bytes()]));
     let path = folder.join(name);
-    if path.is_file() {
+    if is_copy_of(packed, &path) {
         return Ok(path);
     }
     std::fs::create_dir_all(&folder).map_err(|e| failed(e.to_string()))?;
@@ -296,6 +294,12 @@ fn unpacked(packed: &Path, name: &str) -> Result<PathBuf, Missing> {
         .and_then(|()| std::fs::rename(&beside, &path))
         .map_err(|e| failed(e.to_string()))?;
     Ok(path)
+}
+
+/// Whether it was unpacked from this very file before: zstd gives the copy the file's time.
+fn is_copy_of(packed: &Path, unpacked: &Path) -> bool {
+    let time = |path: &Path| path.metadata().and_then(|it| it.modified()).ok();
+    time(unpacked).is_some_and(|it| Some(it) == time(packed))
 }
 
 /// A link to the file by another name, so that it acts as that.

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, ensure};
 use sha2::{Digest, Sha256};
 
 use super::program::{output, succeeds};
-use crate::binaries;
+use crate::{binaries, tools};
 
 /// Our version, which is the tag of our images.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -89,7 +89,7 @@ pub struct Image {
 pub fn build() -> Result<Vec<Image>> {
     let ours = build_binaries()?;
     let scratch = tempfile::tempdir().context("make a folder to build images in")?;
-    let etcd = binaries::foreign("etcd", scratch.path())?;
+    let etcd = tools::find("etcd")?;
     check_version(&etcd)?;
     RECIPES
         .iter()
@@ -108,7 +108,7 @@ pub fn build() -> Result<Vec<Image>> {
 /// # Errors
 /// When a node cannot be asked or kind fails.
 pub fn load(images: &[Image], cluster: &str) -> Result<usize> {
-    let kind = binaries::foreign("kind", &binaries::build_folder())?;
+    let kind = tools::find("kind")?;
     let listed = output(Command::new(&kind).args(["get", "nodes", "--name", cluster]))?;
     let mut sent = 0;
     for node in listed.split_whitespace() {

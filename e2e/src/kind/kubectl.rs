@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
-use crate::binaries;
+use crate::tools;
 
 /// The tools, and the cluster that they talk to.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ impl Kubectl {
     /// When there is none.
     pub fn new(kubeconfig: &Path) -> Result<Self> {
         Ok(Self {
-            kubectl: binaries::foreign("kubectl", &binaries::build_folder())?,
+            kubectl: tools::find("kubectl")?,
             kubeconfig: kubeconfig.to_owned(),
         })
     }
@@ -70,7 +70,7 @@ impl Kubectl {
     /// # Errors
     /// When there is none, or it fails; with the command and what it said.
     pub async fn helm(&self, arguments: &[&str]) -> Result<String> {
-        let helm = binaries::foreign("helm", &binaries::build_folder())?;
+        let helm = tools::find("helm")?;
         ended(self.command(&helm, arguments), "helm", arguments, "").await
     }
 

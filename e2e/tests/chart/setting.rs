@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use e2e::binaries;
+use e2e::tools;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -73,11 +73,10 @@ impl Helm {
     /// Helm, or `None` after saying that `what` is left out and how it would not be.
     pub(crate) fn or_left_out(what: &str) -> Option<Self> {
         let home = tempfile::tempdir().expect("a temporary folder");
-        match binaries::foreign("helm", home.path()) {
+        match tools::find("helm") {
             Ok(program) => Some(Self { program, home }),
             Err(missing) => {
-                let how = "install helm, or let LAB_PREBUILT name a folder with it";
-                println!("{}left out: {what}; {missing}: {how}", e2e::FIGURE);
+                println!("{}left out: {what}; {missing}", e2e::FIGURE);
                 None
             }
         }

@@ -13,9 +13,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
-use e2e::binaries;
 use e2e::folder::Folder;
 use e2e::members::Members;
+use e2e::{binaries, tools};
 use load::{Load, Measured};
 use table::Row;
 
@@ -64,9 +64,9 @@ async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     ensure!(arguments.rounds > 0, "--rounds must be 1 at least");
     let mut folder = Folder::new("bench")?;
-    let benchmark = binaries::foreign("benchmark", folder.path())?;
+    let benchmark = tools::find("benchmark")?;
     let ours = binaries::ours("quorate-node")?;
-    let etcd = binaries::foreign("etcd", folder.path())?;
+    let etcd = tools::find("etcd")?;
     let mut rows = Vec::new();
     for load in LOADS {
         let load = load.scaled(arguments.scale);
