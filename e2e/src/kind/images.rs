@@ -5,22 +5,19 @@
 //!
 //! It deliberately pushes nothing anywhere, and checks no signature: images go from here to the nodes of one kind cluster.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
-use sha2::{Digest, Sha256};
 
 use super::program::{output, succeeds};
+use super::progress::Progress;
 use crate::{binaries, tools};
 
 /// Our version, which is the tag of our images.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The version of the stock etcd that the lab runs.
-pub const ETCD_VERSION: &str = "3.7.3";
 /// What is added to a version for a second tag of the same image, so that there is something to roll to.
-pub const NEXT: &str = "-next";
+const NEXT: &str = "-next";
 /// No image is larger: one that is pulled while a cluster waits for its quorum has to be small.
 const BYTES_MAX: u64 = 25_000_000;
 /// How the tag begins that names an image's content.
@@ -31,7 +28,6 @@ const PROFILE: &str = "image";
 /// What an image is made of.
 struct Recipe {
     name: &'static str,
-    version: &'static str,
     /// Whether there is a second tag to roll to.
     next: bool,
     dockerfile: &'static str,
@@ -43,28 +39,24 @@ struct Recipe {
 const RECIPES: [Recipe; 4] = [
     Recipe {
         name: "quorate-operator",
-        version: VERSION,
         next: false,
         dockerfile: include_str!("../../../operator/Dockerfile"),
         program: "quorate-operator",
     },
     Recipe {
         name: "quorate-node",
-        version: VERSION,
         next: true,
         dockerfile: include_str!("../../../node/Dockerfile"),
         program: "quorate-node",
     },
     Recipe {
         name: "quorate-lab-traffic",
-        version: VERSION,
         next: false,
         dockerfile: include_str!("../../images/traffic.Dockerfile"),
         program: "traffic",
     },
     Recipe {
         name: "etcd",
-        version: ETCD_VERSION,
         next: true,
         dockerfile: include_str!("../../images/etcd.Dockerfile"),
         program: "etcd",
@@ -82,35 +74,40 @@ pub struct Image {
     pub bytes: u64,
 }
 
+/// A binary, and the version that its image is tagged with.
+struct Program {
+    path: PathBuf,
+    version: String,
+}
+
 /// Builds what is not there yet, and gives all images.
 ///
 /// # Errors
 /// When a binary does not build or is missing, the engine refuses, or an image has grown too large.
-pub fn build() -> Result<Vec<Image>> {
-    let ours = build_binaries()?;
+pub fn build(progress: &Progress) -> Result<Vec<Image>> {
+    let ours = build_binaries(progress)?;
+    let etcd = stock_etcd(progress)?;
     let scratch = tempfile::tempdir().context("make a folder to build images in")?;
-    let etcd = tools::find("etcd")?;
-    check_version(&etcd)?;
-    RECIPES
-        .iter()
-        .map(|recipe| {
-            let program = match recipe.program {
-                "etcd" => etcd.clone(),
-                program => ours.join(program),
+    let pack = |recipe: &Recipe| match recipe.program {
+        "etcd" => image(recipe, &etcd, scratch.path(), progress),
+        program => {
+            let program = Program {
+                path: ours.join(program),
+                version: VERSION.to_owned(),
             };
-            image(recipe, &program, scratch.path())
-        })
-        .collect()
+            image(recipe, &program, scratch.path(), progress)
+        }
+    };
+    RECIPES.iter().map(pack).collect()
 }
 
-/// Sends to each node of a kind cluster the images that it lacks; gives how many were sent.
+/// Sends to each node of a kind cluster the images that it lacks; what a node has is not sent again.
 ///
 /// # Errors
 /// When a node cannot be asked or kind fails.
-pub fn load(images: &[Image], cluster: &str) -> Result<usize> {
+pub fn load(images: &[Image], cluster: &str, progress: &Progress) -> Result<()> {
     let kind = tools::find("kind")?;
     let listed = output(Command::new(&kind).args(["get", "nodes", "--name", cluster]))?;
-    let mut sent = 0;
     for node in listed.split_whitespace() {
         let there = on_node(node)?;
         let missing: Vec<&Image> = images
@@ -126,10 +123,12 @@ pub fn load(images: &[Image], cluster: &str) -> Result<usize> {
             .flat_map(|it| it.tags.iter().chain([&it.content]));
         let mut load = Command::new(&kind);
         load.args(["load", "docker-image", "--name", cluster, "--nodes", node]);
-        succeeds(load.args(names))?;
-        sent += missing.len();
+        progress.run(
+            &format!("send {} images to {node}", missing.len()),
+            load.args(names),
+        )?;
     }
-    Ok(sent)
+    Ok(())
 }
 
 /// Removes every image that [`build`] makes from the container engine.
@@ -147,7 +146,7 @@ pub fn remove() -> Result<()> {
 }
 
 /// Static binaries of ours; the folder they are in.
-fn build_binaries() -> Result<PathBuf> {
+fn build_binaries(progress: &Progress) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let triple = host_triple()?;
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -155,7 +154,7 @@ fn build_binaries() -> Result<PathBuf> {
     let mut build = Command::new(cargo);
     build
         .current_dir(repository)
-        .args(["build", "--quiet", "--locked", "--profile", PROFILE])
+        .args(["build", "--locked", "--profile", PROFILE])
         // Naming the target keeps the flags below from procedural macros, which cannot be static.
         .args(["--target", &triple, "--config"])
         .arg(format!(
@@ -167,7 +166,7 @@ fn build_binaries() -> Result<PathBuf> {
         .args(["--bin", "quorate-operator", "--bin", "quorate-node"])
         .args(["--bin", "traffic"])
         .stdin(Stdio::null());
-    succeeds(&mut build)?;
+    progress.run("build static binaries for images", &mut build)?;
     Ok(target.join(triple).join(PROFILE))
 }
 
@@ -182,26 +181,29 @@ fn host_triple() -> Result<String> {
     Ok(host.to_owned())
 }
 
-fn check_version(etcd: &Path) -> Result<()> {
-    let said = output(Command::new(etcd).arg("--version"))?;
-    ensure!(
-        said.lines()
-            .any(|l| l == format!("etcd Version: {ETCD_VERSION}")),
-        "{} is not version {ETCD_VERSION}; name a folder with that one in LAB_PREBUILT. It says: {said}",
-        etcd.display()
-    );
-    Ok(())
+/// The etcd of this machine, with the version that it says it is.
+fn stock_etcd(progress: &Progress) -> Result<Program> {
+    let path = tools::provide("etcd", progress)?;
+    let said = output(Command::new(&path).arg("--version"))?;
+    let version = said.lines().find_map(|l| l.strip_prefix("etcd Version: "));
+    let version = version.with_context(|| format!("{} says: {said}", path.display()))?;
+    Ok(Program {
+        version: version.to_owned(),
+        path,
+    })
 }
 
-fn image(recipe: &Recipe, program: &Path, scratch: &Path) -> Result<Image> {
-    let binary = std::fs::read(program).with_context(|| format!("read {}", program.display()))?;
-    let content = content_tag(recipe, &binary);
+fn image(recipe: &Recipe, program: &Program, scratch: &Path, progress: &Progress) -> Result<Image> {
+    let binary =
+        std::fs::read(&program.path).with_context(|| format!("read {}", program.path.display()))?;
+    let content = content_tag(recipe, &program.version, &binary);
     if !is_there(&content)? {
-        let context = scratch.join(recipe.name);
-        pack(recipe, program, &context, &content)?;
+        progress.step(&format!("pack {content}"), || {
+            pack(recipe, program, scratch, &content)
+        })?;
     }
     let image = Image {
-        tags: tags(recipe),
+        tags: tags(recipe, &program.version),
         bytes: bytes(&content)?,
         content,
     };
@@ -219,43 +221,32 @@ fn image(recipe: &Recipe, program: &Path, scratch: &Path) -> Result<Image> {
     Ok(image)
 }
 
-fn tags(recipe: &Recipe) -> Vec<String> {
-    let tag = |more: &str| format!("{}:{}{more}", recipe.name, recipe.version);
+fn tags(recipe: &Recipe, version: &str) -> Vec<String> {
+    let tag = |more: &str| format!("{}:{version}{more}", recipe.name);
     let next = recipe.next.then(|| tag(NEXT));
     [tag("")].into_iter().chain(next).collect()
 }
 
 /// Everything that decides what is in the image.
-fn content_tag(recipe: &Recipe, binary: &[u8]) -> String {
-    let mut hash = Sha256::new();
-    for part in [
-        recipe.dockerfile.as_bytes(),
-        recipe.version.as_bytes(),
-        binary,
-    ] {
-        hash.update(part.len().to_le_bytes());
-        hash.update(part);
-    }
-    let digest = hash.finalize();
-    let hex: String = digest.iter().take(8).map(|b| format!("{b:02x}")).collect();
-    format!("{}:{CONTENT}{hex}", recipe.name)
+fn content_tag(recipe: &Recipe, version: &str, binary: &[u8]) -> String {
+    let parts = [recipe.dockerfile.as_bytes(), version.as_bytes(), binary];
+    format!("{}:{CONTENT}{}", recipe.name, tools::hash(&parts))
 }
 
 /// Has the engine build it, from a folder that holds the recipe and the one file.
-fn pack(recipe: &Recipe, program: &Path, context: &Path, content: &str) -> Result<()> {
-    std::fs::create_dir_all(context)?;
-    std::fs::copy(program, context.join(recipe.program))?;
-    let mut dockerfile = std::fs::File::create(context.join("Dockerfile"))?;
-    dockerfile.write_all(recipe.dockerfile.as_bytes())?;
+fn pack(recipe: &Recipe, program: &Program, scratch: &Path, content: &str) -> Result<()> {
+    let context = scratch.join(recipe.name);
+    std::fs::create_dir_all(&context)?;
+    std::fs::copy(&program.path, context.join(recipe.program))?;
+    std::fs::write(context.join("Dockerfile"), recipe.dockerfile)?;
     let mut build = Command::new("docker");
     build
         // The newer builder is a plugin that is not everywhere; nothing here needs it.
         .env("DOCKER_BUILDKIT", "0")
         .args(["build", "--quiet", "--tag", content, "--build-arg"])
-        .arg(format!("VERSION={}", recipe.version))
-        .arg(context);
-    output(&mut build)?;
-    Ok(())
+        .arg(format!("VERSION={}", program.version))
+        .arg(&context);
+    succeeds(&mut build)
 }
 
 fn is_there(tag: &str) -> Result<bool> {
@@ -325,16 +316,14 @@ mod tests {
 
     #[test]
     fn another_binary_recipe_or_version_is_other_content() {
-        let node = &RECIPES[1];
-        let first = content_tag(node, b"one");
+        let [operator, node, ..] = &RECIPES;
+        let first = content_tag(node, "0.1.0", b"one");
         assert!(first.starts_with("quorate-node:content-"), "{first}");
-        assert_eq!(first, content_tag(node, b"one"));
-        assert_ne!(first, content_tag(node, b"two"));
-        let newer = Recipe {
-            version: "9.9.9",
-            ..RECIPES[1]
-        };
-        assert_ne!(first, content_tag(&newer, b"one"));
+        assert_eq!(first, content_tag(node, "0.1.0", b"one"));
+        assert_ne!(first, content_tag(node, "0.1.0", b"two"));
+        assert_ne!(first, content_tag(node, "0.1.1", b"one"));
+        let of = |tag: String| tag.rsplit_once('-').map(|(_, hash)| hash.to_owned());
+        assert_ne!(of(first), of(content_tag(operator, "0.1.0", b"one")));
     }
 
     #[test]
@@ -357,13 +346,11 @@ mod tests {
 
     #[test]
     fn what_rolls_has_a_second_tag() {
+        let [operator, node, ..] = &RECIPES;
         assert_eq!(
-            tags(&RECIPES[1]),
-            [
-                format!("quorate-node:{VERSION}"),
-                format!("quorate-node:{VERSION}-next")
-            ]
+            tags(node, "1.2.3"),
+            ["quorate-node:1.2.3", "quorate-node:1.2.3-next"]
         );
-        assert_eq!(tags(&RECIPES[0]), [format!("quorate-operator:{VERSION}")]);
+        assert_eq!(tags(operator, "1.2.3"), ["quorate-operator:1.2.3"]);
     }
 }

@@ -20,15 +20,33 @@ const AUDIT_LOG: &str = "/var/log/kubernetes/audit*.log";
 /// # Errors
 /// When the node does not know it, or it does not run.
 pub fn kill(node: &str, container: &str) -> Result<()> {
-    let id = container
-        .strip_prefix("containerd://")
-        .with_context(|| format!("{container} is no container of containerd"))?;
+    let id = id(container)?;
     let kill = ["-n", "k8s.io", "tasks", "kill", "--signal", "SIGKILL", id];
     succeeds(
         Command::new("docker")
             .args(["exec", node, "ctr"])
             .args(kill),
     )
+}
+
+/// The resident memory of a container's first process, in KiB.
+///
+/// # Errors
+/// When the node does not know it, or it does not run.
+pub fn memory_kib(node: &str, container: &str) -> Result<u64> {
+    let id = id(container)?;
+    let find = format!("ctr -n k8s.io tasks ls | awk '$1 == \"{id}\" {{ print $2 }}'");
+    let status = format!("grep VmRSS /proc/$({find})/status");
+    let said = output(Command::new("docker").args(["exec", node, "sh", "-c", &status]))?;
+    let number = said.split_whitespace().nth(1);
+    let number = number.and_then(|it| it.parse().ok());
+    number.with_context(|| format!("read the memory of {id} from {said:?}"))
+}
+
+/// A container's id as containerd has it.
+fn id(container: &str) -> Result<&str> {
+    let id = container.strip_prefix("containerd://");
+    id.with_context(|| format!("{container} is no container of containerd"))
 }
 
 /// A node of which every process is stopped, until this is dropped.

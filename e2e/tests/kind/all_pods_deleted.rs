@@ -16,8 +16,8 @@ use crate::stage::{NAME, Stage};
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "all-pods-deleted",
     engines: BOTH,
-    limit: Duration::from_secs(900),
-    usual: Duration::from_secs(150),
+    limit: Duration::from_secs(600),
+    usual: Duration::from_secs(65),
     acts: |stage| acts(stage).boxed_local(),
 };
 

@@ -12,26 +12,26 @@ use serde_json::json;
 
 use crate::engine::BOTH;
 use crate::scenario::Scenario;
-use crate::stage::{PATIENCE, Stage};
+use crate::stage::{NAME, PATIENCE, Stage};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "bad-image",
     engines: BOTH,
-    limit: Duration::from_secs(900),
-    usual: Duration::from_secs(150),
+    limit: Duration::from_secs(600),
+    usual: Duration::from_secs(50),
     acts: |stage| acts(stage).boxed_local(),
 };
 
 async fn acts(stage: &Stage<'_>) -> Result<()> {
     stage.founded(3).await?;
     let traffic = stage.traffic().await?;
-    let missing = stage.engine().missing_image();
+    let missing = stage.missing_image()?;
     let before = stage.pod_uids().await?;
     stage.say(&format!("patch the image to {missing}"));
     let cost = stage.cost(&traffic, async || {
         stage.patch(json!({ "image": missing })).await?;
         stage
-            .cluster_is("told as waiting for a member", waits)
+            .is(NAME, "told as waiting for a member", waits)
             .await?;
         let broken = stage.pods().await?;
         let broken: Vec<&Pod> = broken.iter().filter(|it| runs(it, &missing)).collect();
@@ -42,9 +42,7 @@ async fn acts(stage: &Stage<'_>) -> Result<()> {
         );
         traffic.flows(200, PATIENCE).await?;
         stage.say("revert");
-        stage
-            .patch(json!({ "image": stage.engine().image() }))
-            .await
+        stage.patch(json!({ "image": stage.image()? })).await
     });
     let cost = cost.await?;
     let after = stage.pod_uids().await?;

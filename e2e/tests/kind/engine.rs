@@ -1,10 +1,8 @@
 //! What the members run: every promise is made for both.
 
 use crds::Engine as Kind;
-use e2e::kind::images::{ETCD_VERSION, NEXT, VERSION};
-use serde_json::{Value, json};
 
-/// An engine and its images in the lab.
+/// An engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Engine {
     /// Our own member.
@@ -33,29 +31,19 @@ impl Engine {
         }
     }
 
-    /// The image that clusters start with.
-    pub(crate) fn image(self) -> String {
+    /// The name of its images.
+    pub(crate) fn image(self) -> &'static str {
         match self {
-            Self::Quorate => format!("quorate-node:{VERSION}"),
-            Self::Etcd => format!("etcd:{ETCD_VERSION}"),
+            Self::Quorate => "quorate-node",
+            Self::Etcd => "etcd",
         }
     }
 
-    /// The image to roll to.
-    pub(crate) fn next_image(self) -> String {
-        format!("{}{NEXT}", self.image())
-    }
-
-    /// An image that no node has and none can pull.
-    pub(crate) fn missing_image(self) -> String {
-        format!("{}-missing", self.image())
-    }
-
-    /// The part of a spec that chooses it: nothing, where it is the default.
-    pub(crate) fn choice(self) -> Value {
+    /// What its log says when a leader that was told to stop has handed over.
+    pub(crate) fn says_of_hand_over(self) -> &'static str {
         match self {
-            Self::Quorate => json!({}),
-            Self::Etcd => json!({ "engine": self.kind(), "image": self.image() }),
+            Self::Quorate => "handed leadership over",
+            Self::Etcd => "leadership transfer finished",
         }
     }
 }

@@ -1,22 +1,31 @@
 //! The lab's cluster, with the operator in it: what all scenarios share.
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
+use e2e::kind::audit::Call;
+use e2e::kind::images::{self, Image};
 use e2e::kind::kubectl::Kubectl;
-use e2e::kind::{audit::Call, images, install, nodes};
+use e2e::kind::progress::Progress;
+use e2e::kind::{install, nodes};
+use e2e::{FIGURE, tools, wait};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
+
+use crate::members::{container_id, node_of};
+use crate::stage::{LOOK_EVERY, PATIENCE};
 
 /// The cluster that the environment names.
 pub(crate) struct House {
     client: Client,
     kubectl: Kubectl,
     cluster: String,
+    images: OnceLock<Vec<Image>>,
 }
 
 impl House {
@@ -31,26 +40,107 @@ impl House {
             client: Client::try_from(config)?,
             kubectl: Kubectl::new(Path::new(&kubeconfig))?,
             cluster,
+            images: OnceLock::new(),
         })
     }
 
     /// Brings images, operator and traffic to it; nothing that is there already is done again.
     pub(crate) async fn install(&self) -> Result<()> {
-        let began = Instant::now();
-        let images = images::build()?;
-        let sent = images::load(&images, &self.cluster)?;
+        let progress = Progress::new(&tools::folder().join("logs"))?;
+        let images = images::build(&progress)?;
+        images::load(&images, &self.cluster, &progress)?;
         for image in &images {
-            println!(
-                "image {}: {:.1} MB",
-                image.tags[0],
-                image.bytes as f64 / 1e6
-            );
+            let megabytes = image.bytes as f64 / 1e6;
+            println!("{FIGURE}image {}: {megabytes:.1} MB", image.tags[0]);
         }
-        install::operator(&self.kubectl, &images).await?;
         install::traffic(&self.kubectl, &images).await?;
-        let seconds = began.elapsed().as_secs_f64();
-        println!("installed after {seconds:.0} s ({sent} images sent to nodes)");
+        progress.say("install the operator");
+        install::plain(&self.kubectl, &images).await?;
+        // Asked again in this process, they are the same.
+        let _ = self.images.set(images);
+        progress.say("operator and traffic are there");
         Ok(())
+    }
+
+    /// An image of the lab, by its name.
+    pub(crate) fn image(&self, name: &str) -> Result<&Image> {
+        install::image(self.images()?, name)
+    }
+
+    /// All images; they are built first of all.
+    pub(crate) fn images(&self) -> Result<&[Image]> {
+        let images = self.images.get().context("the images are built first")?;
+        Ok(images)
+    }
+
+    /// Puts the plain file's operator in the place of whatever a scenario has left.
+    pub(crate) async fn restore(&self, namespace: &str) -> Result<()> {
+        install::uninstall_chart(&self.kubectl, namespace).await?;
+        install::plain(&self.kubectl, self.images()?).await
+    }
+
+    /// The operator's pods.
+    async fn operators(&self) -> Result<Vec<Pod>> {
+        let pods: Api<Pod> = Api::namespaced(self.client.clone(), install::NAMESPACE);
+        let selected = ListParams::default().labels(install::SELECTOR);
+        Ok(pods.list(&selected).await?.items)
+    }
+
+    /// The uids of the operator's pods.
+    pub(crate) async fn operator_uids(&self) -> Result<BTreeSet<String>> {
+        Ok(self
+            .operators()
+            .await?
+            .iter()
+            .filter_map(ResourceExt::uid)
+            .collect())
+    }
+
+    /// Waits until no process of the operator is left.
+    pub(crate) async fn no_operator_is_left(&self) -> Result<()> {
+        wait::until_every(LOOK_EVERY, "no operator to be left", PATIENCE, async || {
+            let left = self.operators().await.map_err(|e| format!("{e:#}"))?;
+            let left: Vec<String> = left.iter().map(ResourceExt::name_any).collect();
+            left.is_empty()
+                .then_some(())
+                .ok_or_else(|| format!("{left:?} are"))
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// Ends every process of the operator with SIGKILL, and deletes the pods so that new ones start at once.
+    pub(crate) async fn kill_operators(&self) -> Result<()> {
+        for pod in self.operators().await? {
+            // One that has just been started again may not run yet; it is deleted all the same.
+            if let (Some(node), Some(container)) = (node_of(&pod), container_id(&pod, "operator")) {
+                nodes::kill(node, &container)?;
+            }
+        }
+        let delete = [
+            "delete",
+            "pods",
+            "-n",
+            install::NAMESPACE,
+            "-l",
+            install::SELECTOR,
+        ];
+        let by_force = ["--force", "--grace-period=0"];
+        self.kubectl
+            .run(&[delete.as_slice(), &by_force].concat())
+            .await
+            .map(drop)
+    }
+
+    /// The memory of the operator that has most of it, in KiB.
+    pub(crate) async fn operator_memory_kib(&self) -> Result<u64> {
+        let mut most = None;
+        for pod in self.operators().await? {
+            let node = node_of(&pod).context("a pod that runs has a node")?;
+            let container = container_id(&pod, "operator").context("the operator runs")?;
+            most = most.max(Some(nodes::memory_kib(node, &container)?));
+        }
+        most.context("no operator runs")
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -69,14 +159,10 @@ impl House {
         Ok(found.iter().map(ResourceExt::name_any).collect())
     }
 
-    /// What the operator has asked of the API server since a moment.
-    pub(crate) async fn calls(&self, since: Timestamp) -> Result<Vec<Call>> {
+    /// What an operator has asked of the API server since a moment.
+    pub(crate) async fn calls(&self, user: &str, since: Timestamp) -> Result<Vec<Call>> {
         let control_plane = self.nodes().await?.into_iter().next();
-        nodes::calls(
-            &control_plane.context("a cluster has nodes")?,
-            install::USER,
-            since,
-        )
+        nodes::calls(&control_plane.context("a cluster has nodes")?, user, since)
     }
 }
 

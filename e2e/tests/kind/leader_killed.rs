@@ -7,14 +7,15 @@ use anyhow::Result;
 use futures::FutureExt;
 
 use crate::engine::BOTH;
+use crate::members::restarts;
 use crate::scenario::Scenario;
-use crate::stage::{Stage, restarts, summed_up};
+use crate::stage::{Stage, summed_up};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "leader-killed",
     engines: BOTH,
-    limit: Duration::from_secs(2700),
-    usual: Duration::from_secs(600),
+    limit: Duration::from_secs(1800),
+    usual: Duration::from_secs(260),
     acts: |stage| acts(stage).boxed_local(),
 };
 

@@ -13,8 +13,8 @@ use crate::stage::{Stage, summed_up};
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "leader-pod-deleted",
     engines: BOTH,
-    limit: Duration::from_secs(1200),
-    usual: Duration::from_secs(240),
+    limit: Duration::from_secs(600),
+    usual: Duration::from_secs(60),
     acts: |stage| acts(stage).boxed_local(),
 };
 

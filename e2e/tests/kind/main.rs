@@ -10,9 +10,18 @@ mod all_pods_deleted;
 mod bad_image;
 mod engine;
 mod evidence;
+mod examples;
 mod house;
+mod installation;
 mod leader_killed;
 mod leader_pod_deleted;
+mod members;
+mod namespace_deleted;
+mod node_paused;
+mod nodes_drained;
+mod operator_killed;
+mod quiet;
+mod rights;
 mod rolling;
 mod scaling;
 mod scenario;
@@ -26,12 +35,21 @@ use house::House;
 use scenario::Scenario;
 
 /// Every scenario, those first that find most mistakes soonest.
-const SCENARIOS: [Scenario; 6] = [
+const SCENARIOS: [Scenario; 15] = [
     leader_pod_deleted::SCENARIO,
     scaling::SCENARIO,
     rolling::SCENARIO,
+    operator_killed::SCENARIO,
     all_pods_deleted::SCENARIO,
+    nodes_drained::SCENARIO,
     bad_image::SCENARIO,
+    rights::EVERYWHERE,
+    installation::SCENARIO,
+    quiet::SCENARIO,
+    examples::SCENARIO,
+    node_paused::SCENARIO,
+    rights::IN_ONE_NAMESPACE,
+    namespace_deleted::SCENARIO,
     leader_killed::SCENARIO,
 ];
 

@@ -14,8 +14,8 @@ use crate::stage::Stage;
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "rolling",
     engines: BOTH,
-    limit: Duration::from_secs(1200),
-    usual: Duration::from_secs(240),
+    limit: Duration::from_secs(600),
+    usual: Duration::from_secs(70),
     acts: |stage| acts(stage).boxed_local(),
 };
 
@@ -24,7 +24,7 @@ async fn acts(stage: &Stage<'_>) -> Result<()> {
     let traffic = stage.traffic().await?;
     let option = json!({ "options": { "snapshotCount": 5000 } });
     roll(stage, &traffic, "rolled by an option", option).await?;
-    let image = json!({ "image": stage.engine().next_image() });
+    let image = json!({ "image": stage.next_image()? });
     roll(stage, &traffic, "rolled by an image", image).await?;
     stage.judge(&traffic).await
 }

@@ -12,8 +12,8 @@ use crate::stage::Stage;
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "scaling",
     engines: BOTH,
-    limit: Duration::from_secs(1500),
-    usual: Duration::from_secs(300),
+    limit: Duration::from_secs(900),
+    usual: Duration::from_secs(70),
     acts: |stage| acts(stage).boxed_local(),
 };
 

@@ -1,22 +1,18 @@
 //! Where one scenario plays: a namespace of its own, one cluster of one engine, and traffic at it.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use crds::RaftCluster;
 use e2e::FIGURE;
 use e2e::kind::traffic::{Order, Remote};
-use e2e::kind::{nodes, samples};
 use e2e::lab::{is_ready, told};
 use e2e::traffic::Mix;
 use e2e::verdict::judge;
 use e2e::wait;
-use http::Request;
-use k8s_openapi::api::core::v1::{Namespace, Pod};
-use kube::api::ListParams;
-use kube::{Api, Client, ResourceExt};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
 use plan::names;
 use serde_json::{Value, json};
 
@@ -28,9 +24,7 @@ pub(crate) const NAME: &str = "kv";
 /// How long anything may take: many times what it takes on a calm machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(400);
 /// How often the cluster is looked at: on two cores every look costs the members some of their time.
-const LOOK_EVERY: Duration = Duration::from_millis(300);
-/// How long one member may take to say something; one on a paused node never does.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// As many acknowledged writes as show that a cluster serves again.
 const ENOUGH: u64 = 50;
 
@@ -108,8 +102,45 @@ impl<'a> Stage<'a> {
         &self.namespace
     }
 
+    /// The scenario's name with its engine's.
+    pub(crate) fn title(&self) -> &str {
+        &self.title
+    }
+
     pub(crate) fn engine(&self) -> Engine {
         self.engine
+    }
+
+    /// The image that clusters start with.
+    pub(crate) fn image(&self) -> Result<String> {
+        self.tag(0)
+    }
+
+    /// The image to roll to.
+    pub(crate) fn next_image(&self) -> Result<String> {
+        self.tag(1)
+    }
+
+    /// An image that no node has and none can pull, of a version that would do.
+    pub(crate) fn missing_image(&self) -> Result<String> {
+        let image = self.image()?;
+        let (minor, _) = image.rsplit_once('.').context("a version has dots")?;
+        Ok(format!("{minor}.999"))
+    }
+
+    fn tag(&self, number: usize) -> Result<String> {
+        let image = self.house.image(self.engine.image())?;
+        let tag = image.tags.get(number);
+        tag.cloned()
+            .with_context(|| format!("{} has no tag {number}", image.content))
+    }
+
+    /// The part of a spec that chooses the engine: nothing, where it is the default.
+    pub(crate) fn choice(&self) -> Result<Value> {
+        Ok(match self.engine {
+            Engine::Quorate => json!({}),
+            Engine::Etcd => json!({ "engine": self.engine.kind(), "image": self.image()? }),
+        })
     }
 
     /// Tells a person how far the scenario is.
@@ -136,7 +167,7 @@ impl<'a> Stage<'a> {
     /// Applies a cluster of so many members.
     pub(crate) async fn apply(&self, replicas: u32) -> Result<()> {
         let mut spec = json!({ "replicas": replicas, "storage": { "size": "1Gi" } });
-        merge(&mut spec, self.engine.choice());
+        merge(&mut spec, self.choice()?);
         let manifest = json!({
             "apiVersion": "quorate.io/v1alpha1",
             "kind": "RaftCluster",
@@ -144,10 +175,13 @@ impl<'a> Stage<'a> {
             "spec": spec,
         });
         self.say(&format!("apply a cluster of {replicas}"));
+        self.apply_manifest(&manifest.to_string()).await
+    }
+
+    /// Applies a manifest into the namespace.
+    pub(crate) async fn apply_manifest(&self, manifest: &str) -> Result<()> {
         let kubectl = self.house.kubectl();
-        kubectl
-            .apply(Some(&self.namespace), &manifest.to_string())
-            .await
+        kubectl.apply(Some(&self.namespace), manifest).await
     }
 
     /// Changes the spec, as `kubectl patch --type merge` does.
@@ -172,18 +206,20 @@ impl<'a> Stage<'a> {
 
     /// Waits until the cluster is `Ready` for the spec that it has now.
     pub(crate) async fn ready(&self) -> Result<RaftCluster> {
-        self.cluster_is("Ready", is_ready).await
+        self.is(NAME, "Ready", is_ready).await
     }
 
-    /// Waits until something can be said of the cluster.
-    pub(crate) async fn cluster_is(
+    /// Waits until something can be said of a cluster.
+    pub(crate) async fn is(
         &self,
+        name: &str,
         what: &str,
         is_so: impl Fn(&RaftCluster) -> bool,
     ) -> Result<RaftCluster> {
-        let what = format!("{} to be {what}", self.title);
+        let clusters: Api<RaftCluster> = Api::namespaced(self.client(), &self.namespace);
+        let what = format!("{name} of {} to be {what}", self.title);
         let found = wait::until_every(LOOK_EVERY, what, PATIENCE, async || {
-            let cluster = self.cluster().await.map_err(|e| format!("{e:#}"))?;
+            let cluster = clusters.get(name).await.map_err(|e| e.to_string())?;
             if is_so(&cluster) {
                 Ok(cluster)
             } else {
@@ -207,19 +243,48 @@ impl<'a> Stage<'a> {
 
     /// Starts traffic at the cluster and waits until it flows.
     pub(crate) async fn traffic(&self) -> Result<Remote> {
-        let service = names::peer_service(NAME);
+        let traffic = self.traffic_at(NAME).await?;
+        self.say("traffic flows");
+        Ok(traffic)
+    }
+
+    /// Starts traffic at a cluster of this name, in place of what there was, and waits until it flows.
+    pub(crate) async fn traffic_at(&self, cluster: &str) -> Result<Remote> {
+        let service = names::peer_service(cluster);
         let order = Order {
             mix: Mix {
                 clients: 6,
                 pace: Duration::from_millis(50),
                 ..Mix::default()
             },
-            members: format!("{service}.{}.svc.cluster.local.:2379", self.namespace),
+            members: format!(
+                "{service}.{}.svc.cluster.local.:{}",
+                self.namespace,
+                names::CLIENT_PORT
+            ),
         };
         let traffic = Remote::start(self.client(), &self.namespace, &order).await?;
         traffic.flows(ENOUGH, PATIENCE).await?;
-        self.say("traffic flows");
         Ok(traffic)
+    }
+
+    /// Waits until so much time has passed in which, and at the end of which, writes were acknowledged.
+    pub(crate) async fn serves_for(&self, traffic: &Remote, time: Duration) -> Result<()> {
+        let from = traffic.state().await?.elapsed;
+        let deadline = time + PATIENCE;
+        wait::until_every(
+            LOOK_EVERY,
+            format!("{time:?} to pass"),
+            deadline,
+            async || {
+                let elapsed = traffic.state().await.map_err(|e| format!("{e:#}"))?.elapsed;
+                (elapsed >= from + time)
+                    .then_some(())
+                    .ok_or_else(|| format!("{elapsed:?}"))
+            },
+        )
+        .await?;
+        traffic.flows(ENOUGH, PATIENCE).await
     }
 
     /// Does something under load, waits until the cluster is `Ready` and writes flow, and gives what it cost. What is done
@@ -248,120 +313,6 @@ impl<'a> Stage<'a> {
         let history = traffic.finish().await?;
         self.say("judge the history");
         judge(&history)
-    }
-
-    /// The pods of all members.
-    pub(crate) async fn pods(&self) -> Result<Vec<Pod>> {
-        let pods: Api<Pod> = Api::namespaced(self.client(), &self.namespace);
-        let members = ListParams::default().labels(names::MEMBER_LABEL);
-        Ok(pods.list(&members).await?.items)
-    }
-
-    /// The uids of the members' pods.
-    pub(crate) async fn pod_uids(&self) -> Result<BTreeSet<String>> {
-        Ok(self
-            .pods()
-            .await?
-            .iter()
-            .filter_map(ResourceExt::uid)
-            .collect())
-    }
-
-    /// Waits until exactly one member says that it leads, and gives its name; the operator is not asked.
-    pub(crate) async fn leader(&self) -> Result<String> {
-        let what = format!("a leader of {}", self.title);
-        let found = wait::until_every(LOOK_EVERY, what, PATIENCE, async || {
-            let mut leaders = Vec::new();
-            for pod in self.pods().await.map_err(|e| format!("{e:#}"))? {
-                if self.sample(&pod, "etcd_server_is_leader").await == Some(1.0) {
-                    leaders.push(pod.name_any());
-                }
-            }
-            match leaders.as_slice() {
-                [only] => Ok(only.clone()),
-                other => Err(format!("{other:?} say that they lead")),
-            }
-        });
-        Ok(found.await?)
-    }
-
-    /// Waits until so many members say that they know a leader.
-    pub(crate) async fn healthy(&self, members: i32) -> Result<()> {
-        let what = format!("{members} members of {} that know a leader", self.title);
-        wait::until_every(LOOK_EVERY, what, PATIENCE, async || {
-            let mut know = 0;
-            for pod in self.pods().await.map_err(|e| format!("{e:#}"))? {
-                let knows = self.sample(&pod, "etcd_server_has_leader").await == Some(1.0);
-                know += i32::from(knows);
-            }
-            (know >= members)
-                .then_some(())
-                .ok_or_else(|| format!("{know} do"))
-        })
-        .await?;
-        Ok(())
-    }
-
-    /// One value of a member's own metrics, through the API server; `None` when it does not say.
-    async fn sample(&self, pod: &Pod, metric: &str) -> Option<f64> {
-        let (namespace, pod) = (&self.namespace, pod.name_any());
-        let port = names::METRICS_PORT;
-        let uri = format!("/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics");
-        let request = Request::get(uri).body(Vec::new()).ok()?;
-        let answer = self.house.client().request_text(request);
-        let text = tokio::time::timeout(ANSWER_WITHIN, answer)
-            .await
-            .ok()?
-            .ok()?;
-        samples::value(&text, metric)
-    }
-
-    /// Ends a member's process with SIGKILL, on its node.
-    pub(crate) async fn kill(&self, member: &str) -> Result<()> {
-        let pod = self.pod(member).await?;
-        let node = pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref());
-        let container = container_id(&pod).with_context(|| format!("{member} does not run"))?;
-        nodes::kill(node.context("a running pod has a node")?, &container)
-    }
-
-    /// Deletes a member's pod by force and waits until another one of it runs.
-    pub(crate) async fn delete_pod(&self, member: &str) -> Result<()> {
-        let before = self.pod(member).await?;
-        let delete = ["delete", "pod", member, "--force", "--grace-period=0"];
-        self.kubectl_here(&delete).await?;
-        self.is_started_again(member, &before).await
-    }
-
-    /// Waits until another process of a member runs than the one in this pod as it was.
-    pub(crate) async fn is_started_again(&self, member: &str, before: &Pod) -> Result<()> {
-        let was = container_id(before);
-        let what = format!("{member} to be started again");
-        wait::until_every(LOOK_EVERY, what, PATIENCE, async || {
-            let pod = self.pod(member).await.map_err(|e| format!("{e:#}"))?;
-            let runs = container_id(&pod).is_some_and(|now| Some(now) != was);
-            runs.then_some(())
-                .ok_or_else(|| json!(pod.status).to_string())
-        })
-        .await?;
-        Ok(())
-    }
-
-    /// A member's pod.
-    pub(crate) async fn pod(&self, member: &str) -> Result<Pod> {
-        let pods: Api<Pod> = Api::namespaced(self.client(), &self.namespace);
-        Ok(pods.get(member).await?)
-    }
-
-    /// Says that every pod is another one than before, and that there are so many.
-    pub(crate) async fn all_are_new(&self, before: &BTreeSet<String>, count: usize) -> Result<()> {
-        let after = self.pod_uids().await?;
-        ensure!(
-            after.len() == count,
-            "{} pods where {count} are wanted",
-            after.len()
-        );
-        ensure!(after.is_disjoint(before), "a pod was not replaced");
-        Ok(())
     }
 }
 
@@ -398,25 +349,6 @@ pub(crate) fn summed_up(costs: &[Cost]) -> String {
         redundancy[middle].as_secs_f64(),
         redundancy[last].as_secs_f64()
     )
-}
-
-/// The id of the member's running container.
-fn container_id(pod: &Pod) -> Option<String> {
-    let statuses = pod.status.as_ref()?.container_statuses.as_ref()?;
-    let member = statuses
-        .iter()
-        .find(|it| it.name == crds::overlay::MEMBER_CONTAINER)?;
-    member.state.as_ref()?.running.as_ref()?;
-    member.container_id.clone()
-}
-
-/// How often the member's container was started again in this pod.
-pub(crate) fn restarts(pod: &Pod) -> i32 {
-    let statuses = pod
-        .status
-        .as_ref()
-        .and_then(|it| it.container_statuses.as_ref());
-    statuses.map_or(0, |all| all.iter().map(|it| it.restart_count).sum())
 }
 
 /// Adds the fields of one object to another.

@@ -93,11 +93,9 @@ impl House {
     }
 
     async fn install(&self, progress: &Progress) -> Result<()> {
-        let images = progress.step("build the images", images::build)?;
-        progress.step("bring them to the nodes", || {
-            images::load(&images, self.cluster.name())
-        })?;
-        install::operator(&self.kubectl, &images).await?;
+        let images = images::build(progress)?;
+        images::load(&images, self.cluster.name(), progress)?;
+        install::plain(&self.kubectl, &images).await?;
         install::traffic(&self.kubectl, &images).await
     }
 

@@ -70,7 +70,7 @@ async fn up(progress: &Progress) -> Result<()> {
 
 async fn images(progress: &Progress) -> Result<()> {
     engine::ensure(progress).await?;
-    for image in progress.step("build the images", images::build)? {
+    for image in images::build(progress)? {
         let megabytes = image.bytes as f64 / 1e6;
         println!("{:>6.1} MB  {}", megabytes, image.tags.join(" "));
     }

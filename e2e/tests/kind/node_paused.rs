@@ -1,0 +1,78 @@
+//! Promise: the leader's node stops for a minute without a word, as a machine that hangs; the others elect and serve, no
+//! member is thrown out for it, and all are back when the node is.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use e2e::kind::nodes::Paused;
+use futures::FutureExt;
+use kube::ResourceExt;
+
+use crate::engine::BOTH;
+use crate::members::node_of;
+use crate::scenario::Scenario;
+use crate::stage::Stage;
+
+pub(crate) const SCENARIO: Scenario = Scenario {
+    name: "node-paused",
+    engines: BOTH,
+    limit: Duration::from_secs(900),
+    usual: Duration::from_secs(110),
+    acts: |stage| acts(stage).boxed_local(),
+};
+
+/// Longer than the 40 s after which Kubernetes calls a node lost, shorter than the 5 minutes after which it evicts.
+const PAUSE: Duration = Duration::from_secs(60);
+
+async fn acts(stage: &Stage<'_>) -> Result<()> {
+    stage.founded(3).await?;
+    let traffic = stage.traffic().await?;
+    let node = worker_that_leads(stage).await?;
+    let members = members(stage).await?;
+    let cost = stage.cost(&traffic, async || {
+        stage.say(&format!("pause {node}, whose member leads"));
+        let paused = Paused::new(&node)?;
+        stage.serves_for(&traffic, PAUSE).await?;
+        stage.say("let it go on");
+        paused.end()
+    });
+    stage.figure(&format!(
+        "leader's node paused for {} s: {}",
+        PAUSE.as_secs(),
+        cost.await?
+    ));
+    let after = self::members(stage).await?;
+    ensure!(
+        after == members,
+        "the members were {members:?} and are {after:?}"
+    );
+    stage.judge(&traffic).await
+}
+
+/// A node that is not the control plane's and has the leader; leaders elsewhere are restarted until it is so.
+async fn worker_that_leads(stage: &Stage<'_>) -> Result<String> {
+    let nodes = stage.house().nodes().await?;
+    let (control_plane, _) = nodes.split_first().context("a cluster has nodes")?;
+    for _ in 0..10 {
+        let leader = stage.leader().await?;
+        let pod = stage.pod(&leader).await?;
+        let node = node_of(&pod).context("a pod that runs has a node")?;
+        if node != control_plane {
+            return Ok(node.to_owned());
+        }
+        stage.say(&format!("{leader} leads on the control plane: restart it"));
+        stage.delete_pod(&leader).await?;
+        stage.ready().await?;
+    }
+    bail!("the leader is always on the control plane")
+}
+
+async fn members(stage: &Stage<'_>) -> Result<BTreeSet<String>> {
+    Ok(stage
+        .pods()
+        .await?
+        .iter()
+        .map(ResourceExt::name_any)
+        .collect())
+}

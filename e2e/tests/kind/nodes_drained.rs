@@ -1,0 +1,135 @@
+//! Promise: each node is drained and comes back, as for an upgrade of Kubernetes; the budget lets one member go and no
+//! second, a leader hands over before it stops, and the cluster serves throughout.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use e2e::folder::Folder;
+use e2e::kind::traffic::Remote;
+use e2e::wait;
+use futures::FutureExt;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+
+use crate::engine::{BOTH, Engine};
+use crate::members::node_of;
+use crate::scenario::Scenario;
+use crate::stage::{LOOK_EVERY, PATIENCE, Stage};
+
+pub(crate) const SCENARIO: Scenario = Scenario {
+    name: "nodes-drained",
+    engines: BOTH,
+    limit: Duration::from_secs(900),
+    usual: Duration::from_secs(100),
+    acts: |stage| acts(stage).boxed_local(),
+};
+
+/// How long a second drain is given before it must have been refused by the budget.
+const REFUSED_AFTER: &str = "--timeout=10s";
+
+async fn acts(stage: &Stage<'_>) -> Result<()> {
+    let nodes = stage.house().nodes().await?;
+    let drained = drained_in_turn(stage, &nodes).await;
+    for node in &nodes {
+        stage.kubectl(&["uncordon", node]).await?;
+    }
+    drained
+}
+
+async fn drained_in_turn(stage: &Stage<'_>, nodes: &[String]) -> Result<()> {
+    stage.founded(3).await?;
+    let pods = stage.pods().await?;
+    let used: BTreeSet<&str> = pods.iter().filter_map(node_of).collect();
+    ensure!(used.len() == 3, "three members are on {used:?} only");
+    let traffic = stage.traffic().await?;
+    for (turn, node) in nodes.iter().enumerate() {
+        let other = &nodes[(turn + 1) % nodes.len()];
+        let cost = stage.cost(&traffic, async || {
+            drain(stage, &traffic, node, other).await?;
+            stage.say(&format!("uncordon {node}"));
+            stage.kubectl(&["uncordon", node]).await.map(drop)
+        });
+        stage.figure(&format!("{node} drained and back: {}", cost.await?));
+    }
+    stage.judge(&traffic).await
+}
+
+/// Drains a node, and tries another while its member is away.
+async fn drain(stage: &Stage<'_>, traffic: &Remote, node: &str, other: &str) -> Result<()> {
+    let leader = stage.leader().await?;
+    let leads_here = node_of(&stage.pod(&leader).await?) == Some(node);
+    stage.say(&format!(
+        "drain {node}, whose member {}",
+        if leads_here { "leads" } else { "follows" }
+    ));
+    let mut folder = Folder::new("drained")?;
+    let log = folder.path().join("leader.log");
+    let follow = ["logs", "-f", "-n", stage.namespace(), &leader];
+    let kubectl = stage.house().kubectl();
+    let _following = kubectl.spawn(&follow, std::fs::File::create(&log)?)?;
+    stage
+        .kubectl(&[&drain_of(node), ["--timeout=300s"].as_slice()].concat())
+        .await?;
+    is_away(stage, node).await?;
+    if leads_here {
+        handed_over(stage.engine(), &log).await?;
+    }
+    traffic.flows(100, PATIENCE).await?;
+    stage.say(&format!("{other} cannot be drained now"));
+    let refused = stage
+        .kubectl(&[&drain_of(other), [REFUSED_AFTER].as_slice()].concat())
+        .await;
+    stage.kubectl(&["uncordon", other]).await?;
+    let said = refused
+        .err()
+        .context("a second node was drained")?
+        .to_string();
+    ensure!(
+        said.contains("disruption budget"),
+        "refused, but not by the budget: {said}"
+    );
+    folder.discard();
+    Ok(())
+}
+
+fn drain_of(node: &str) -> [&str; 4] {
+    [
+        "drain",
+        node,
+        "--ignore-daemonsets",
+        "--delete-emptydir-data",
+    ]
+}
+
+/// Waits until no member runs on a node.
+async fn is_away(stage: &Stage<'_>, node: &str) -> Result<()> {
+    let what = format!("no member to be on {node}");
+    wait::until_every(LOOK_EVERY, what, PATIENCE, async || {
+        let pods = stage.pods().await.map_err(|e| format!("{e:#}"))?;
+        let here: Vec<String> = pods
+            .iter()
+            .filter(|it: &&Pod| node_of(it) == Some(node))
+            .map(ResourceExt::name_any)
+            .collect();
+        here.is_empty()
+            .then_some(())
+            .ok_or_else(|| format!("{here:?} are"))
+    })
+    .await?;
+    Ok(())
+}
+
+/// Waits until the log of a leader that was stopped says that it has handed over, which it does before it stops.
+async fn handed_over(engine: Engine, log: &Path) -> Result<()> {
+    let says = engine.says_of_hand_over();
+    let what = format!("the leader's log to say {says:?}");
+    wait::until_every(LOOK_EVERY, what, PATIENCE, async || {
+        let text = std::fs::read_to_string(log).map_err(|e| e.to_string())?;
+        let last = text.lines().last().unwrap_or_default().to_owned();
+        text.contains(says).then_some(()).ok_or(last)
+    })
+    .await?;
+    Ok(())
+}
