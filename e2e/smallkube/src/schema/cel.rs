@@ -3,7 +3,7 @@
 //! The engine is the one that comes with the kube client; this room words its findings as the API server does. Rules are
 //! compiled when the definition is stored, so a rule that does not parse is found then. It deliberately measures no cost.
 
-use crate::refusal::{Cause, at};
+use crate::refusal::Cause;
 use kube::core::cel::{CompiledSchema, ErrorKind, Validator, compile_schema};
 use serde_json::Value;
 
@@ -35,11 +35,11 @@ impl Rules {
         errors
             .into_vec()
             .iter()
-            .map(|error| self.cause(error, object))
+            .map(|error| self.cause(error))
             .collect()
     }
 
-    fn cause(&self, error: &kube::core::cel::ValidationError, object: &Value) -> Cause {
+    fn cause(&self, error: &kube::core::cel::ValidationError) -> Cause {
         let path = error.field_path.as_str();
         let reason = match error.reason.as_deref() {
             Some("FieldValueForbidden") => "FieldValueForbidden",
@@ -58,7 +58,10 @@ impl Rules {
             "FieldValueForbidden" => format!("Forbidden: {why}"),
             "FieldValueRequired" => format!("Required value: {why}"),
             "FieldValueDuplicate" => format!("Duplicate value: {why}"),
-            _ => format!("Invalid value: {}: {why}", shown(at(object, path))),
+            _ => {
+                let form = type_at(&self.source, &error.rule).unwrap_or_default();
+                format!("Invalid value: {form:?}: {why}")
+            }
         };
         let field = if path.is_empty() { "<nil>" } else { path };
         Cause::new(reason, field, message)
@@ -82,17 +85,17 @@ fn first_error(schema: &CompiledSchema) -> Option<String> {
         .find_map(first_error)
 }
 
-/// The server shows no value that a rule refused, only its type.
-fn shown(value: Option<&Value>) -> &'static str {
-    match value {
-        Some(Value::Object(_)) => "\"object\"",
-        Some(Value::Array(_)) => "\"array\"",
-        Some(Value::String(_)) => "\"string\"",
-        Some(Value::Bool(_)) => "\"boolean\"",
-        Some(Value::Number(number)) if number.is_f64() => "\"number\"",
-        Some(Value::Number(_)) => "\"integer\"",
-        Some(Value::Null) | None => "\"null\"",
+/// The type of the place where a rule stands: the server shows no value that a rule refused, only this.
+fn type_at(source: &Value, rule: &str) -> Option<String> {
+    let rules = source["x-kubernetes-validations"].as_array();
+    if rules.is_some_and(|rules| rules.iter().any(|it| it["rule"] == rule)) {
+        return Some(source["type"].as_str().unwrap_or_default().to_owned());
     }
+    let properties = source["properties"].as_object();
+    let fields = properties.into_iter().flat_map(|it| it.values());
+    let below = ["items", "additionalProperties"].into_iter();
+    let below = below.filter_map(|it| source.get(it));
+    fields.chain(below).find_map(|it| type_at(it, rule))
 }
 
 #[cfg(test)]
