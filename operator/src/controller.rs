@@ -16,7 +16,7 @@ use crate::context::{Context, WriteError};
 use crate::gate::Shut;
 use crate::kubernetes::CallError;
 use crate::observe::observe;
-use crate::publish::{Published, publish};
+use crate::publish::{Published, publish, tell_if_forbidden};
 
 /// How soon a member is asked again that was not ready to do what it was asked.
 const AFTER_POSTPONED: Duration = Duration::from_millis(500);
@@ -63,9 +63,14 @@ pub async fn reconcile(
         ctx.metrics.cluster_gone(namespace, name);
         return Ok(Requeue::Gone);
     };
-    let observed = observe(ctx, &cluster)
-        .await
-        .map_err(ReconcileError::Observe)?;
+    let observed = match observe(ctx, &cluster).await {
+        Ok(observed) => observed,
+        Err(error) => {
+            let told = tell_if_forbidden(ctx, &cluster, &error).await;
+            told.map_err(ReconcileError::Shut)?;
+            return Err(ReconcileError::Observe(error));
+        }
+    };
     let plan = plan::plan(&cluster, &observed, ctx.clock.now());
     let outcome = carry_out(ctx, &cluster, &observed, &plan)
         .await

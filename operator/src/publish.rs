@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 use crate::act;
 use crate::context::{Context, WriteError};
 use crate::gate::Shut;
-use crate::kubernetes::{MANAGER, chain, object};
+use crate::kubernetes::{CallError, MANAGER, chain, object};
 use crate::metrics::ClusterFigures;
 
 /// Events that say the same within this time are one.
@@ -195,6 +195,28 @@ fn is_bad(condition: &Condition) -> bool {
         "Available" | "Quorate" => condition.status == "False",
         _ => false,
     }
+}
+
+/// Tells the cluster's people what this operator is not permitted to read. The status says nothing of it, for whoever cannot
+/// see does not know how the cluster stands; and a log is not where they would look first.
+///
+/// # Errors
+/// [`Shut`], if this process must not write any more.
+pub async fn tell_if_forbidden(
+    ctx: &Context,
+    cluster: &RaftCluster,
+    error: &CallError,
+) -> Result<(), Shut> {
+    if error.code() != Some(403) {
+        return Ok(());
+    }
+    let news = News {
+        warning: true,
+        reason: "Forbidden".to_owned(),
+        action: "Observe".to_owned(),
+        note: chain(error),
+    };
+    tell(ctx, cluster, news).await
 }
 
 /// Tells the news once per window: the event's name says what it says, so that a second of the same name is refused.
