@@ -221,9 +221,10 @@ fn context(programs: &[PathBuf]) -> Result<tempfile::TempDir> {
 
 /// Everything that decides what is in the image.
 fn content(programs: &[PathBuf]) -> Result<String> {
-    let mut files = Vec::new();
-    files_below(&folder(), &mut files)?;
-    files.retain(|path| !path.starts_with(folder().join("go")));
+    let mut files = ["Dockerfile", "packages", "make-base"]
+        .map(|it| folder().join(it))
+        .to_vec();
+    files_below(&folder().join("rootfs"), &mut files)?;
     files.sort();
     let mut parts = vec![KUBERNETES.as_bytes().to_vec()];
     for path in files.iter().chain(programs) {
