@@ -1,5 +1,7 @@
 //! The rings, in the order in which they run: the quickest to find a mistake first.
 
+use e2e::control_plane;
+
 use crate::targets::Target;
 
 /// One ring.
@@ -59,20 +61,20 @@ fn contract() -> Ring {
 }
 
 fn api_server() -> Ring {
-    let left_out = Some(LeftOut {
-        why: "it needs a kube-apiserver, and comes with the kind lab",
-        how: "smallkube's own text on any server: SMALLKUBE_TEST_REAL=1 KUBECONFIG=FILE cargo test -p smallkube --test api -- --skip faults",
+    let left_out = (!control_plane::can_be_had()).then_some(LeftOut {
+        why: "etcd, kube-apiserver and kube-controller-manager (or hyperkube for the two) are not here",
+        how: "with a folder that holds them: LAB_PREBUILT=DIR make test",
     });
     Ring {
         name: "real API server",
-        holds: |_| false,
+        holds: needs_api_server,
         doc_tests: false,
         left_out,
     }
 }
 
 fn smallkube() -> Ring {
-    let holds = |t: &Target| needs_processes(t) && !is_simulation(t);
+    let holds = |t: &Target| needs_processes(t) && !is_simulation(t) && !needs_api_server(t);
     Ring {
         name: "smallkube",
         holds,
@@ -84,6 +86,11 @@ fn smallkube() -> Ring {
 /// Whole clusters under one seed: named so, in whichever package.
 fn is_simulation(target: &Target) -> bool {
     target.is_integration && target.name.starts_with("sim")
+}
+
+/// Tests on a real API server of their own: named so.
+fn needs_api_server(target: &Target) -> bool {
+    target.is_integration && target.name.starts_with("real_")
 }
 
 /// Tests that start processes or talk to an API server of ours. Those of the chart only render and compare.
