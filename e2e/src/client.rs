@@ -11,11 +11,13 @@
 use std::time::Duration;
 
 use proto::etcdserverpb::cluster_client::ClusterClient;
+use proto::etcdserverpb::downgrade_request::DowngradeAction;
 use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use proto::etcdserverpb::{
-    Compare, DeleteRangeRequest, Member, MemberListRequest, PutRequest, RangeRequest, RequestOp,
-    ResponseHeader, StatusRequest, StatusResponse, TxnRequest, compare, request_op, response_op,
+    Compare, DeleteRangeRequest, DowngradeRequest, Member, MemberListRequest, PutRequest,
+    RangeRequest, RequestOp, ResponseHeader, StatusRequest, StatusResponse, TxnRequest, compare,
+    request_op, response_op,
 };
 use proto::mvccpb::KeyValue;
 use tonic::transport::{Channel, Endpoint};
@@ -162,6 +164,18 @@ impl Client {
             .status(StatusRequest::default())
             .await?
             .into_inner())
+    }
+
+    /// Lets the cluster go back to the minor version before, such as `3.6.0`.
+    ///
+    /// # Errors
+    /// The server's or the transport's status.
+    pub async fn enable_downgrade(&mut self, to: &str) -> Result<(), Status> {
+        let request = DowngradeRequest {
+            action: DowngradeAction::Enable.into(),
+            version: to.to_owned(),
+        };
+        self.maintenance.downgrade(request).await.map(drop)
     }
 
     /// The members as this one knows them, read without asking the quorum.

@@ -1,7 +1,7 @@
 //! The program that the members of a lab run: ours, or a stock etcd of this machine.
 //!
 //! A promise is written once, as a function of the engine; [`on_each_engine!`](crate::on_each_engine) makes a test of it for
-//! each. `E2E_ETCD` names another etcd than the first on `PATH` or in `LAB_PREBUILT`.
+//! each. `E2E_ETCD` names another etcd than the one that [`tools`] finds.
 //!
 //! It deliberately builds and fetches nothing: where no etcd can be had, the tests say so and how to get one.
 
@@ -23,6 +23,8 @@ pub struct Engine {
     /// The image's name, which is the program's.
     name: &'static str,
     version: String,
+    /// Others whose images the lab has too.
+    beside: Vec<Self>,
 }
 
 impl Engine {
@@ -36,35 +38,64 @@ impl Engine {
             program: binaries::ours("quorate-node")?,
             name: "quorate-node",
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            beside: Vec::new(),
         })
     }
 
-    /// Stock etcd; none, and a line for people that says why, where there is none that the operator can run.
+    /// Stock etcd; none, and a line for people that says why, where there is none.
     ///
     /// # Errors
-    /// When the one that `E2E_ETCD` names, or the one found, does not say its version.
+    /// When the one that was found does not say its version.
     pub fn etcd() -> Result<Option<Self>> {
-        let program = match std::env::var_os("E2E_ETCD") {
-            Some(path) => PathBuf::from(path),
-            None => match tools::find("etcd") {
-                Ok(path) => path,
-                Err(missing) => {
-                    println!("{FIGURE}not run with etcd: {missing}");
-                    return Ok(None);
-                }
-            },
+        let found = match std::env::var_os("E2E_ETCD") {
+            Some(path) => Ok(path.into()),
+            None => found("etcd"),
         };
-        if let Err(why) = smallkube::own_hosts() {
-            println!("{FIGURE}not run with etcd, which finds its peers in /etc/hosts: {why}");
-            return Ok(None);
+        Self::if_usable("etcd", found)
+    }
+
+    /// Stock etcd of each minor version that the operator has been run with, the oldest first; none, and a line for people,
+    /// where one of them is not to be had.
+    ///
+    /// # Errors
+    /// As [`Engine::etcd`].
+    pub fn etcds() -> Result<Option<[Self; 3]>> {
+        let named = |name| Self::if_usable(name, found(name));
+        let [oldest, middle, newest] = ["etcd-3.5", "etcd-3.6", "etcd"].map(named);
+        let all = oldest?.zip(middle?).zip(newest?);
+        Ok(all.map(|((oldest, middle), newest)| [oldest, middle, newest]))
+    }
+
+    /// The etcd that was found, if processes can find their peers by name here.
+    fn if_usable(name: &str, found: Result<PathBuf, String>) -> Result<Option<Self>> {
+        let hosts = smallkube::own_hosts();
+        let hosts = hosts.map_err(|why| format!("it finds its peers in /etc/hosts, and {why}"));
+        match found.and_then(|path| hosts.map(|()| path)) {
+            Ok(path) => Self::etcd_at(path).map(Some),
+            Err(why) => {
+                println!("{FIGURE}not run with {name}: {why}");
+                Ok(None)
+            }
         }
-        let version = version_of(&program)?;
-        Ok(Some(Self {
+    }
+
+    fn etcd_at(program: PathBuf) -> Result<Self> {
+        Ok(Self {
+            version: version_of(&program)?,
             kind: crds::Engine::Etcd,
             program,
             name: "etcd",
-            version,
-        }))
+            beside: Vec::new(),
+        })
+    }
+
+    /// The same, with the images of others in the lab too.
+    #[must_use]
+    pub fn beside(self, others: &[Self]) -> Self {
+        Self {
+            beside: others.to_vec(),
+            ..self
+        }
     }
 
     /// What it is to a `RaftCluster`.
@@ -84,15 +115,22 @@ impl Engine {
 
     /// An image that nobody has, of a version that would do.
     pub fn missing_image(&self) -> String {
-        let minor = self.version.rsplit_once('.').map_or("", |(minor, _)| minor);
-        format!("{}:{minor}.999", self.name)
+        format!("{}:{}.999", self.name, self.minor())
+    }
+
+    /// Its major and minor version, such as `3.6`.
+    pub fn minor(&self) -> &str {
+        self.version.rsplit_once('.').map_or("", |(minor, _)| minor)
     }
 
     /// All images there are.
     pub fn images(&self) -> Images {
-        Images::default()
-            .with(&self.image(), &self.program)
-            .with(&self.next_image(), &self.program)
+        let others = self.beside.iter();
+        others.chain([self]).fold(Images::default(), |images, it| {
+            images
+                .with(&it.image(), &it.program)
+                .with(&it.next_image(), &it.program)
+        })
     }
 
     /// What `spec.image` is in a cluster that asks for nothing in particular: ours has a default.
@@ -120,6 +158,10 @@ impl fmt::Display for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.name, self.version)
     }
+}
+
+fn found(name: &str) -> Result<PathBuf, String> {
+    tools::find(name).map_err(|missing| missing.to_string())
 }
 
 /// What `etcd --version` says.

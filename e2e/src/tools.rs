@@ -97,6 +97,20 @@ pub const TOOLS: &[Tool] = &[
         within: None,
     },
     etcd("etcd", &["--version"], "."),
+    // Older ones, for the promises about versions.
+    Tool {
+        pinned: v(3, 5, 35),
+        before: v(3, 6, 0),
+        module: ("etcd-3.5", "."),
+        ..etcd("etcd-3.5", &["--version"], ".")
+    },
+    Tool {
+        pinned: v(3, 6, 16),
+        oldest: v(3, 6, 0),
+        before: v(3, 7, 0),
+        module: ("etcd-3.6", "."),
+        ..etcd("etcd-3.6", &["--version"], ".")
+    },
     etcd("etcdctl", &["version"], "go.etcd.io/etcd/etcdctl/v3"),
     etcd("etcdutl", &["version"], "go.etcd.io/etcd/etcdutl/v3"),
     Tool {

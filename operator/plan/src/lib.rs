@@ -119,6 +119,8 @@ fn requeue(view: &View<'_>, actions: &[Action], report: &Report) -> Duration {
     match &report.work {
         _ if remembers_more(view, report) => Duration::ZERO,
         _ if !only_applies => Duration::from_millis(20),
+        // The members may come to hold other data, and nothing wakes the operator then.
+        None if matches!(report.support, Support::Lacking(_)) => Duration::from_secs(5),
         None => Duration::from_secs(30),
         Some(_)
             if view

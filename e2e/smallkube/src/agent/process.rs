@@ -38,7 +38,7 @@ impl Images {
     /// The binary behind an image. Registry and path before the name do not matter.
     fn find(&self, image: &str) -> Option<&PathBuf> {
         let short = image.rsplit('/').next().unwrap_or(image);
-        let name = short.split([':', '@']).next().unwrap_or(short);
+        let name = name_of(image);
         let any_tag = || {
             // Once tags of a name are declared, only those exist.
             let prefix = format!("{name}:");
@@ -50,6 +50,12 @@ impl Images {
             .or_else(|| self.binaries.get(short))
             .or_else(any_tag)
     }
+}
+
+/// The name of an image, without registry, path, tag and digest.
+fn name_of(image: &str) -> &str {
+    let short = image.rsplit('/').next().unwrap_or(image);
+    short.split([':', '@']).next().unwrap_or(short)
 }
 
 /// Runs containers as processes of this machine.
@@ -106,12 +112,12 @@ fn birth(pid: i32) -> Option<String> {
     after.split_whitespace().nth(19).map(str::to_owned)
 }
 
-/// What a container runs: its image is one binary, which is also meant by a command of that name; any other command is one
-/// of this machine's.
-fn command(hosts: &Path, binary: &Path, words: &[String]) -> Command {
-    let named = words.split_first().map(|(program, _)| Path::new(program));
+/// What a container runs: its image is one binary, which is also meant by a command that is called as the image is; any other
+/// command is one of this machine's.
+fn command(hosts: &Path, image: &str, binary: &Path, words: &[String]) -> Command {
+    let named = words.first().map(Path::new);
     let program = named
-        .filter(|it| it.file_name() != binary.file_name())
+        .filter(|it| it.file_name() != Some(name_of(image).as_ref()))
         .unwrap_or(binary);
     let line = names::with_hosts(hosts, program.as_os_str());
     let mut command = Command::new(line[0]);
@@ -139,7 +145,7 @@ impl Runtime for Processes {
     fn start(&self, launch: Launch) -> Result<Arc<dyn Running>, String> {
         let binary = self.images.find(&launch.image).ok_or("the image is gone")?;
         let hosts = hosts::for_mounting(&self.state)?;
-        let mut command = command(&hosts, binary, &launch.command);
+        let mut command = command(&hosts, &launch.image, binary, &launch.command);
         for folder in launch.mounts.values() {
             let made = std::fs::create_dir_all(folder);
             made.map_err(|e| format!("cannot make volume {}: {e}", folder.display()))?;
@@ -319,6 +325,31 @@ async fn http(host: &str, port: u16, path: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_that_is_called_as_the_image_is_means_its_binary() {
+        let program = |command: &[&str]| {
+            let words: Vec<String> = command.iter().map(ToString::to_string).collect();
+            let line = command_line(&words);
+            line.into_iter().rev().nth(words.len().saturating_sub(1))
+        };
+        let etcd = Some("/x/etcd-3.5".to_owned());
+        assert_eq!(program(&[]), etcd);
+        assert_eq!(program(&["etcd", "--name=a"]), etcd);
+        assert_eq!(program(&["/usr/local/bin/etcd"]), etcd);
+        assert_eq!(program(&["sh", "-c", "true"]), Some("sh".to_owned()));
+    }
+
+    /// The words of the command that a container of an image of etcd becomes.
+    fn command_line(words: &[String]) -> Vec<String> {
+        let image = "registry.example/team/etcd:v3.5.35";
+        let command = command(Path::new("hosts"), image, Path::new("/x/etcd-3.5"), words);
+        let command = command.as_std();
+        std::iter::once(command.get_program())
+            .chain(command.get_args())
+            .map(|it| it.to_string_lossy().into_owned())
+            .collect()
+    }
 
     #[test]
     fn a_declared_tag_is_the_only_one() {
