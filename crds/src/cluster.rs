@@ -1,7 +1,7 @@
 //! `RaftCluster`: what a user asks for.
 //!
 //! Every default stands in the schema, so that `kubectl get -o yaml` shows what is in force. Every rule names its field
-//! and the way out; each has an accepted and a refused example in `tests/rules.rs`.
+//! and the way out; each has an accepted and a refused example in `tests/rules.yaml`.
 //!
 //! This file deliberately holds nothing that the operator finds out: see `status.rs`.
 

@@ -28,6 +28,8 @@ use crate::wait;
 
 /// A cold start takes 4 s on two idle cores; machines here can be ten times slower.
 const READY_WITHIN: Duration = Duration::from_secs(180);
+/// What it is made of, in the order in which it starts.
+const PROGRAMS: [&str; 3] = ["etcd", "kube-apiserver", "kube-controller-manager"];
 /// Who may do everything. It never leaves this machine's loopback.
 const ADMIN_TOKEN: &str = "admin";
 /// The controllers that tests rely on; each more would only cost time.
@@ -46,9 +48,7 @@ pub struct ControlPlane {
 /// Whether the programs can be had here.
 #[must_use]
 pub fn can_be_had() -> bool {
-    ["etcd", "kube-apiserver", "kube-controller-manager"]
-        .into_iter()
-        .all(|name| tools::find(name).is_ok())
+    PROGRAMS.into_iter().all(|it| tools::find(it).is_ok())
 }
 
 impl ControlPlane {
@@ -57,6 +57,10 @@ impl ControlPlane {
     /// # Errors
     /// When a program is nowhere, ends, or is not ready in time; the error names the log.
     pub async fn start() -> Result<Self> {
+        // Before anything is made that would have to be cleared away.
+        PROGRAMS
+            .into_iter()
+            .try_for_each(|it| tools::find(it).map(drop))?;
         let mut plane = Self {
             address: address_of_our_own(),
             servers: Vec::new(),

@@ -36,7 +36,11 @@ fn values() -> Vec<Bad> {
             "less than or equal to 9",
         ),
         (json!({"replicas": "three"}), "spec.replicas", "integer"),
-        (json!({"replica": 3}), "spec.replica", "unknown field"),
+        (
+            json!({"replica": 3}),
+            "spec.replica",
+            "field not declared in schema",
+        ),
         (
             json!({"engine": "Zookeeper"}),
             "spec.engine",
@@ -66,7 +70,7 @@ fn values() -> Vec<Bad> {
         (
             json!({"storage": {"class": "fast"}}),
             "spec.storage.class",
-            "unknown field",
+            "field not declared in schema",
         ),
         (json!({"paused": "yes"}), "spec.paused", "boolean"),
         (

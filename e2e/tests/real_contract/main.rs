@@ -67,36 +67,46 @@ async fn the_same_text_gets_the_same_answers() -> Result<()> {
     let list = Listed::read(DIFFERENCES)?;
     let plane = ControlPlane::start().await?;
     let real = plane.client().await?;
-    let texts = [
+    let version = real.apiserver_version().await?.git_version;
+    let texts = texts();
+    let all = all_on_both(&texts, &real).await;
+    let mut failures: Vec<String> = all.iter().flat_map(|it| it.failures.clone()).collect();
+    let differences: Vec<Difference> = all.iter().flat_map(|it| it.differences.clone()).collect();
+    failures.extend(judge(&differences, &list).err().map(|it| it.to_string()));
+    ensure!(
+        failures.is_empty(),
+        "compared with kube-apiserver {version}:\n{}",
+        failures.join("\n")
+    );
+    let calls: usize = all.iter().map(|it| it.calls).sum();
+    println!(
+        "{FIGURE}{calls} answers to {} texts compared with kube-apiserver {version}; {} differ as listed, for {} reasons",
+        texts.len(),
+        differences.len(),
+        list.len()
+    );
+    plane.stop().await
+}
+
+fn texts() -> Vec<Text> {
+    [
         apply::TEXTS,
         garbage::TEXTS,
         objects::TEXTS,
         schema::TEXTS,
         tables::TEXTS,
         watches::TEXTS,
-    ];
-    let texts = texts.concat();
-    let here = tokio::task::LocalSet::new();
-    let all = here.run_until(async {
-        let running = texts.iter().map(|text| on_both(*text, real.clone()));
-        stream::iter(running)
-            .buffer_unordered(AT_ONCE)
-            .collect::<Vec<Outcome>>()
-            .await
-    });
-    let all = all.await;
-    let mut failures: Vec<String> = all.iter().flat_map(|it| it.failures.clone()).collect();
-    let differences: Vec<Difference> = all.iter().flat_map(|it| it.differences.clone()).collect();
-    failures.extend(judge(&differences, &list).err().map(|it| it.to_string()));
-    ensure!(failures.is_empty(), "{}", failures.join("\n"));
-    let calls: usize = all.iter().map(|it| it.calls).sum();
-    println!(
-        "{FIGURE}{} texts, {calls} answers compared, {} differences of {} kinds listed",
-        texts.len(),
-        differences.len(),
-        list.len()
-    );
-    plane.stop().await
+    ]
+    .concat()
+}
+
+/// On one thread, for the texts are written for one.
+async fn all_on_both(texts: &[Text], real: &Client) -> Vec<Outcome> {
+    let running = texts.iter().map(|text| on_both(*text, real.clone()));
+    let running = stream::iter(running).buffer_unordered(AT_ONCE);
+    tokio::task::LocalSet::new()
+        .run_until(running.collect())
+        .await
 }
 
 async fn on_both(text: Text, real: Client) -> Outcome {
