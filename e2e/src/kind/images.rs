@@ -22,6 +22,8 @@ const NEXT: &str = "-next";
 const BYTES_MAX: u64 = 25_000_000;
 /// How the tag begins that names an image's content.
 const CONTENT: &str = "content-";
+/// How many contents of one image the engine keeps: several checkouts of this repository may share it.
+const KEPT: usize = 5;
 /// The cargo profile of what goes into images.
 const PROFILE: &str = "image";
 
@@ -118,15 +120,16 @@ pub fn load(images: &[Image], cluster: &str, progress: &Progress) -> Result<()> 
             continue;
         }
         forget_others(node, &there, &missing)?;
-        let names = missing
-            .iter()
-            .flat_map(|it| it.tags.iter().chain([&it.content]));
         let mut load = Command::new(&kind);
         load.args(["load", "docker-image", "--name", cluster, "--nodes", node]);
+        load.args(missing.iter().map(|image| &image.content));
         progress.run(
             &format!("send {} images to {node}", missing.len()),
-            load.args(names),
+            &mut load,
         )?;
+        for image in missing {
+            name(image, node)?;
+        }
     }
     Ok(())
 }
@@ -217,7 +220,7 @@ fn image(recipe: &Recipe, program: &Program, scratch: &Path, progress: &Progress
     for tag in &image.tags {
         succeeds(Command::new("docker").args(["tag", &image.content, tag]))?;
     }
-    drop_older(recipe.name, &image.content)?;
+    drop_older(recipe.name)?;
     Ok(image)
 }
 
@@ -268,17 +271,19 @@ fn tags_of(name: &str) -> Result<Vec<String>> {
     Ok(listed.lines().map(str::to_owned).collect())
 }
 
-/// Content that no tag of a manifest names any more.
-fn drop_older(name: &str, content: &str) -> Result<()> {
+/// Removes content that nobody has built for long: all but the newest few.
+fn drop_older(name: &str) -> Result<()> {
     let prefix = format!("{name}:{CONTENT}");
+    // The engine lists the newest first.
     let older: Vec<String> = tags_of(name)?
         .into_iter()
-        .filter(|tag| tag.starts_with(&prefix) && tag != content)
+        .filter(|tag| tag.starts_with(&prefix))
+        .skip(KEPT)
         .collect();
-    if !older.is_empty() {
-        succeeds(Command::new("docker").args(["image", "rm"]).args(older))?;
+    if older.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    succeeds(Command::new("docker").args(["image", "rm"]).args(older))
 }
 
 /// The names of the images that a node has.
@@ -286,6 +291,21 @@ fn on_node(node: &str) -> Result<Vec<String>> {
     let list = ["exec", node, "ctr", "-n", "k8s.io", "images", "ls", "-q"];
     let listed = output(Command::new("docker").args(list))?;
     Ok(listed.lines().map(str::to_owned).collect())
+}
+
+/// Gives an image on a node the tags that manifests name. They are not sent: with two labs on one engine they may be those
+/// of the other there.
+fn name(image: &Image, node: &str) -> Result<()> {
+    let there = on_node(node)?;
+    // Its whole name begins with where containerd takes short names to belong.
+    let place = there.iter().find_map(|it| it.strip_suffix(&image.content));
+    let place = place.with_context(|| format!("{node} has no {} after it was sent", image.content))?;
+    let tag = [
+        "exec", node, "ctr", "-n", "k8s.io", "images", "tag", "--force",
+    ];
+    let names = [&image.content].into_iter().chain(&image.tags);
+    let names = names.map(|name| format!("{place}{name}"));
+    succeeds(Command::new("docker").args(tag).args(names))
 }
 
 /// Takes the names of other content from a node: such a name promises that the tags beside it are of that content.

@@ -94,8 +94,7 @@ pub async fn chart(
         "--namespace",
         namespace,
     ];
-    // The definitions stand there from the plain file, and change hands.
-    arguments.extend(["--create-namespace", "--take-ownership"]);
+    arguments.push("--create-namespace");
     arguments.extend(["--set", &tag, "--wait", STARTED_WITHIN]);
     arguments.extend(more);
     kubectl.helm(&arguments).await.map(drop)

@@ -10,7 +10,7 @@ use kube::ResourceExt;
 use plan::names;
 
 use crate::engine::BOTH;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, nothing};
 use crate::stage::{NAME, Stage};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -19,6 +19,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     limit: Duration::from_secs(600),
     usual: Duration::from_secs(65),
     acts: |stage| acts(stage).boxed_local(),
+    after: nothing,
 };
 
 async fn acts(stage: &Stage<'_>) -> Result<()> {

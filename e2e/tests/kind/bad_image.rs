@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
 
 use crate::engine::BOTH;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, nothing};
 use crate::stage::{NAME, PATIENCE, Stage};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -20,6 +20,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     limit: Duration::from_secs(600),
     usual: Duration::from_secs(50),
     acts: |stage| acts(stage).boxed_local(),
+    after: nothing,
 };
 
 async fn acts(stage: &Stage<'_>) -> Result<()> {

@@ -47,6 +47,7 @@ impl House {
     /// Brings images, operator and traffic to it; nothing that is there already is done again.
     pub(crate) async fn install(&self) -> Result<()> {
         let progress = Progress::new(&tools::folder().join("logs"))?;
+        tools::provide("helm", &progress)?;
         let images = images::build(&progress)?;
         images::load(&images, &self.cluster, &progress)?;
         for image in &images {

@@ -18,18 +18,17 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     limit: Duration::from_secs(1200),
     usual: Duration::from_secs(150),
     acts: |stage| acts(stage).boxed_local(),
+    after: |stage| restore(stage).boxed_local(),
 };
 
 /// How long the cluster is watched without an operator.
 const ALONE: Duration = Duration::from_secs(20);
 
-async fn acts(stage: &Stage<'_>) -> Result<()> {
-    let played = removed_and_installed(stage).await;
-    stage.house().restore(install::NAMESPACE).await?;
-    played
+async fn restore(stage: &Stage<'_>) -> Result<()> {
+    stage.house().restore(install::NAMESPACE).await
 }
 
-async fn removed_and_installed(stage: &Stage<'_>) -> Result<()> {
+async fn acts(stage: &Stage<'_>) -> Result<()> {
     let (kubectl, images) = (stage.house().kubectl(), stage.house().images()?);
     stage.founded(3).await?;
     let traffic = stage.traffic().await?;
@@ -38,7 +37,9 @@ async fn removed_and_installed(stage: &Stage<'_>) -> Result<()> {
     install::remove_plain(kubectl).await?;
     alone(stage, &traffic).await?;
     stage.say("install by Helm, and scale");
-    install::chart(kubectl, images, install::NAMESPACE, &[]).await?;
+    // The definitions are the plain file's, and change hands.
+    let takes = ["--take-ownership"];
+    install::chart(kubectl, images, install::NAMESPACE, &takes).await?;
     let cost = stage.cost(&traffic, async || stage.scale(5).await).await?;
     stage.figure(&format!(
         "scaled from 3 to 5 by the chart's operator: {cost}"

@@ -8,7 +8,7 @@ use futures::FutureExt;
 
 use crate::engine::BOTH;
 use crate::members::restarts;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, nothing};
 use crate::stage::{Stage, summed_up};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -17,6 +17,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     limit: Duration::from_secs(1800),
     usual: Duration::from_secs(260),
     acts: |stage| acts(stage).boxed_local(),
+    after: nothing,
 };
 
 const KILLS: usize = 20;

@@ -7,7 +7,7 @@ use anyhow::Result;
 use futures::FutureExt;
 
 use crate::engine::BOTH;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, nothing};
 use crate::stage::{Stage, summed_up};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -16,6 +16,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     limit: Duration::from_secs(600),
     usual: Duration::from_secs(60),
     acts: |stage| acts(stage).boxed_local(),
+    after: nothing,
 };
 
 const TIMES: usize = 5;

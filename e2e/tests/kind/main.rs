@@ -35,7 +35,7 @@ use house::House;
 use scenario::Scenario;
 
 /// Every scenario, those first that find most mistakes soonest.
-const SCENARIOS: [Scenario; 15] = [
+const SCENARIOS: [Scenario; 16] = [
     leader_pod_deleted::SCENARIO,
     scaling::SCENARIO,
     rolling::SCENARIO,
@@ -46,7 +46,8 @@ const SCENARIOS: [Scenario; 15] = [
     rights::EVERYWHERE,
     installation::SCENARIO,
     quiet::SCENARIO,
-    examples::SCENARIO,
+    examples::BY_KUBECTL,
+    examples::BY_HELM,
     node_paused::SCENARIO,
     rights::IN_ONE_NAMESPACE,
     namespace_deleted::SCENARIO,

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use futures::FutureExt;
 
 use crate::engine::BOTH;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, nothing};
 use crate::stage::Stage;
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -15,6 +15,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     limit: Duration::from_secs(600),
     usual: Duration::from_secs(55),
     acts: |stage| acts(stage).boxed_local(),
+    after: nothing,
 };
 
 /// A minute, on a machine that is three times slower than it should be.

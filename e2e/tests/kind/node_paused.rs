@@ -11,7 +11,7 @@ use kube::ResourceExt;
 
 use crate::engine::BOTH;
 use crate::members::node_of;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, nothing};
 use crate::stage::Stage;
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -20,6 +20,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     limit: Duration::from_secs(900),
     usual: Duration::from_secs(110),
     acts: |stage| acts(stage).boxed_local(),
+    after: nothing,
 };
 
 /// Longer than the 40 s after which Kubernetes calls a node lost, shorter than the 5 minutes after which it evicts.

@@ -24,21 +24,21 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     limit: Duration::from_secs(900),
     usual: Duration::from_secs(100),
     acts: |stage| acts(stage).boxed_local(),
+    after: |stage| uncordon(stage).boxed_local(),
 };
 
 /// How long a second drain is given before it must have been refused by the budget.
 const REFUSED_AFTER: &str = "--timeout=10s";
 
-async fn acts(stage: &Stage<'_>) -> Result<()> {
-    let nodes = stage.house().nodes().await?;
-    let drained = drained_in_turn(stage, &nodes).await;
-    for node in &nodes {
-        stage.kubectl(&["uncordon", node]).await?;
+async fn uncordon(stage: &Stage<'_>) -> Result<()> {
+    for node in stage.house().nodes().await? {
+        stage.kubectl(&["uncordon", &node]).await?;
     }
-    drained
+    Ok(())
 }
 
-async fn drained_in_turn(stage: &Stage<'_>, nodes: &[String]) -> Result<()> {
+async fn acts(stage: &Stage<'_>) -> Result<()> {
+    let nodes = stage.house().nodes().await?;
     stage.founded(3).await?;
     let pods = stage.pods().await?;
     let used: BTreeSet<&str> = pods.iter().filter_map(node_of).collect();

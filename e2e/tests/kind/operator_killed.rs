@@ -13,7 +13,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 
 use crate::engine::BOTH;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, nothing};
 use crate::stage::{LOOK_EVERY, PATIENCE, Stage};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -22,6 +22,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     limit: Duration::from_secs(1200),
     usual: Duration::from_secs(140),
     acts: |stage| acts(stage).boxed_local(),
+    after: nothing,
 };
 
 const KILLS: usize = 10;

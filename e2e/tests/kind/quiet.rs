@@ -11,7 +11,7 @@ use futures::FutureExt;
 use jiff::Timestamp;
 
 use crate::engine::BOTH;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, nothing};
 use crate::stage::Stage;
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -20,6 +20,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     limit: Duration::from_secs(900),
     usual: Duration::from_secs(170),
     acts: |stage| acts(stage).boxed_local(),
+    after: nothing,
 };
 
 const QUIET: Duration = Duration::from_secs(120);

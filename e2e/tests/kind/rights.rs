@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::engine::BOTH;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, nothing};
 use crate::stage::{NAME, Stage};
 
 pub(crate) const EVERYWHERE: Scenario = Scenario {
@@ -20,6 +20,7 @@ pub(crate) const EVERYWHERE: Scenario = Scenario {
     limit: Duration::from_secs(700),
     usual: Duration::from_secs(70),
     acts: |stage| everywhere(stage).boxed_local(),
+    after: nothing,
 };
 
 pub(crate) const IN_ONE_NAMESPACE: Scenario = Scenario {
@@ -28,6 +29,7 @@ pub(crate) const IN_ONE_NAMESPACE: Scenario = Scenario {
     limit: Duration::from_secs(900),
     usual: Duration::from_secs(120),
     acts: |stage| in_one_namespace(stage).boxed_local(),
+    after: |stage| restore(stage).boxed_local(),
 };
 
 async fn everywhere(stage: &Stage<'_>) -> Result<()> {
@@ -38,20 +40,20 @@ async fn everywhere(stage: &Stage<'_>) -> Result<()> {
     nothing_was_refused(stage, &install::user(install::NAMESPACE), began).await
 }
 
-/// An operator of the scenario's own, because no two may look after the same cluster.
-async fn in_one_namespace(stage: &Stage<'_>) -> Result<()> {
-    let lived = with_own_operator(stage).await;
-    stage.house().restore(stage.namespace()).await?;
-    lived
+async fn restore(stage: &Stage<'_>) -> Result<()> {
+    stage.house().restore(stage.namespace()).await
 }
 
-async fn with_own_operator(stage: &Stage<'_>) -> Result<()> {
+/// An operator of the scenario's own, because no two may look after the same cluster.
+async fn in_one_namespace(stage: &Stage<'_>) -> Result<()> {
     let (house, here, began) = (stage.house(), stage.namespace(), Timestamp::now());
     stage.say("install an operator for this namespace only");
     install::remove_plain(house.kubectl()).await?;
     house.no_operator_is_left().await?;
+    // As a team installs it that has rights in its own namespace only.
     let watched = format!("watchNamespaces={{{here}}}");
-    install::chart(house.kubectl(), house.images()?, here, &["--set", &watched]).await?;
+    let values = ["--set", &watched, "--set", "crds.enabled=false"];
+    install::chart(house.kubectl(), house.images()?, here, &values).await?;
     life(stage).await?;
     nothing_was_refused(stage, &install::user(here), began).await
 }

@@ -8,7 +8,7 @@ use futures::FutureExt;
 use serde_json::{Value, json};
 
 use crate::engine::BOTH;
-use crate::scenario::Scenario;
+use crate::scenario::{Scenario, nothing};
 use crate::stage::Stage;
 
 pub(crate) const SCENARIO: Scenario = Scenario {
@@ -17,6 +17,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     limit: Duration::from_secs(600),
     usual: Duration::from_secs(70),
     acts: |stage| acts(stage).boxed_local(),
+    after: nothing,
 };
 
 async fn acts(stage: &Stage<'_>) -> Result<()> {

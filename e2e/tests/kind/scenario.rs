@@ -6,7 +6,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow};
-use futures::future::LocalBoxFuture;
+use futures::FutureExt;
+use futures::future::{LocalBoxFuture, ready};
 
 use crate::engine::Engine;
 use crate::evidence;
@@ -24,7 +25,17 @@ pub(crate) struct Scenario {
     /// What it takes on two calm cores.
     pub(crate) usual: Duration,
     /// What happens.
-    pub(crate) acts: for<'a> fn(&'a Stage<'a>) -> LocalBoxFuture<'a, Result<()>>,
+    pub(crate) acts: Act,
+    /// What is put right afterwards, whatever happened: what a scenario changes outside its namespace.
+    pub(crate) after: Act,
+}
+
+/// A part of a scenario.
+pub(crate) type Act = for<'a> fn(&'a Stage<'a>) -> LocalBoxFuture<'a, Result<()>>;
+
+/// For scenarios that change nothing outside their namespace.
+pub(crate) fn nothing<'a>(_: &'a Stage<'a>) -> LocalBoxFuture<'a, Result<()>> {
+    ready(Ok(())).boxed_local()
 }
 
 impl Scenario {
@@ -50,7 +61,8 @@ impl Scenario {
         if played.is_err() {
             evidence::keep(&stage, title).await;
         }
+        let put_right = (self.after)(&stage).await;
         let closed = stage.close().await;
-        played.and(closed)
+        played.and(put_right).and(closed)
     }
 }

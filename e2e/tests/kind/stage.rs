@@ -204,6 +204,19 @@ impl<'a> Stage<'a> {
         Ok(clusters.get(NAME).await?)
     }
 
+    /// Waits until a look finds nothing missing.
+    pub(crate) async fn sees(
+        &self,
+        what: &str,
+        mut look: impl AsyncFnMut() -> Result<()>,
+    ) -> Result<()> {
+        let what = format!("{what} in {}", self.title);
+        let looked = wait::until_every(LOOK_EVERY, what, PATIENCE, async || {
+            look().await.map_err(|missing| format!("{missing:#}"))
+        });
+        Ok(looked.await?)
+    }
+
     /// Waits until the cluster is `Ready` for the spec that it has now.
     pub(crate) async fn ready(&self) -> Result<RaftCluster> {
         self.is(NAME, "Ready", is_ready).await
