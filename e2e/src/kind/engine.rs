@@ -239,19 +239,45 @@ fn kernel(progress: &Progress) -> Result<()> {
     Ok(())
 }
 
-/// Removes a network of the engine's, if it is there and nothing hangs on it.
+/// Removes images by their names. One that a container still has stays: it is another lab's.
+///
+/// # Errors
+/// When the engine refuses.
+pub fn remove_images(names: &[String]) -> Result<()> {
+    let list = ["ps", "--all", "--format", "{{.Image}}"];
+    let in_use = output(Command::new("docker").args(list))?;
+    let is_free = |name: &&String| !in_use.lines().any(|it| it == **name);
+    let free: Vec<&String> = names.iter().filter(is_free).collect();
+    if free.is_empty() {
+        return Ok(());
+    }
+    succeeds(Command::new("docker").args(["image", "rm"]).args(free))
+}
+
+/// Removes a network of the engine's, if it is there and no lab hangs on it any more.
 ///
 /// # Errors
 /// When the engine refuses.
 pub fn remove_network(name: &str) -> Result<()> {
-    let listed = output(Command::new("docker").args(["network", "ls", "--format", "{{.Name}}"]))?;
-    if listed.lines().any(|it| it == name) {
+    let list = ["network", "ls", "--format", "{{.Name}}"];
+    let listed = output(Command::new("docker").args(list))?;
+    if !listed.lines().any(|it| it == name) {
+        return Ok(());
+    }
+    let format = [
+        "network",
+        "inspect",
+        "--format",
+        "{{len .Containers}}",
+        name,
+    ];
+    if output(Command::new("docker").args(format))?.trim() == "0" {
         succeeds(Command::new("docker").args(["network", "rm", name]))?;
     }
     Ok(())
 }
 
-/// Stops nobody's engine and says only whether one answers: for what must clean up in any case.
+/// Whether an engine answers.
 pub fn is_running() -> bool {
     answers().is_ok()
 }

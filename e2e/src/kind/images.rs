@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
+use super::engine;
 use super::program::{output, succeeds};
 use super::progress::Progress;
 use crate::{binaries, tools};
@@ -140,12 +141,25 @@ pub fn load(images: &[Image], cluster: &str, progress: &Progress) -> Result<()> 
 /// When the engine refuses.
 pub fn remove() -> Result<()> {
     for recipe in &RECIPES {
-        let tags = tags_of(recipe.name)?;
-        if !tags.is_empty() {
-            succeeds(Command::new("docker").args(["image", "rm"]).args(tags))?;
-        }
+        engine::remove_images(&packed_here(recipe.name)?)?;
     }
     Ok(())
+}
+
+/// The names of images that were packed here: those that a name of ours for their content goes with. Somebody else's image
+/// may have the same name, such as `etcd`.
+fn packed_here(name: &str) -> Result<Vec<String>> {
+    let format = "{{.ID}} {{.Repository}}:{{.Tag}}";
+    let list = ["image", "ls", "--no-trunc", "--format", format, name];
+    let listed = output(Command::new("docker").args(list))?;
+    let images: Vec<(&str, &str)> = listed.lines().filter_map(|it| it.split_once(' ')).collect();
+    let content = format!("{name}:{CONTENT}");
+    let ours = |id: &str| {
+        let mut names = images.iter().filter(|it| it.0 == id).map(|it| it.1);
+        names.any(|it| it.starts_with(&content))
+    };
+    let found = images.iter().filter(|it| ours(it.0));
+    Ok(found.map(|it| it.1.to_owned()).collect())
 }
 
 /// Static binaries of ours; the folder they are in.

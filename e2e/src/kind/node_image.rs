@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::geteuid;
 
+use super::engine;
 use super::program::{output, succeeds};
 use super::progress::Progress;
 use crate::tools::{self, hash};
@@ -85,15 +86,12 @@ pub fn remove() -> Result<()> {
     let format = "{{.Repository}}:{{.Tag}}";
     let listed = output(Command::new("docker").args(["image", "ls", "--format", format]))?;
     let ours = format!("{REPOSITORY}/");
-    let names: Vec<&str> = listed.lines().filter(|it| it.starts_with(&ours)).collect();
-    if !names.is_empty() {
-        succeeds(
-            Command::new("docker")
-                .args(["image", "rm", "--force"])
-                .args(names),
-        )?;
-    }
-    Ok(())
+    let names: Vec<String> = listed
+        .lines()
+        .filter(|it| it.starts_with(&ours))
+        .map(str::to_owned)
+        .collect();
+    engine::remove_images(&names)
 }
 
 fn is_there(name: &str) -> bool {
