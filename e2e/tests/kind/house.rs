@@ -55,6 +55,8 @@ impl House {
             println!("{FIGURE}image {}: {megabytes:.1} MB", image.tags[0]);
         }
         install::traffic(&self.kubectl, &images).await?;
+        // A scenario that was cut off may have left them so.
+        self.uncordon().await?;
         progress.say("install the operator");
         install::plain(&self.kubectl, &images).await?;
         // Asked again in this process, they are the same.
@@ -72,6 +74,14 @@ impl House {
     pub(crate) fn images(&self) -> Result<&[Image]> {
         let images = self.images.get().context("the images are built first")?;
         Ok(images)
+    }
+
+    /// Lets pods onto every node.
+    pub(crate) async fn uncordon(&self) -> Result<()> {
+        for node in self.nodes().await? {
+            self.kubectl.run(&["uncordon", &node]).await?;
+        }
+        Ok(())
     }
 
     /// Puts the plain file's operator in the place of whatever a scenario has left.
@@ -144,10 +154,12 @@ impl House {
         most.context("no operator runs")
     }
 
+    /// A client as an administrator has it.
     pub(crate) fn client(&self) -> &Client {
         &self.client
     }
 
+    /// `kubectl` and `helm` as an administrator has them.
     pub(crate) fn kubectl(&self) -> &Kubectl {
         &self.kubectl
     }

@@ -24,18 +24,11 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     limit: Duration::from_secs(900),
     usual: Duration::from_secs(100),
     acts: |stage| acts(stage).boxed_local(),
-    after: |stage| uncordon(stage).boxed_local(),
+    after: |stage| stage.house().uncordon().boxed_local(),
 };
 
 /// How long a second drain is given before it must have been refused by the budget.
 const REFUSED_AFTER: &str = "--timeout=10s";
-
-async fn uncordon(stage: &Stage<'_>) -> Result<()> {
-    for node in stage.house().nodes().await? {
-        stage.kubectl(&["uncordon", &node]).await?;
-    }
-    Ok(())
-}
 
 async fn acts(stage: &Stage<'_>) -> Result<()> {
     let nodes = stage.house().nodes().await?;

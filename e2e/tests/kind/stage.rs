@@ -90,14 +90,17 @@ impl<'a> Stage<'a> {
         Ok(())
     }
 
+    /// The cluster that it plays on.
     pub(crate) fn house(&self) -> &House {
         self.house
     }
 
+    /// A client as an administrator has it.
     pub(crate) fn client(&self) -> Client {
         self.house.client().clone()
     }
 
+    /// The name of the namespace.
     pub(crate) fn namespace(&self) -> &str {
         &self.namespace
     }
@@ -107,6 +110,7 @@ impl<'a> Stage<'a> {
         &self.title
     }
 
+    /// What the members run.
     pub(crate) fn engine(&self) -> Engine {
         self.engine
     }
