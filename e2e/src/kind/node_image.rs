@@ -78,7 +78,7 @@ pub fn ensure(progress: &Progress) -> Result<NodeImage> {
     build(progress).map(|name| NodeImage { name, ours: true })
 }
 
-/// Removes what [`ensure`] has built; a pulled image stays for the kind clusters of others.
+/// Removes what [`ensure()`] has built; a pulled image stays for the kind clusters of others.
 ///
 /// # Errors
 /// When the engine refuses.

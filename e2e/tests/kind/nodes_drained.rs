@@ -28,7 +28,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 };
 
 /// How long a second drain is given before it must have been refused by the budget.
-const REFUSED_AFTER: &str = "--timeout=10s";
+const REFUSED_AFTER: &str = "--timeout=20s";
 
 async fn acts(stage: &Stage<'_>) -> Result<()> {
     let nodes = stage.house().nodes().await?;
