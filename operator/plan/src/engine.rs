@@ -47,7 +47,7 @@ const QUORATE: Traits = Traits {
 };
 
 /// `/livez` and `/readyz` would do from 3.5.11 on, but the latter is never 200 at a learner, in no version. `/health` with its
-/// parameters is there since 3.5.2. That space has run out is no reason to restart a member or to keep clients from reading
+/// parameters is there since 3.5.3. That space has run out is no reason to restart a member or to keep clients from reading
 /// and deleting; that data are corrupt is none to restart it.
 const ETCD: Traits = Traits {
     name: "etcd",
