@@ -25,6 +25,8 @@ const BYTES_MAX: u64 = 25_000_000;
 const CONTENT: &str = "content-";
 /// How many contents of one image the engine keeps: several checkouts of this repository may share it.
 const KEPT: usize = 5;
+/// Since glibc 2.34 name services are part of the library; those of older ones are loaded from files that no image has.
+const GLIBC_MINOR_MIN: u32 = 34;
 /// The cargo profile of what goes into images.
 const PROFILE: &str = "image";
 
@@ -166,6 +168,9 @@ fn packed_here(name: &str) -> Result<Vec<String>> {
 fn build_binaries(progress: &Progress) -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let triple = host_triple()?;
+    if triple.ends_with("gnu") {
+        check_glibc(&output(Command::new("getconf").arg("GNU_LIBC_VERSION"))?)?;
+    }
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = binaries::build_folder().join("..").canonicalize()?;
     let mut build = Command::new(cargo);
@@ -196,6 +201,19 @@ fn host_triple() -> Result<String> {
         "images hold Linux programs, and this is {host}: build them on Linux"
     );
     Ok(host.to_owned())
+}
+
+/// Whether this machine's C library can look up names in an image that holds nothing else.
+fn check_glibc(said: &str) -> Result<()> {
+    let version = said.trim().strip_prefix("glibc 2.");
+    let minor = version.and_then(|it| it.split('.').next()?.parse::<u32>().ok());
+    ensure!(
+        minor.is_some_and(|minor| minor >= GLIBC_MINOR_MIN),
+        "this machine has {}: programs linked to it statically could look up no names; build images with glibc \
+         2.{GLIBC_MINOR_MIN} or newer, as on Debian 12",
+        said.trim()
+    );
+    Ok(())
 }
 
 /// The etcd of this machine, with the version that it says it is.
@@ -375,6 +393,17 @@ mod tests {
             ("sha256:0123", false),
         ] {
             assert_eq!(is_other_content(name, &image), other, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_library_that_could_look_up_no_names_is_refused() {
+        for fits in ["glibc 2.34\n", "glibc 2.36", "glibc 2.41"] {
+            assert!(check_glibc(fits).is_ok(), "{fits}");
+        }
+        for old in ["glibc 2.31", "glibc 2.4", ""] {
+            let error = check_glibc(old).unwrap_err().to_string();
+            assert!(error.contains("2.34 or newer"), "{error}");
         }
     }
 
