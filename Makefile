@@ -5,7 +5,8 @@
 ## make test-kind      the promises on a kind cluster that fit into KIND_BUDGET_MINUTES (15); PROMISES="NAME/ENGINE..." for some
 ## make test-kind-all  every promise on a kind cluster, for both engines
 ## make images         container images of our own, static and from nothing
-## make lab-tools      build kind, Kubernetes, Helm and etcd from Go modules, as far as PATH and LAB_PREBUILT lack them (an hour)
+## make lab-tools      build kind, Kubernetes, Helm and etcd from Go modules, as far as PATH and LAB_PREBUILT lack them (an hour);
+##                     TOOLS="NAME..." for some
 ## make bench          the node against a real etcd in the same run (etcd and benchmark on PATH, or LAB_PREBUILT=DIR)
 ## make clean-kind     remove everything that the kind lab has left on this machine
 ## make clean          remove everything that was built
@@ -54,8 +55,8 @@ images:
 	$(LAB) images
 
 lab-tools:
-	$(CARGO) build --workspace --bins
-	$(LAB) tools
+	$(CARGO) build --workspace --all-targets
+	$(LAB) tools $(TOOLS)
 
 bench:
 	$(CARGO) build --release -p quorate-node -p e2e --bin quorate-node --bin bench

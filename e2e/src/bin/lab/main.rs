@@ -34,7 +34,10 @@ enum What {
     /// Build container images of our own, into the container engine
     Images,
     /// Build the programs of others that are neither on PATH nor in LAB_PREBUILT
-    Tools,
+    Tools {
+        /// Only these; without a name all of them
+        names: Vec<String>,
+    },
 }
 
 #[tokio::main]
@@ -55,7 +58,7 @@ async fn run(what: What) -> Result<()> {
         What::Down => Cluster::new(tools::find("kind")?)?.down(&progress),
         What::Clean => clean(&progress).await,
         What::Images => images(&progress).await,
-        What::Tools => build(&progress),
+        What::Tools { names } => build(&names, &progress),
     }
 }
 
@@ -77,10 +80,16 @@ async fn images(progress: &Progress) -> Result<()> {
     Ok(())
 }
 
-fn build(progress: &Progress) -> Result<()> {
-    for tool in TOOLS {
-        let path = tools::provide(tool.name, progress)?;
-        println!("{:<24} {}", tool.name, path.display());
+fn build(names: &[String], progress: &Progress) -> Result<()> {
+    let all = || TOOLS.iter().map(|tool| tool.name);
+    let wanted: Vec<&str> = if names.is_empty() {
+        all().collect()
+    } else {
+        names.iter().map(String::as_str).collect()
+    };
+    for name in wanted {
+        let path = tools::provide(name, progress)?;
+        println!("{name:<24} {}", path.display());
     }
     Ok(())
 }
