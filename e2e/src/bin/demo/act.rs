@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::client::Client;
-use e2e::history::{Action, Answer, Value};
+use e2e::history::{Action, Answer, History, Value};
 use e2e::lab::{self, Lab, PATIENCE, is_ready};
 use e2e::traffic::{Mix, Traffic};
 use e2e::{linearizable, wait};
@@ -133,6 +133,12 @@ async fn kill_the_leader(screen: &mut Screen, lab: &Lab, name: &str) -> Result<(
         "no write went through for {} ms",
         gap.length().as_millis()
     ));
+    verdict(screen, &history)?;
+    watch_until_ready(screen, lab, name).await
+}
+
+/// Says that nothing is lost and all of it is linearizable, or fails.
+pub(crate) fn verdict(screen: &mut Screen, history: &History) -> Result<()> {
     let lost = history.lost();
     ensure!(
         lost.is_empty(),
@@ -140,12 +146,12 @@ async fn kill_the_leader(screen: &mut Screen, lab: &Lab, name: &str) -> Result<(
         lost.len(),
         lost[0]
     );
-    linearizable::check(&history)?;
+    linearizable::check(history)?;
     screen.say(&format!(
         "{} writes were acknowledged, all keys read again: nothing is missing, and the history is linearizable",
         history.acknowledged_writes()
     ));
-    watch_until_ready(screen, lab, name).await
+    Ok(())
 }
 
 async fn new_leader(lab: &Lab, name: &str, old_term: u64) -> Result<lab::Leader> {

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use crds::RaftCluster;
 use e2e::kind::cluster::Cluster;
 use e2e::kind::kubectl::Kubectl;
@@ -13,13 +13,13 @@ use e2e::kind::traffic::{Order, Remote};
 use e2e::kind::{self, images, install};
 use e2e::lab::{PATIENCE, is_ready, told};
 use e2e::traffic::Mix;
-use e2e::{linearizable, tools, wait};
+use e2e::{tools, wait};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 use plan::names;
 
 use crate::screen::Screen;
-use crate::tree;
+use crate::{act, tree};
 
 /// The namespace and the name of the example's cluster.
 const NAMESPACE: &str = "default";
@@ -142,19 +142,7 @@ impl House {
         screen.say(&format!("no write went through for {} ms", gap.as_millis()));
         self.watch_until_ready(screen).await?;
         let history = traffic.finish().await?;
-        let lost = history.lost();
-        ensure!(
-            lost.is_empty(),
-            "{} acknowledged writes are missing: {}",
-            lost.len(),
-            lost[0]
-        );
-        linearizable::check(&history)?;
-        screen.say(&format!(
-            "{} writes were acknowledged, all keys read again: nothing is missing, and the history is linearizable",
-            history.acknowledged_writes()
-        ));
-        Ok(())
+        act::verdict(screen, &history)
     }
 
     async fn traffic(&self) -> Result<Remote> {
