@@ -7,6 +7,7 @@
 //!
 //! What this module deliberately does not do: discovery services and DNS records.
 
+mod predecessor;
 mod token;
 
 use std::collections::BTreeMap;
@@ -120,7 +121,7 @@ pub(crate) async fn begin(
     dialer: &Dialer,
     options: Options,
 ) -> Result<Beginning, BootstrapError> {
-    let directory = DataDir::open(&config.data_dir)?;
+    let directory = predecessor::follow(&config.data_dir, predecessor::PATIENCE).await?;
     let token = &config.initial_cluster_token;
     let path = || directory.path().to_path_buf();
     if !directory.is_new() {
