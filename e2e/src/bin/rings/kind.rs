@@ -1,6 +1,6 @@
 //! The kind ring: brings the lab up, plays as many promises as fit into its time, and takes it down.
 //!
-//! `KIND_BUDGET_MINUTES` says how long it should take; `TEST_DEADLINE`, in seconds since 1970, when the whole run must have
+//! `KIND_BUDGET_MINUTES` says how long it should play; `TEST_DEADLINE`, in seconds since 1970, when the whole run must have
 //! ended. `KIND_REQUIRED` makes it build whatever it lacks, however long that takes.
 //!
 //! It deliberately plays no promise twice, and calls one that did not fit neither passed nor failed: it is due.
@@ -24,10 +24,12 @@ use choice::{Listed, Time};
 
 /// The ring's name.
 const NAME: &str = "kind";
-/// What it should take if nothing else is said.
+/// What playing should take if nothing else is said.
 const BUDGET: Duration = Duration::from_secs(15 * 60);
 /// What taking the lab down may take, on a slow machine.
 const ENDING: Duration = Duration::from_secs(120);
+/// What bringing up a lab may take, with its images built, where nothing of it is there.
+const PREPARING: Duration = Duration::from_secs(15 * 60);
 /// A scenario ends itself at its limit; one that does not even do that is ended this much later.
 const GRACE: Duration = Duration::from_secs(180);
 
@@ -53,20 +55,26 @@ pub(crate) fn ring(wanted: &Wanted, targets: &[Target]) -> Result<Report> {
         .iter()
         .find(|t| t.package == "e2e" && t.name == "kind")
         .context("the promises on kind are not built")?;
+    let chosen = chosen(wanted, promises)?;
+    if left(wanted).is_some_and(|left| left < PREPARING) {
+        println!("too little is left of the run's time to bring up a lab");
+        let due = chosen.into_iter().map(|it| it.name).collect();
+        return Ok(Report::ran(NAME, Count::default(), began.elapsed()).with_due(due));
+    }
     let progress = Progress::new(&tools::folder().join("logs"))?;
     let up = tokio::runtime::Runtime::new()?.block_on(kind::up(&progress));
-    let report = match up {
+    let (count, due) = match up {
         Ok(cluster) => {
-            let played = play(wanted, promises, &cluster, began);
+            let played = play(wanted, promises, chosen, &cluster);
             cluster.down(&progress)?;
             played?
         }
         Err(error) => {
             println!("FAILED to bring up the lab: {error:#}");
-            Report::ran(NAME, Count::FAILED, began.elapsed())
+            (Count::FAILED, Vec::new())
         }
     };
-    Ok(report)
+    Ok(Report::ran(NAME, count, began.elapsed()).with_due(due))
 }
 
 /// Whoever asks for it by name gets it, and its error if it cannot be.
@@ -90,35 +98,32 @@ fn left_out(wanted: &Wanted) -> Option<LeftOut> {
     None
 }
 
-fn play(wanted: &Wanted, promises: &Target, cluster: &Cluster, began: Instant) -> Result<Report> {
+/// Plays what fits; gives what came of it, and the names of what did not fit.
+fn play(
+    wanted: &Wanted,
+    promises: &Target,
+    chosen: Vec<Listed>,
+    cluster: &Cluster,
+) -> Result<(Count, Vec<String>)> {
     let command = |arguments: &[&str]| {
-        let mut command = Command::new(&promises.executable);
+        let mut command = command(promises, arguments);
         command
-            .current_dir(&promises.folder)
             .env("QUORATE_KIND_KUBECONFIG", cluster.kubeconfig())
-            .env("QUORATE_KIND_CLUSTER", cluster.name())
-            .args(arguments);
+            .env("QUORATE_KIND_CLUSTER", cluster.name());
         command
     };
-    let installed = run::one(
-        "e2e",
-        "kind install",
-        command(&["install"]),
-        run::HUNG_AFTER,
-    )?;
-    if installed.failed > 0 {
-        return Ok(Report::ran(NAME, installed, began.elapsed()));
+    let install = command(&["install"]);
+    let mut count = run::one("e2e", "kind install", install, run::HUNG_AFTER)?;
+    let mut due = Vec::new();
+    if count.failed > 0 {
+        return Ok((count, due));
     }
     let mut time = Time {
         budget: budget(wanted),
-        at_most: left(wanted).map(|left| began.elapsed() + left),
-        spent: began.elapsed(),
-        played: Duration::ZERO,
-        usually: Duration::ZERO,
+        ..Time::default()
     };
-    let (mut count, mut due) = (Count::default(), Vec::new());
-    for scenario in chosen(wanted, command(&["list"]))? {
-        time.spent = began.elapsed();
+    for scenario in chosen {
+        time.left = left(wanted);
         if !time.fits(&scenario) {
             due.push(scenario.name);
             continue;
@@ -130,11 +135,18 @@ fn play(wanted: &Wanted, promises: &Target, cluster: &Cluster, began: Instant) -
         time.played += started.elapsed();
         time.usually += scenario.usual;
     }
-    Ok(Report::ran(NAME, count, began.elapsed()).with_due(due))
+    Ok((count, due))
 }
 
-fn chosen(wanted: &Wanted, mut list: Command) -> Result<Vec<Listed>> {
-    let listed = list.output().context("list the promises on kind")?;
+fn command(promises: &Target, arguments: &[&str]) -> Command {
+    let mut command = Command::new(&promises.executable);
+    command.current_dir(&promises.folder).args(arguments);
+    command
+}
+
+fn chosen(wanted: &Wanted, promises: &Target) -> Result<Vec<Listed>> {
+    let listed = command(promises, &["list"]).output();
+    let listed = listed.context("list the promises on kind")?;
     let listed = String::from_utf8(listed.stdout)?;
     let all: Vec<Listed> = listed.lines().filter_map(Listed::read).collect();
     anyhow::ensure!(

@@ -41,14 +41,12 @@ pub(crate) fn turned(mut all: Vec<Listed>, commit: &str) -> Vec<Listed> {
 }
 
 /// What is left of a run's time, and how much slower than usual things go here.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Time {
-    /// What the ring should take; without one, as long as it needs.
+    /// What all scenarios together should take; without one, as long as they need.
     pub(crate) budget: Option<Duration>,
-    /// What it may take at most, ends included.
-    pub(crate) at_most: Option<Duration>,
-    /// What it has taken.
-    pub(crate) spent: Duration,
+    /// What is left until the whole run must have ended, if it must.
+    pub(crate) left: Option<Duration>,
     /// What the scenarios so far have taken.
     pub(crate) played: Duration,
     /// What they usually take.
@@ -58,11 +56,9 @@ pub(crate) struct Time {
 impl Time {
     /// Whether a scenario is expected to be done in time, and would be ended in time if it hung.
     pub(crate) fn fits(&self, scenario: &Listed) -> bool {
-        let expected = self.spent + scenario.usual.mul_f64(self.slowness());
+        let expected = self.played + scenario.usual.mul_f64(self.slowness());
         self.budget.is_none_or(|it| expected <= it)
-            && self
-                .at_most
-                .is_none_or(|it| self.spent + scenario.limit <= it)
+            && self.left.is_none_or(|it| scenario.limit <= it)
     }
 
     /// How many times longer things take here than usual; never less than once.
@@ -87,10 +83,8 @@ mod tests {
     fn time() -> Time {
         Time {
             budget: Some(10 * MINUTE),
-            at_most: Some(20 * MINUTE),
-            spent: Duration::ZERO,
-            played: Duration::ZERO,
-            usually: Duration::ZERO,
+            left: Some(20 * MINUTE),
+            ..Time::default()
         }
     }
 
@@ -115,7 +109,8 @@ mod tests {
     #[test]
     fn nothing_starts_that_is_not_expected_to_end_in_time() {
         let late = Time {
-            spent: 9 * MINUTE + Duration::from_secs(1),
+            played: 9 * MINUTE + Duration::from_secs(1),
+            usually: 9 * MINUTE + Duration::from_secs(1),
             ..time()
         };
         assert!(time().fits(&listed("a")));
@@ -125,13 +120,12 @@ mod tests {
     #[test]
     fn on_a_slow_machine_less_fits() {
         let calm = Time {
-            spent: 8 * MINUTE,
-            played: 4 * MINUTE,
-            usually: 4 * MINUTE,
+            played: 8 * MINUTE,
+            usually: 8 * MINUTE,
             ..time()
         };
         let slow = Time {
-            played: 12 * MINUTE,
+            usually: 3 * MINUTE,
             ..calm
         };
         assert!(calm.fits(&listed("a")));
@@ -141,17 +135,11 @@ mod tests {
     #[test]
     fn nothing_starts_that_could_hang_beyond_the_end() {
         let near = Time {
-            budget: None,
-            spent: 15 * MINUTE + Duration::from_secs(1),
+            left: Some(5 * MINUTE - Duration::from_secs(1)),
             ..time()
         };
         assert!(!near.fits(&listed("a")));
-        assert!(
-            Time {
-                at_most: None,
-                ..near
-            }
-            .fits(&listed("a"))
-        );
+        let open = Time { left: None, ..near };
+        assert!(open.fits(&listed("a")));
     }
 }
