@@ -140,7 +140,8 @@ fn build(progress: &Progress) -> Result<String> {
     let base = base(progress)?;
     let context = context(&programs)?;
     let image = |target: &str| format!("{REPOSITORY}/{target}:build");
-    for target in ["components", "pause", "node"] {
+    // With a name for what is only built from, too, so that it can be removed by it.
+    for target in ["iptables", "components", "pause", "node"] {
         let mut build = Command::new("docker");
         build
             // The newer builder is a plugin that is not everywhere; nothing here needs it.

@@ -50,10 +50,6 @@ impl House {
         tools::provide("helm", &progress)?;
         let images = images::build(&progress)?;
         images::load(&images, &self.cluster, &progress)?;
-        for image in &images {
-            let megabytes = image.bytes as f64 / 1e6;
-            println!("{FIGURE}image {}: {megabytes:.1} MB", image.tags[0]);
-        }
         install::traffic(&self.kubectl, &images).await?;
         // A scenario that was cut off may have left them so.
         self.uncordon().await?;
@@ -62,6 +58,15 @@ impl House {
         // Asked again in this process, they are the same.
         let _ = self.images.set(images);
         progress.say("operator and traffic are there");
+        Ok(())
+    }
+
+    /// Prints the sizes of the images.
+    pub(crate) fn tell_sizes(&self) -> Result<()> {
+        for image in self.images()? {
+            let megabytes = image.bytes as f64 / 1e6;
+            println!("{FIGURE}image {}: {megabytes:.1} MB", image.tags[0]);
+        }
         Ok(())
     }
 

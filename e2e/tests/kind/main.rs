@@ -59,7 +59,10 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["list"] => list(),
-        ["install"] => told(with_house(async |house| house.install().await)),
+        ["install"] => told(with_house(async |house| {
+            house.install().await?;
+            house.tell_sizes()
+        })),
         ["run", names @ ..] if !names.is_empty() => {
             told(with_house(async |house| run(house, &chosen(names)?).await))
         }

@@ -91,9 +91,9 @@ pub(crate) fn one(
             "{verdict} {package} {name}: {} passed, {seconds:.1} s",
             count.passed
         );
-        for figure in text.lines().filter_map(|l| l.strip_prefix(e2e::FIGURE)) {
-            println!("         {figure}");
-        }
+    }
+    for figure in text.lines().filter_map(|l| l.strip_prefix(e2e::FIGURE)) {
+        println!("         {figure}");
     }
     if count.failed > 0 {
         show(&text, &log);
