@@ -152,6 +152,16 @@ impl Cluster {
     }
 }
 
+/// Whether there are nodes of any lab.
+///
+/// # Errors
+/// When the container engine does not answer.
+pub fn any_is_there() -> Result<bool> {
+    let network = format!("network={NETWORK}");
+    let list = ["ps", "--all", "--quiet", "--filter", &network];
+    Ok(!output(Command::new("docker").args(list))?.is_empty())
+}
+
 /// A name for the lab of this checkout.
 fn own_name() -> String {
     let place = Path::new(env!("CARGO_MANIFEST_DIR"));

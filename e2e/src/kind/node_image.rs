@@ -183,6 +183,9 @@ fn base(progress: &Progress) -> Result<String> {
     if is_there(&name) {
         return Ok(name);
     }
+    output(Command::new("debootstrap").arg("--version")).context(
+        "a node image is built with debootstrap; to get it: apt-get install debootstrap",
+    )?;
     let archive = tempfile::NamedTempFile::new().context("make a file for the base system")?;
     let mut make = Command::new("sh");
     make.arg("-c")

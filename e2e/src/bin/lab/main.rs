@@ -97,8 +97,11 @@ fn build(names: &[String], progress: &Progress) -> Result<()> {
 /// What cannot be removed keeps nothing else from being removed.
 async fn clean(progress: &Progress) -> Result<()> {
     if engine::is_running() {
-        if let Ok(kind) = tools::find("kind") {
-            Cluster::new(kind)?.down(progress)?;
+        match tools::find("kind") {
+            Ok(kind) => Cluster::new(kind)?.down(progress)?,
+            // Without kind no cluster can be deleted, which matters only where there is one.
+            Err(missing) if cluster::any_is_there()? => return Err(missing.into()),
+            Err(_) => {}
         }
         progress.step("remove the images", || {
             images::remove()?;
