@@ -331,7 +331,8 @@ fn name(image: &Image, node: &str) -> Result<()> {
     let there = on_node(node)?;
     // Its whole name begins with where containerd takes short names to belong.
     let place = there.iter().find_map(|it| it.strip_suffix(&image.content));
-    let place = place.with_context(|| format!("{node} has no {} after it was sent", image.content))?;
+    let place =
+        place.with_context(|| format!("{node} has no {} after it was sent", image.content))?;
     let tag = [
         "exec", node, "ctr", "-n", "k8s.io", "images", "tag", "--force",
     ];
