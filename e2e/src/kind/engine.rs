@@ -239,6 +239,20 @@ fn kernel(progress: &Progress) -> Result<()> {
     Ok(())
 }
 
+/// Whether the engine has an image of this name; it has none while it does not answer.
+pub fn has_image(name: &str) -> bool {
+    let inspect = ["image", "inspect", "--format", "{{.Id}}", name];
+    output(Command::new("docker").args(inspect)).is_ok()
+}
+
+/// A build of an image, to be given its further arguments.
+pub fn build() -> Command {
+    let mut build = Command::new("docker");
+    // The newer builder is a plugin that is not everywhere; nothing here needs it.
+    build.env("DOCKER_BUILDKIT", "0").arg("build");
+    build
+}
+
 /// Removes images by their names. One that a container still has stays: it is another lab's.
 ///
 /// # Errors

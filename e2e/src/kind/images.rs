@@ -232,7 +232,7 @@ fn image(recipe: &Recipe, program: &Program, scratch: &Path, progress: &Progress
     let binary =
         std::fs::read(&program.path).with_context(|| format!("read {}", program.path.display()))?;
     let content = content_tag(recipe, &program.version, &binary);
-    if !is_there(&content)? {
+    if !engine::has_image(&content) {
         progress.step(&format!("pack {content}"), || {
             pack(recipe, program, scratch, &content)
         })?;
@@ -274,19 +274,12 @@ fn pack(recipe: &Recipe, program: &Program, scratch: &Path, content: &str) -> Re
     std::fs::create_dir_all(&context)?;
     std::fs::copy(&program.path, context.join(recipe.program))?;
     std::fs::write(context.join("Dockerfile"), recipe.dockerfile)?;
-    let mut build = Command::new("docker");
+    let mut build = engine::build();
     build
-        // The newer builder is a plugin that is not everywhere; nothing here needs it.
-        .env("DOCKER_BUILDKIT", "0")
-        .args(["build", "--quiet", "--tag", content, "--build-arg"])
+        .args(["--quiet", "--tag", content, "--build-arg"])
         .arg(format!("VERSION={}", program.version))
         .arg(&context);
     succeeds(&mut build)
-}
-
-fn is_there(tag: &str) -> Result<bool> {
-    let listed = output(Command::new("docker").args(["image", "ls", "--quiet", tag]))?;
-    Ok(!listed.trim().is_empty())
 }
 
 fn bytes(tag: &str) -> Result<u64> {

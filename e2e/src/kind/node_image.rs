@@ -46,7 +46,7 @@ pub struct NodeImage {
 
 /// Whether an image can be had without building Kubernetes first, which takes an hour.
 pub fn can_be_had_soon() -> bool {
-    is_there(STOCK) || PROGRAMS.iter().all(|name| tools::find(name).is_ok())
+    engine::has_image(STOCK) || PROGRAMS.iter().all(|name| tools::find(name).is_ok())
 }
 
 /// Sees to it that there is an image: present, pulled or built.
@@ -65,7 +65,7 @@ pub fn ensure(progress: &Progress) -> Result<NodeImage> {
         name: STOCK.to_owned(),
         ours: false,
     };
-    if is_there(STOCK) {
+    if engine::has_image(STOCK) {
         return Ok(stock);
     }
     let built = built_before()?;
@@ -94,10 +94,6 @@ pub fn remove() -> Result<()> {
     engine::remove_images(&names)
 }
 
-fn is_there(name: &str) -> bool {
-    output(Command::new("docker").args(["image", "inspect", "--format", "{{.Id}}", name])).is_ok()
-}
-
 fn pull(progress: &Progress) -> bool {
     let pulled = progress.run(
         &format!("pull {STOCK}"),
@@ -119,7 +115,7 @@ fn built_before() -> Result<Option<String>> {
         return Ok(None);
     };
     let name = name_of(&content(&programs)?);
-    Ok(is_there(&name).then_some(name))
+    Ok(engine::has_image(&name).then_some(name))
 }
 
 fn build(progress: &Progress) -> Result<String> {
@@ -134,7 +130,7 @@ fn build(progress: &Progress) -> Result<String> {
         .collect::<Result<Vec<_>>>()?;
     let content = content(&programs)?;
     let name = name_of(&content);
-    if is_there(&name) {
+    if engine::has_image(&name) {
         return Ok(name);
     }
     let base = base(progress)?;
@@ -142,18 +138,9 @@ fn build(progress: &Progress) -> Result<String> {
     let image = |target: &str| format!("{REPOSITORY}/{target}:build");
     // With a name for what is only built from, too, so that it can be removed by it.
     for target in ["iptables", "components", "pause", "node"] {
-        let mut build = Command::new("docker");
+        let mut build = engine::build();
         build
-            // The newer builder is a plugin that is not everywhere; nothing here needs it.
-            .env("DOCKER_BUILDKIT", "0")
-            .args([
-                "build",
-                "--target",
-                target,
-                "--tag",
-                &image(target),
-                "--build-arg",
-            ])
+            .args(["--target", target, "--tag", &image(target), "--build-arg"])
             .arg(format!("BASE={base}"))
             .arg(context.path());
         progress.run(&format!("build the image {target}"), &mut build)?;
@@ -180,7 +167,7 @@ fn base(progress: &Progress) -> Result<String> {
         "{REPOSITORY}/debian:{}",
         hash(&[&read("packages")?, &read("make-base")?])
     );
-    if is_there(&name) {
+    if engine::has_image(&name) {
         return Ok(name);
     }
     output(Command::new("debootstrap").arg("--version")).context(

@@ -1,7 +1,6 @@
 //! Promise: all pods of a cluster are deleted at once, by force, under load; the cluster comes back by itself on its
 //! volumes, with the members that it had, and nothing that was acknowledged is lost.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -25,13 +24,13 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 async fn acts(stage: &Stage<'_>) -> Result<()> {
     stage.founded(3).await?;
     let traffic = stage.traffic().await?;
-    let members = names_of_pods(stage).await?;
+    let members = stage.pod_names().await?;
     let before = stage.pod_uids().await?;
     stage.say("delete all pods by force");
     let cost = stage.cost(&traffic, async || delete_all(stage).await);
     let cost = cost.await?;
     stage.all_are_new(&before, 3).await?;
-    let after = names_of_pods(stage).await?;
+    let after = stage.pod_names().await?;
     ensure!(
         after == members,
         "the members were {members:?} and are {after:?}"
@@ -52,13 +51,4 @@ async fn delete_all(stage: &Stage<'_>) -> Result<()> {
         stage.is_started_again(&pod.name_any(), &pod).await?;
     }
     Ok(())
-}
-
-async fn names_of_pods(stage: &Stage<'_>) -> Result<BTreeSet<String>> {
-    Ok(stage
-        .pods()
-        .await?
-        .iter()
-        .map(ResourceExt::name_any)
-        .collect())
 }

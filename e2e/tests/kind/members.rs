@@ -29,6 +29,12 @@ impl Stage<'_> {
         Ok(pods.list(&members).await?.items)
     }
 
+    /// The names of the members' pods, which are the members'.
+    pub(crate) async fn pod_names(&self) -> Result<BTreeSet<String>> {
+        let pods = self.pods().await?;
+        Ok(pods.iter().map(ResourceExt::name_any).collect())
+    }
+
     /// The uids of the members' pods.
     pub(crate) async fn pod_uids(&self) -> Result<BTreeSet<String>> {
         Ok(self

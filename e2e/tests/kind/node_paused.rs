@@ -1,13 +1,11 @@
 //! Promise: the leader's node stops for a minute without a word, as a machine that hangs; the others elect and serve, no
 //! member is thrown out for it, and all are back when the node is.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use e2e::kind::nodes::Paused;
 use futures::FutureExt;
-use kube::ResourceExt;
 
 use crate::engine::BOTH;
 use crate::members::node_of;
@@ -30,7 +28,7 @@ async fn acts(stage: &Stage<'_>) -> Result<()> {
     stage.founded(3).await?;
     let traffic = stage.traffic().await?;
     let node = worker_that_leads(stage).await?;
-    let members = members(stage).await?;
+    let members = stage.pod_names().await?;
     let cost = stage.cost(&traffic, async || {
         stage.say(&format!("pause {node}, whose member leads"));
         let paused = Paused::new(&node)?;
@@ -43,7 +41,7 @@ async fn acts(stage: &Stage<'_>) -> Result<()> {
         PAUSE.as_secs(),
         cost.await?
     ));
-    let after = self::members(stage).await?;
+    let after = stage.pod_names().await?;
     ensure!(
         after == members,
         "the members were {members:?} and are {after:?}"
@@ -67,13 +65,4 @@ async fn worker_that_leads(stage: &Stage<'_>) -> Result<String> {
         stage.ready().await?;
     }
     bail!("the leader is always on the control plane")
-}
-
-async fn members(stage: &Stage<'_>) -> Result<BTreeSet<String>> {
-    Ok(stage
-        .pods()
-        .await?
-        .iter()
-        .map(ResourceExt::name_any)
-        .collect())
 }
