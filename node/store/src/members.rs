@@ -97,9 +97,7 @@ impl Members {
                 }
             }
             Command::MemberAttributes(MemberAttributes { id, .. }) => self.existing(*id).map(drop),
-            Command::Put(_) | Command::DeleteRange(_) | Command::Txn(_) | Command::Compact(_) => {
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 
@@ -157,7 +155,7 @@ impl Members {
                     member.client_urls.clone_from(client_urls);
                 });
             }
-            Command::Put(_) | Command::DeleteRange(_) | Command::Txn(_) | Command::Compact(_) => {}
+            _ => {}
         }
     }
 
