@@ -24,7 +24,7 @@ use proto::etcdserverpb::ResponseHeader;
 use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::kv_server::KvServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
-use store::{Command, Response as Answer};
+use store::{AlarmChange, AlarmKind, Command, Response as Answer, StoreError};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
@@ -33,6 +33,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 pub(crate) use self::convert::member as member_to_wire;
 use self::gate::Gate;
 use crate::handle::Handle;
+use crate::quota;
 use crate::refusal::Refusal;
 use crate::transport::Dialer;
 
@@ -72,6 +73,26 @@ impl Shared {
                 raft_term: status.term,
             })
         })
+    }
+
+    /// Refuses what would not fit into the quota, and sees that everybody knows why: to be asked before what takes space
+    /// is even looked at, as in etcd.
+    async fn check_quota(&self, cost_bytes: u64) -> Result<(), Status> {
+        let (size, me, is_known) = self.handle.with_status(|status| {
+            let me = status.identity.member_id;
+            let is_known = status.has_alarm(AlarmKind::NoSpace, me);
+            (status.size_bytes, me, is_known)
+        });
+        if quota::admits(self.limits.quota_bytes, size, cost_bytes) {
+            return Ok(());
+        }
+        if !is_known {
+            let raise = Command::Alarm(AlarmChange::raise(AlarmKind::NoSpace, me));
+            if let Err(error) = self.propose(&raise).await {
+                tracing::warn!(%error, "cannot raise the alarm about the used-up quota");
+            }
+        }
+        Err(Refusal::from(StoreError::NoSpace).into())
     }
 
     /// Puts a checked command into the log, if it is not too large.

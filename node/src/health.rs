@@ -7,8 +7,10 @@
 //!
 //! `?verbose` lists the checks, `/readyz/NAME` asks one, `?exclude=NAME` leaves one out.
 //!
+//! An alarm makes `/health` false (`?exclude=NOSPACE` looks past it), and `CORRUPT` makes a member not ready.
+//!
 //! What this module deliberately does not do: etcd's check `non_learner`, as whoever starts a learner waits for its readiness
-//! before promoting it, and `data_corruption`, which has nothing to look at before there are alarms.
+//! before promoting it.
 
 use std::fmt::Write;
 use std::future::Future;
@@ -21,10 +23,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use store::{Alarm, AlarmKind};
 
 use crate::event::Read;
 use crate::handle::Handle;
 use crate::metrics::Metrics;
+use crate::status::alarm_name;
 use crate::storage::Vitals;
 use crate::version::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
 
@@ -32,6 +36,9 @@ use crate::version::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
 pub trait Pulse: Send + Sync + 'static {
     /// Whether a leader is known.
     fn has_leader(&self) -> bool;
+
+    /// The alarms that are up.
+    fn alarms(&self) -> Vec<Alarm>;
 
     /// How long the disk has been busy with one write; none while it has nothing to do.
     fn writing_for(&self) -> Option<Duration>;
@@ -63,6 +70,10 @@ impl Pulse for Alive {
         self.handle.with_status(|status| status.leader.is_some())
     }
 
+    fn alarms(&self) -> Vec<Alarm> {
+        self.handle.with_status(|status| status.alarms.clone())
+    }
+
     fn writing_for(&self) -> Option<Duration> {
         self.vitals.waiting_for()
     }
@@ -88,6 +99,7 @@ const STALL: Duration = Duration::from_secs(2);
 /// One thing to look at. Its name is what `/readyz/NAME` and `?exclude=NAME` say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Check {
+    DataCorruption,
     SerializableRead,
     LinearizableRead,
     DiskWrite,
@@ -96,6 +108,7 @@ enum Check {
 impl Check {
     const fn name(self) -> &'static str {
         match self {
+            Self::DataCorruption => "data_corruption",
             Self::SerializableRead => "serializable_read",
             Self::LinearizableRead => "linearizable_read",
             Self::DiskWrite => "disk_write",
@@ -104,6 +117,14 @@ impl Check {
 
     async fn run<P: Pulse>(self, pulse: &P, patience: Duration) -> Result<(), String> {
         match self {
+            Self::DataCorruption => {
+                let is_corrupt = |alarm: &Alarm| alarm.is(AlarmKind::Corrupt);
+                let up = pulse.alarms().iter().any(is_corrupt);
+                // etcd's words.
+                (!up)
+                    .then_some(())
+                    .ok_or_else(|| "alarm activated: CORRUPT".to_owned())
+            }
             Self::SerializableRead => in_time(patience, pulse.read_local()).await,
             Self::LinearizableRead if !pulse.has_leader() => Err("there is no leader".to_owned()),
             Self::LinearizableRead => in_time(patience, pulse.confirm()).await,
@@ -147,6 +168,7 @@ impl Question {
         match self {
             Self::Livez => &[Check::SerializableRead],
             Self::Readyz => &[
+                Check::DataCorruption,
                 Check::SerializableRead,
                 Check::DiskWrite,
                 Check::LinearizableRead,
@@ -228,7 +250,7 @@ async fn one_of_readyz<P: Pulse>(
 
 async fn health<P: Pulse>(State(shared): Asked<P>, RawQuery(query): RawQuery) -> Response {
     let query = Query::read(query);
-    let reason = match shared.healthy(query.serializable).await {
+    let reason = match shared.healthy(&query).await {
         Ok(()) => String::new(),
         Err(reason) => reason,
     };
@@ -246,8 +268,13 @@ async fn version() -> Response {
 }
 
 impl<P: Pulse> Shared<P> {
-    async fn healthy(&self, serializable: bool) -> Result<(), String> {
-        if serializable {
+    async fn healthy(&self, query: &Query) -> Result<(), String> {
+        let alarms = self.pulse.alarms();
+        let is_asked = |alarm: &&Alarm| !query.excluded.contains(&alarm_name(alarm.kind));
+        if let Some(alarm) = alarms.iter().find(is_asked) {
+            return Err(alarm_reason(alarm));
+        }
+        if query.serializable {
             return Check::SerializableRead
                 .run(&self.pulse, self.patience)
                 .await;
@@ -291,6 +318,14 @@ impl<P: Pulse> Shared<P> {
             (true, true) => plain(true, format!("{lines}ok\n")),
             (false, _) => plain(false, format!("{lines}{} check failed\n", question.name())),
         }
+    }
+}
+
+/// etcd's words, which dashboards look for.
+fn alarm_reason(alarm: &Alarm) -> String {
+    match AlarmKind::try_from(alarm.kind) {
+        Ok(AlarmKind::NoSpace | AlarmKind::Corrupt) => format!("ALARM {}", alarm_name(alarm.kind)),
+        _ => "ALARM UNKNOWN".to_owned(),
     }
 }
 

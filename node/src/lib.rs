@@ -11,6 +11,7 @@ pub mod event;
 pub mod handle;
 pub mod health;
 pub mod metrics;
+pub mod quota;
 pub mod refusal;
 pub mod replica;
 pub mod resolve;

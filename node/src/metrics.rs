@@ -28,7 +28,7 @@ use prometheus::{
 };
 
 use crate::handle::Handle;
-use crate::status::Status;
+use crate::status::{Status, alarm_name};
 use crate::storage::{Observer, Vitals};
 use crate::transport::Traffic;
 use crate::version::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
@@ -66,6 +66,7 @@ struct Member {
     size_in_use: IntGauge,
     revision: IntGauge,
     known_peers: IntGaugeVec,
+    alarms: IntGaugeVec,
 }
 
 /// What the storage tells.
@@ -277,6 +278,11 @@ impl Member {
                 "The members that this one knows.",
                 &["Local", "Remote"],
             ),
+            alarms: make.gauges(
+                "etcd_debugging_server_alarms",
+                "The alarms that are up, by the member that each is about. 1 for the labels.",
+                &["server_id", "alarm_type"],
+            ),
         }
     }
 
@@ -298,6 +304,11 @@ impl Member {
         self.id.with_label_values(&[&me]).set(1);
         let minor = ETCD_CLUSTER_VERSION.trim_end_matches(".0");
         self.cluster_version.with_label_values(&[minor]).set(1);
+        self.alarms.reset();
+        for alarm in &status.alarms {
+            let labels = [format!("{:x}", alarm.member), alarm_name(alarm.kind)];
+            self.alarms.with_label_values(&labels).set(1);
+        }
         self.known_peers.reset();
         for peer in status.membership.members.keys() {
             let peer = format!("{peer:x}");

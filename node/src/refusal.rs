@@ -36,9 +36,6 @@ pub enum Refusal {
     /// The request is larger than `--max-request-bytes`.
     #[error("etcdserver: request is too large")]
     RequestTooLarge,
-    /// The quota is used up; only deletions and compactions are taken.
-    #[error("etcdserver: mvcc: database space exceeded")]
-    NoSpace,
     /// The member is going down; it may or may not have been done.
     #[error("etcdserver: server stopped")]
     Stopped,
@@ -82,7 +79,7 @@ impl Refusal {
             | Self::LearnerNotReady
             | Self::BadTransferee
             | Self::NotForLearner => Code::FailedPrecondition,
-            Self::TooManyRequests | Self::NoSpace => Code::ResourceExhausted,
+            Self::TooManyRequests => Code::ResourceExhausted,
             Self::RequestTooLarge | Self::BadUrls => Code::InvalidArgument,
             // etcd has no entry for it in its table of codes, which makes it Unknown.
             Self::TimeoutLeaderTransfer => Code::Unknown,

@@ -15,6 +15,7 @@
 //!
 //! What this module deliberately does not do: no clock, no disk, no network, no channel, no randomness but what is handed in.
 
+mod alarms;
 mod apply;
 mod batch;
 mod founding;
@@ -42,6 +43,7 @@ pub use retention::Retention;
 use crate::event::{Event, Outcome, Request};
 use crate::refusal::Refusal;
 use crate::turn::{Ahead, Release, Turn};
+use alarms::Wanted;
 use handover::Handover;
 use membership::Ground;
 use proposals::Proposals;
@@ -62,6 +64,8 @@ pub struct Settings {
     pub attributes: MemberAttributes,
     /// What history the leader keeps; none: all of it.
     pub retention: Option<Retention>,
+    /// `--quota-backend-bytes`.
+    pub quota_bytes: u64,
     /// Drawn at random at every start: names this start in the log.
     pub starter: u64,
 }
@@ -80,6 +84,7 @@ pub struct Replica<W> {
     reads: Reads<W>,
     handover: Handover<W>,
     relay: Relay,
+    wanted_alarms: Wanted,
     /// The newest term of which an entry was applied, and when those are answered who sent in older ones.
     overtaken: Option<(Term, u64)>,
     publish_again_at: u64,
@@ -125,6 +130,7 @@ impl<W> Replica<W> {
             reads: Reads::new(settings.starter),
             handover: Handover::default(),
             relay: Relay::default(),
+            wanted_alarms: Wanted::default(),
             overtaken: None,
             publish_again_at: 0,
             historian: settings.retention.map(Historian::new),
@@ -300,6 +306,7 @@ impl<W> Replica<W> {
         self.reads.retry(|patience| patience <= now);
         self.publish();
         self.forget_history();
+        self.raise_alarms();
         self.move_leadership();
         self.expire();
     }

@@ -314,6 +314,7 @@ fn settings(config: &Config, member_id: u64, starter: u64) -> Settings {
             client_urls,
         },
         retention: config.auto_compaction.map(|kept| retention(kept, tick_ms)),
+        quota_bytes: config.quota_backend_bytes,
         starter,
     }
 }

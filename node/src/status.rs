@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use store::{Member, Members};
+use store::{Alarm, AlarmKind, Member, Members};
 
 use crate::storage::Identity;
 
@@ -31,8 +31,10 @@ pub struct Status {
     pub is_removed: bool,
     /// The store's newest revision.
     pub revision: i64,
-    /// Bytes the store holds, history included, and compacted history until it is swept. As of the last tick.
+    /// Bytes the store holds, history included, and compacted history until it is swept.
     pub size_bytes: u64,
+    /// The alarms that are up, in their order.
+    pub alarms: Vec<Alarm>,
     /// Client commands that wait to be applied.
     pub pending: u64,
     /// Who belongs to the cluster, as far as this member has applied.
@@ -63,9 +65,16 @@ impl Status {
             is_removed: false,
             revision: 0,
             size_bytes: 0,
+            alarms: Vec::new(),
             pending: 0,
             membership: Arc::default(),
         }
+    }
+
+    /// Whether this alarm is up.
+    #[must_use]
+    pub fn has_alarm(&self, kind: AlarmKind, member: u64) -> bool {
+        self.alarms.contains(&Alarm::new(kind, member))
     }
 
     /// Whether this member leads.
@@ -86,5 +95,16 @@ impl Membership {
                 .collect(),
             removed: members.removed().collect(),
         }
+    }
+}
+
+/// What a kind of alarm is called, by us and by etcd; one that is not known by its number.
+#[must_use]
+pub fn alarm_name(kind: i32) -> String {
+    match AlarmKind::try_from(kind) {
+        Ok(AlarmKind::None) => "NONE".to_owned(),
+        Ok(AlarmKind::NoSpace) => "NOSPACE".to_owned(),
+        Ok(AlarmKind::Corrupt) => "CORRUPT".to_owned(),
+        Err(_) => kind.to_string(),
     }
 }

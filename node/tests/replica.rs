@@ -475,3 +475,29 @@ fn a_put_is_what_it_says() {
     };
     assert_eq!(Command::from_bytes(&bytes).unwrap(), Command::Put(expected));
 }
+
+#[test]
+fn what_goes_over_the_quota_is_done_and_is_the_last() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    let value = "x".repeat(100_000);
+    let clients = world::QUOTA_BYTES / 100_000 + 1;
+    for client in 0..clients {
+        world.ask(leader, put(&format!("key-{client}"), &value), client);
+    }
+    world.settle();
+    world.tick_all(2);
+    world.ask(leader, put("small", "v"), clients);
+    world.settle();
+    let answers = world.answered();
+    assert!((0..clients).all(|client| revision(&answers[&client]) > 1));
+    let refused = Response::Refused(store::StoreError::NoSpace);
+    assert!(
+        matches!(&answers[&clients], Outcome::Applied(response) if *response == refused),
+        "{:?}",
+        answers[&clients]
+    );
+    for id in 1..=3 {
+        assert!(world.store(id).alarms().has(store::AlarmKind::NoSpace));
+    }
+}

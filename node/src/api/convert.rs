@@ -176,3 +176,10 @@ pub(crate) fn member(member: store::Member) -> pb::Member {
 pub(crate) fn members(members: Vec<store::Member>) -> Vec<pb::Member> {
     members.into_iter().map(member).collect()
 }
+
+pub(super) fn alarm(alarm: store::Alarm) -> pb::AlarmMember {
+    pb::AlarmMember {
+        member_id: alarm.member,
+        alarm: alarm.kind,
+    }
+}

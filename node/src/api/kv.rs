@@ -11,6 +11,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Shared, convert};
 use crate::event::{Outcome, Read};
+use crate::quota;
 use crate::refusal::Refusal;
 
 /// See the module.
@@ -56,8 +57,8 @@ impl kv_server::Kv for Kv {
         request: Request<pb::PutRequest>,
     ) -> Result<Response<pb::PutResponse>, Status> {
         let request = convert::put(request.into_inner());
+        self.0.check_quota(quota::of_put(&request)).await?;
         validate::put(&request).map_err(Refusal::from)?;
-        self.check_quota(request.key.len() + request.value.len())?;
         match self.0.propose(&Command::Put(request)).await? {
             Answer::Put(answer) => {
                 let header = self.0.header(answer.revision);
@@ -87,6 +88,7 @@ impl kv_server::Kv for Kv {
         request: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
         let request = convert::txn(request.into_inner());
+        self.0.check_quota(quota::of_txn(&request)).await?;
         validate::txn(&request, self.0.limits.max_txn_ops).map_err(Refusal::from)?;
         let answer = if request.is_read_only() {
             self.read_txn(request).await?
@@ -134,24 +136,9 @@ impl Kv {
     }
 
     async fn write_txn(&self, request: store::TxnRequest) -> Result<store::TxnResponse, Status> {
-        if request.has_put() {
-            self.check_quota(prost::Message::encoded_len(&request))?;
-        }
         match self.0.propose(&Command::Txn(request)).await? {
             Answer::Txn(answer) => Ok(answer),
             other => unreachable!("a transaction is not answered by {other:?}"),
         }
-    }
-
-    /// A guard and no exact bound: the size is what the last tick published, so that all that is under way, and all that is
-    /// proposed within one tick, may together go beyond the quota.
-    ///
-    /// etcd raises an alarm that somebody must take back; until there are alarms, what compaction frees may be used at once.
-    fn check_quota(&self, bytes: usize) -> Result<(), Refusal> {
-        let used = self.0.handle.with_status(|status| status.size_bytes);
-        if used + bytes as u64 > self.0.limits.quota_bytes {
-            return Err(Refusal::NoSpace);
-        }
-        Ok(())
     }
 }

@@ -1,19 +1,21 @@
 //! The Maintenance service: one member's own state.
 //!
-//! `Defragment` has nothing to do, as the store keeps no file with holes; it answers that it is done. There are no alarms,
-//! so that asking for them or taking them back finds none.
+//! `Defragment` has nothing to do, as the store keeps no file with holes; it answers that it is done. Alarms are listed by
+//! kind, then member; etcd lists them in no order.
 //!
-//! What this module deliberately does not do: `Snapshot`, `Downgrade`, and raising alarms.
+//! What this module deliberately does not do: `Snapshot` and `Downgrade`.
 
 use std::sync::Arc;
 
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::maintenance_server;
+use store::{Alarm, AlarmChange, AlarmKind, Command, Response as Answer};
 use tonic::{Request, Response, Status};
 
-use super::Shared;
+use super::{Shared, convert};
 use crate::refusal::Refusal;
+use crate::status::{self, alarm_name};
 use crate::version::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
 
 /// See the module.
@@ -30,14 +32,26 @@ impl maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
-        if request.get_ref().action() == AlarmAction::Activate {
-            return Err(Status::unimplemented("alarms are not served yet"));
-        }
+        let pb::AlarmRequest {
+            action,
+            member_id,
+            alarm,
+        } = request.into_inner();
+        let alarms = match AlarmAction::try_from(action) {
+            Ok(AlarmAction::Get) => self.alarms(alarm).await?,
+            Ok(action) => {
+                let alarm = Alarm {
+                    kind: alarm,
+                    member: member_id,
+                };
+                let raised = action == AlarmAction::Activate;
+                self.change_alarm(AlarmChange { alarm, raised }).await?
+            }
+            Err(_) => return Err(unknown_action(action)),
+        };
+        let alarms = alarms.into_iter().map(convert::alarm).collect();
         let header = self.header();
-        Ok(Response::new(pb::AlarmResponse {
-            header,
-            alarms: Vec::new(),
-        }))
+        Ok(Response::new(pb::AlarmResponse { header, alarms }))
     }
 
     async fn status(
@@ -45,10 +59,6 @@ impl maintenance_server::Maintenance for Maintenance {
         _request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
         let status = self.0.handle.status();
-        let no_leader = status
-            .leader
-            .is_none()
-            .then(|| Refusal::NoLeader.to_string());
         Ok(Response::new(pb::StatusResponse {
             header: self.header(),
             version: ETCD_VERSION.to_owned(),
@@ -58,7 +68,7 @@ impl maintenance_server::Maintenance for Maintenance {
             raft_index: status.commit,
             raft_term: status.term,
             raft_applied_index: status.applied,
-            errors: no_leader.into_iter().collect(),
+            errors: errors(&status),
             // The store keeps no file with holes: all that it holds is in use.
             db_size_in_use: as_signed(status.size_bytes),
             is_learner: status.is_learner,
@@ -131,6 +141,23 @@ impl maintenance_server::Maintenance for Maintenance {
 }
 
 impl Maintenance {
+    /// The alarms of this kind that were up when they were asked for.
+    async fn alarms(&self, kind: i32) -> Result<Vec<Alarm>, Refusal> {
+        self.0.handle.confirm().await?;
+        let is_asked = |alarm: &Alarm| kind == AlarmKind::None as i32 || alarm.kind == kind;
+        Ok(self.0.handle.with_status(|status| {
+            let alarms = status.alarms.iter();
+            alarms.copied().filter(is_asked).collect()
+        }))
+    }
+
+    async fn change_alarm(&self, change: AlarmChange) -> Result<Vec<Alarm>, Status> {
+        match self.0.propose(&Command::Alarm(change)).await? {
+            Answer::Alarms(answer) => Ok(answer.alarms),
+            other => unreachable!("a change of an alarm is not answered by {other:?}"),
+        }
+    }
+
     fn header(&self) -> Option<pb::ResponseHeader> {
         self.0
             .header(self.0.handle.with_status(|status| status.revision))
@@ -145,6 +172,32 @@ impl Maintenance {
             .map_err(|error| Status::internal(error.to_string()))?;
         Ok(hash.map_err(Refusal::from)?)
     }
+}
+
+/// What is wrong with the member or the cluster, in etcd's words.
+fn errors(status: &status::Status) -> Vec<String> {
+    let no_leader = status
+        .leader
+        .is_none()
+        .then(|| Refusal::NoLeader.to_string());
+    let alarms = status.alarms.iter().map(alarm_text);
+    no_leader.into_iter().chain(alarms).collect()
+}
+
+/// As protobuf's text format has it, which is what etcd shows: fields that are zero are left out.
+fn alarm_text(alarm: &Alarm) -> String {
+    let name = alarm_name(alarm.kind);
+    match alarm.member {
+        0 => format!("alarm:{name}"),
+        member => format!("memberID:{member} alarm:{name}"),
+    }
+}
+
+/// etcd's process dies of such a request.
+fn unknown_action(action: i32) -> Status {
+    Status::invalid_argument(format!(
+        "there is no action {action}: ask for 0, raise with 1, take back with 2"
+    ))
 }
 
 fn as_signed(bytes: u64) -> i64 {

@@ -8,6 +8,7 @@ use tower::ServiceExt;
 #[derive(Clone)]
 struct Patient {
     leader: bool,
+    alarms: &'static [Alarm],
     writing_for: Option<Duration>,
     local: Result<(), String>,
     confirmed: Result<(), String>,
@@ -16,6 +17,7 @@ struct Patient {
 
 const WELL: Patient = Patient {
     leader: true,
+    alarms: &[],
     writing_for: None,
     local: Ok(()),
     confirmed: Ok(()),
@@ -25,6 +27,10 @@ const WELL: Patient = Patient {
 impl Pulse for Patient {
     fn has_leader(&self) -> bool {
         self.leader
+    }
+
+    fn alarms(&self) -> Vec<Alarm> {
+        self.alarms.to_vec()
     }
 
     fn writing_for(&self) -> Option<Duration> {
@@ -83,7 +89,7 @@ async fn a_well_member_answers_as_etcd_does() {
         get(&WELL, "/readyz?verbose").await,
         is(
             200,
-            "[+]serializable_read ok\n[+]disk_write ok\n[+]linearizable_read ok\nok\n"
+            "[+]data_corruption ok\n[+]serializable_read ok\n[+]disk_write ok\n[+]linearizable_read ok\nok\n"
         )
     );
     assert_eq!(
@@ -115,7 +121,7 @@ async fn without_a_leader_a_member_is_alive_and_not_ready() {
         get(&patient, "/readyz").await,
         is(
             503,
-            "[+]serializable_read ok\n[+]disk_write ok\n[-]linearizable_read failed: there is no leader\nreadyz check failed\n"
+            "[+]data_corruption ok\n[+]serializable_read ok\n[+]disk_write ok\n[-]linearizable_read failed: there is no leader\nreadyz check failed\n"
         )
     );
     let (status, body) = get(&patient, "/readyz?exclude=linearizable_read&verbose").await;
@@ -173,4 +179,40 @@ async fn a_member_that_stops_is_not_alive() {
         "{body}"
     );
     assert!(body.contains("server stopped"), "{body}");
+}
+
+#[tokio::test]
+async fn alarms_come_first_and_can_be_looked_past() {
+    let patient = Patient {
+        leader: false,
+        alarms: &[
+            Alarm { kind: 1, member: 5 },
+            Alarm { kind: 2, member: 0 },
+            Alarm { kind: 9, member: 0 },
+        ],
+        ..WELL
+    };
+    let unhealthy = |reason| is(503, &format!(r#"{{"health":"false","reason":"{reason}"}}"#));
+    let reasons = [
+        ("", "ALARM NOSPACE"),
+        ("?exclude=NOSPACE", "ALARM CORRUPT"),
+        ("?exclude=NOSPACE&exclude=CORRUPT", "ALARM UNKNOWN"),
+        (
+            "?exclude=NOSPACE&exclude=CORRUPT&exclude=9",
+            "RAFT NO LEADER",
+        ),
+    ];
+    for (query, reason) in reasons {
+        let answer = get(&patient, &format!("/health{query}")).await;
+        assert_eq!(answer, unhealthy(reason), "{query}");
+    }
+    let (status, body) = get(&patient, "/readyz/data_corruption").await;
+    assert_eq!(status, 503);
+    assert!(
+        body.contains(
+            "[-]data_corruption failed: alarm activated: CORRUPT
+"
+        ),
+        "{body}"
+    );
 }

@@ -79,7 +79,9 @@ impl<W> Replica<W> {
         let batch = Batch::decode(bytes)?;
         let mut members_changed = false;
         for (number, command) in (batch.first..).zip(&batch.commands) {
-            let applied = self.store.apply(index.0, &Command::from_bytes(command)?);
+            let command = Command::from_bytes(command)?;
+            self.note_space(&command);
+            let applied = self.store.apply(index.0, &command);
             members_changed |= matches!(applied.response, Response::Members(_));
             if let Some(waiter) = self.proposals.applied(batch.starter, number) {
                 self.answers

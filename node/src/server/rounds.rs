@@ -158,9 +158,6 @@ impl Rounds {
     fn tick(&mut self) {
         self.replica.on(Event::Tick);
         self.replica.sweep(SWEEP_PER_TICK);
-        let bytes = self.replica.store().size().bytes;
-        self.status
-            .send_if_modified(|status| std::mem::replace(&mut status.size_bytes, bytes) != bytes);
     }
 
     /// Turns as far as the disk lets them go, and what can be applied meanwhile.
@@ -175,8 +172,9 @@ impl Rounds {
         if self.replica.apply()? {
             self.note_membership();
         }
-        answer(self.replica.take_answers());
+        // Before anybody is answered: who was told that something is so finds it in the status.
         self.publish();
+        answer(self.replica.take_answers());
         self.checkpoint_if_due();
         Ok(())
     }
@@ -285,6 +283,8 @@ impl Rounds {
             is_learner,
             is_removed: self.membership.removed.contains(&me),
             revision: store.revision(),
+            size_bytes: store.size().bytes,
+            alarms: store.alarms().iter().collect(),
             pending: self.replica.pending() as u64,
             membership: Arc::clone(&self.membership),
             ..before.clone()

@@ -1,15 +1,17 @@
 //! Everything that may enter the log, and its stable bytes.
 //!
 //! A command's bytes are `version (1) | CRC-32 of the rest (4, little endian) | protobuf`. The protobuf is one union whose
-//! field numbers are never reused. Taken: 1 to 4 the key-value commands, 10 to 14 the membership table. Kept free, because
-//! their numbers will come: 20 to 29 leases, 30 to 49 users and roles, 50 alarms, 60 the cluster's version.
+//! field numbers are never reused. Taken: 1 to 4 the key-value commands, 10 to 14 the membership table, 50 alarms. Kept free, because
+//! their numbers will come: 20 to 29 leases, 30 to 49 users and roles, 60 the cluster's version.
 //!
 //! It does not carry who waits for the answer: a proposal's id belongs to the envelope of the one who proposes.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::{Message, Oneof};
 
-use crate::{CompactionRequest, DecodeError, DeleteRangeRequest, Member, PutRequest, TxnRequest};
+use crate::{
+    AlarmChange, CompactionRequest, DecodeError, DeleteRangeRequest, Member, PutRequest, TxnRequest,
+};
 
 /// The format written today, and the only one there has been.
 const VERSION: u8 = 1;
@@ -46,6 +48,9 @@ pub enum Command {
     /// A started member says its name and where clients reach it.
     #[prost(message, tag = "14")]
     MemberAttributes(MemberAttributes),
+    /// An alarm is raised, or taken back.
+    #[prost(message, tag = "50")]
+    Alarm(AlarmChange),
 }
 
 /// See [`Command::MemberAdd`].
@@ -104,7 +109,7 @@ pub struct MemberAttributes {
 /// The union as a message, which is what decoding needs.
 #[derive(Clone, PartialEq, Message)]
 struct Envelope {
-    #[prost(oneof = "Command", tags = "1, 2, 3, 4, 10, 11, 12, 13, 14")]
+    #[prost(oneof = "Command", tags = "1, 2, 3, 4, 10, 11, 12, 13, 14, 50")]
     command: Option<Command>,
 }
 

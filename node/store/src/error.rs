@@ -13,10 +13,14 @@ pub enum Code {
     InvalidArgument = 3,
     /// Something named in the request does not exist.
     NotFound = 5,
+    /// Something is used up.
+    ResourceExhausted = 8,
     /// The state does not allow it now.
     FailedPrecondition = 9,
     /// A revision outside the window of kept history.
     OutOfRange = 11,
+    /// Data is lost or damaged.
+    DataLoss = 15,
 }
 
 /// A request refused by its content or by the state it met. `Display` is etcd's exact text.
@@ -67,6 +71,12 @@ pub enum StoreError {
     /// One learner more than the limit the command carries.
     #[error("etcdserver: too many learner members in cluster")]
     TooManyLearners,
+    /// The quota is used up; only deletions and compactions are taken.
+    #[error("etcdserver: mvcc: database space exceeded")]
+    NoSpace,
+    /// A member's data differs from the others', and nothing is changed until somebody has looked.
+    #[error("etcdserver: corrupt cluster")]
+    Corrupt,
 }
 
 impl StoreError {
@@ -87,6 +97,8 @@ impl StoreError {
             | Self::PeerUrlExists
             | Self::MemberNotLearner
             | Self::TooManyLearners => Code::FailedPrecondition,
+            Self::NoSpace => Code::ResourceExhausted,
+            Self::Corrupt => Code::DataLoss,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::digest::{Crc32c, Digest};
 use crate::keyspace::Keyspace;
 use crate::record::{Record, Revision};
 use crate::timeline::Timeline;
-use crate::{DecodeError, KeyspaceHash, Member, Members, Store, StoreError};
+use crate::{Alarm, Alarms, DecodeError, KeyspaceHash, Member, Members, Store, StoreError};
 
 const MAGIC: [u8; 7] = *b"QSTORE\0";
 /// The format written today, and the only one there has been.
@@ -60,6 +60,8 @@ struct Header {
     /// Records that follow in all frames.
     #[prost(uint64, tag = "8")]
     records: u64,
+    #[prost(message, repeated, tag = "30")]
+    alarms: Vec<Alarm>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
@@ -93,6 +95,7 @@ impl Image {
             members: store.members.iter().cloned().collect(),
             removed: store.members.removed().collect(),
             records: timeline.len() as u64,
+            alarms: store.alarms.iter().collect(),
         };
         Self { header, timeline }
     }
@@ -325,6 +328,9 @@ fn empty_store(header: &Header) -> Result<Store, DecodeError> {
         applied_index: header.applied_index,
         keyspace,
         members,
+        alarms: Alarms {
+            raised: header.alarms.iter().copied().collect(),
+        },
         digest: Digest(header.digest),
     })
 }

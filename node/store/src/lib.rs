@@ -8,7 +8,8 @@
 //!  client ─► validate ─► Command ─► log ─► Store::apply ─► Applied { response, changes }
 //!                                            │  keys      every key and its history
 //!                                            │  timeline  every write by revision ─► Store::snapshot ─► Image (another thread)
-//!                                            └─ members   who belongs to the cluster
+//!                                            ├─ members   who belongs to the cluster
+//!                                            └─ alarms    what is wrong in it
 //! ```
 //!
 //! The contract with the caller:
@@ -19,10 +20,11 @@
 //!
 //! # What is not here
 //!
-//! Leases, users and roles, alarms and the quota, the cluster's version: [`Command`] keeps their places. Watching is the
+//! Leases, users and roles, the quota, the cluster's version: [`Command`] keeps their places. Watching is the
 //! caller's: [`Applied::changes`] and [`Store::changes_from`] say what there is to tell. Headers of answers, but for the revision,
 //! are the caller's as well. The keyspace lies in memory as a whole, with its history since the last compaction.
 
+mod alarm;
 mod command;
 mod compact;
 mod digest;
@@ -40,6 +42,7 @@ mod timeline;
 mod txn;
 pub mod validate;
 
+pub use alarm::{Alarm, AlarmChange, AlarmKind, Alarms};
 pub use command::{
     Command, MemberAdd, MemberAttributes, MemberPromote, MemberRemove, MemberUpdate,
 };
@@ -52,7 +55,7 @@ pub use request::{
     RangeRequest, RequestOp, SortOrder, SortTarget, TargetUnion, TxnRequest,
 };
 pub use response::{
-    CompactionResponse, DeleteRangeResponse, KeyValue, KeyspaceHash, MembersResponse, PutResponse,
-    RangeResponse, Response, ResponseOp, TxnResponse,
+    AlarmsResponse, CompactionResponse, DeleteRangeResponse, KeyValue, KeyspaceHash,
+    MembersResponse, PutResponse, RangeResponse, Response, ResponseOp, TxnResponse,
 };
 pub use store::{Applied, Size, Store};

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-use crate::{Member, StoreError};
+use crate::{Alarm, Member, StoreError};
 
 /// A key as clients see it. Field numbers are etcd's (`api/mvccpb/kv.proto`), and the encoding enters the hash of the keyspace.
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
@@ -44,6 +44,8 @@ pub enum Response {
     Compact(CompactionResponse),
     /// To every change of the membership table: the table afterwards.
     Members(MembersResponse),
+    /// To a change of an alarm.
+    Alarms(AlarmsResponse),
     /// To any of them: nothing was changed.
     Refused(StoreError),
 }
@@ -130,6 +132,15 @@ pub struct CompactionResponse {
 pub struct MembersResponse {
     /// All members afterwards, by id.
     pub members: Vec<Member>,
+}
+
+/// Answer to [`crate::AlarmChange`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlarmsResponse {
+    /// The alarm that was meant; none if it was not up.
+    pub alarms: Vec<Alarm>,
+    /// The newest revision; alarms make none.
+    pub revision: i64,
 }
 
 /// A checksum over the keyspace up to a revision.

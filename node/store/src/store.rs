@@ -7,9 +7,9 @@ use crate::image::{self, Image};
 use crate::keyspace::{Keyspace, View, Writer};
 use crate::record::{Change, Record, Revision};
 use crate::{
-    Command, CompactionRequest, CompactionResponse, DecodeError, KeyValue, KeyspaceHash, Members,
-    MembersResponse, RangeRequest, RangeResponse, Response, StoreError, TxnRequest, TxnResponse,
-    range, txn,
+    AlarmChange, Alarms, AlarmsResponse, Command, CompactionRequest, CompactionResponse,
+    DecodeError, KeyValue, KeyspaceHash, Members, MembersResponse, RangeRequest, RangeResponse,
+    Response, StoreError, TxnRequest, TxnResponse, range, txn,
 };
 
 /// Records that the sweep after a compaction visits per applied command. A command writes about one record, so two would
@@ -26,6 +26,7 @@ pub struct Store {
     pub(crate) applied_index: u64,
     pub(crate) keyspace: Keyspace,
     pub(crate) members: Members,
+    pub(crate) alarms: Alarms,
     pub(crate) digest: Digest,
 }
 
@@ -58,6 +59,7 @@ impl Default for Store {
             applied_index: 0,
             keyspace,
             members,
+            alarms: Alarms::default(),
             digest: Digest::START,
         }
     }
@@ -148,6 +150,12 @@ impl Store {
         &self.members
     }
 
+    /// The alarms that are up.
+    #[must_use]
+    pub const fn alarms(&self) -> &Alarms {
+        &self.alarms
+    }
+
     /// Index of the last applied entry; 0 before the first.
     #[must_use]
     pub fn applied_index(&self) -> u64 {
@@ -230,6 +238,9 @@ impl Store {
     }
 
     fn carry_out(&mut self, command: &Command) -> (Response, Vec<Change>) {
+        if let Some(error) = self.alarms.refusal(command) {
+            return (Response::Refused(error), Vec::new());
+        }
         match command {
             Command::Put(put) => self.write(|to| txn::put(to, put).map(Response::Put)),
             Command::DeleteRange(delete) => {
@@ -242,6 +253,7 @@ impl Store {
             | Command::MemberUpdate(_)
             | Command::MemberPromote(_)
             | Command::MemberAttributes(_) => (answer(self.change_members(command)), Vec::new()),
+            Command::Alarm(change) => (self.change_alarm(*change, command), Vec::new()),
         }
     }
 
@@ -274,6 +286,18 @@ impl Store {
             members: self.members.iter().cloned().collect(),
         }))
     }
+
+    fn change_alarm(&mut self, change: AlarmChange, command: &Command) -> Response {
+        let (alarm, changed) = self.alarms.change(change);
+        if changed {
+            self.digest.number(EFFECT_ALARM);
+            self.digest.bytes(&command.to_bytes());
+        }
+        Response::Alarms(AlarmsResponse {
+            alarms: alarm.into_iter().collect(),
+            revision: self.keyspace.revision,
+        })
+    }
 }
 
 fn answer(result: Result<Response, StoreError>) -> Response {
@@ -285,6 +309,7 @@ const EFFECT_PUT: u64 = 1;
 const EFFECT_DELETE: u64 = 2;
 const EFFECT_COMPACTION: u64 = 3;
 const EFFECT_MEMBERS: u64 = 4;
+const EFFECT_ALARM: u64 = 7;
 
 fn digest_record(digest: &mut Digest, record: &Record) {
     let Record { kv, sub, tombstone } = record;

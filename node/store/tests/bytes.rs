@@ -12,9 +12,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use requests::Step;
 use store::{
-    Command, CompactionRequest, DecodeError, DeleteRangeRequest, Member, MemberAdd,
-    MemberAttributes, MemberPromote, MemberRemove, MemberUpdate, Op, PutRequest, RangeRequest,
-    Store, TxnRequest,
+    AlarmChange, AlarmKind, Command, CompactionRequest, DecodeError, DeleteRangeRequest, Member,
+    MemberAdd, MemberAttributes, MemberPromote, MemberRemove, MemberUpdate, Op, PutRequest,
+    RangeRequest, Store, TxnRequest,
 };
 
 /// Version and checksum of a command.
@@ -25,7 +25,8 @@ const IMAGE_START_LEN: usize = 8;
 const FRAME_HEADER_LEN: usize = 9;
 /// The image after one command of each kind.
 const EXPECTED_IMAGE: &str = "5153544f52450001\
-    0114000000e7f6929b08091004180629c72c6d92871768de3a01074002\
+    011b000000536c9495080a1004180629f15d835d979d82863a01074002f20104080210\
+    07\
     021b0000008cc625850a090a050a016b180318010a0e0a0c0a016b1004180420012a0176\
     030000000037be0b4b";
 
@@ -83,6 +84,7 @@ fn all_kinds() -> Vec<Command> {
             name: "n".to_owned(),
             client_urls: urls(),
         }),
+        Command::Alarm(AlarmChange::raise(AlarmKind::Corrupt, 7)),
     ]
 }
 
@@ -102,6 +104,7 @@ fn commands_are_written_as_ever() {
         "01b1ea6e89620c08071208687474703a2f2f63",
         "01be03e6206a020807",
         "01340ea983720f080712016e1a08687474703a2f2f63",
+        "01696a9c219203080a04080210071001",
     ];
     assert_eq!(
         written, expected,

@@ -52,6 +52,7 @@ impl Session {
             },
             Ask::Restart => self.restart(),
             Ask::Kept => self.kept(),
+            Ask::Alarms => show::alarms(&self.store.alarms().iter().collect::<Vec<_>>()),
             Ask::MaxTxnOps(limit) => {
                 self.max_txn_ops = limit;
                 String::new()

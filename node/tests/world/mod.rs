@@ -24,6 +24,9 @@ use store::{Command, Member, MemberAttributes, PutRequest, Store};
 /// How long clients wait, in ticks.
 pub const TIMEOUT: u64 = 70;
 
+/// What a member's store may hold.
+pub const QUOTA_BYTES: u64 = 4 << 20;
+
 /// A put, as a client asks for it.
 pub fn put(key: &str, value: &str) -> Request {
     let (key, value) = (Bytes::from(key.to_owned()), Bytes::from(value.to_owned()));
@@ -473,6 +476,7 @@ fn settings(id: u64, starter: u64, retention: Option<Retention>) -> Settings {
             client_urls: vec![format!("http://m{id}:2")],
         },
         retention,
+        quota_bytes: QUOTA_BYTES,
         starter,
     }
 }

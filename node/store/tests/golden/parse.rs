@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 use store::{
-    Command, CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, Member,
-    MemberAdd, MemberAttributes, MemberPromote, MemberRemove, MemberUpdate, Op, PutRequest,
-    RangeRequest, RequestOp, SortOrder, SortTarget, TargetUnion, TxnRequest,
+    Alarm, AlarmChange, Command, CompactionRequest, Compare, CompareResult, CompareTarget,
+    DeleteRangeRequest, Member, MemberAdd, MemberAttributes, MemberPromote, MemberRemove,
+    MemberUpdate, Op, PutRequest, RangeRequest, RequestOp, SortOrder, SortTarget, TargetUnion,
+    TxnRequest,
 };
 
 pub(crate) enum Ask {
@@ -16,6 +17,7 @@ pub(crate) enum Ask {
     Restart,
     Kept,
     MaxTxnOps(usize),
+    Alarms,
 }
 
 /// A command, and the lines indented below it.
@@ -36,6 +38,9 @@ pub(crate) fn parse(line: &str, body: &[&str]) -> Ask {
         "restart" => Ask::Restart,
         "kept" => Ask::Kept,
         "max-txn-ops" => Ask::MaxTxnOps(number() as usize),
+        "alarms" => Ask::Alarms,
+        "alarm-raise" => Ask::Apply(alarm(&words, true)),
+        "alarm-lower" => Ask::Apply(alarm(&words, false)),
         "put" => Ask::Apply(Command::Put(put(&words))),
         "delete" => Ask::Apply(Command::DeleteRange(delete(&words))),
         "txn" => Ask::Apply(Command::Txn(txn(body))),
@@ -45,6 +50,18 @@ pub(crate) fn parse(line: &str, body: &[&str]) -> Ask {
         })),
         verb => Ask::Apply(member(verb, &words)),
     }
+}
+
+fn alarm(words: &[&str], raised: bool) -> Command {
+    let kind = match words[0] {
+        "NONE" => 0,
+        "NOSPACE" => 1,
+        "CORRUPT" => 2,
+        number => number.parse().expect("a kind"),
+    };
+    let member = words[1].parse().expect("an id");
+    let alarm = Alarm { kind, member };
+    Command::Alarm(AlarmChange { alarm, raised })
 }
 
 fn member(verb: &str, words: &[&str]) -> Command {

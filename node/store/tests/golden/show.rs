@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use store::{
-    Change, DeleteRangeResponse, KeyValue, KeyspaceHash, PutResponse, RangeResponse, Response,
-    ResponseOp, Store, StoreError, TxnResponse,
+    Alarm, Change, DeleteRangeResponse, KeyValue, KeyspaceHash, PutResponse, RangeResponse,
+    Response, ResponseOp, Store, StoreError, TxnResponse,
 };
 
 pub(crate) fn refusal(error: StoreError) -> String {
@@ -21,7 +21,17 @@ pub(crate) fn response(response: &Response) -> String {
             .members
             .iter()
             .fold(String::new(), |text, member| text + &show(member)),
+        Response::Alarms(answer) => alarms(&answer.alarms),
         Response::Refused(error) => refusal(*error),
+    }
+}
+
+/// One line each, or that there is none.
+pub(crate) fn alarms(alarms: &[Alarm]) -> String {
+    let line = |alarm: &Alarm| format!("alarm {} of {}\n", alarm.kind, alarm.member);
+    match alarms {
+        [] => "no alarm\n".to_owned(),
+        alarms => alarms.iter().map(line).collect(),
     }
 }
 
