@@ -5,10 +5,12 @@
 //!
 //! What this module deliberately does not do: judge what a message says. The core checks that.
 
+use std::collections::BTreeSet;
+
 use proto::peer::{self, message::Body as Wire};
 use raft::{
-    Body, Change, ChangeKind, Configuration, Entry, Index, Message, Payload, PeerId, ReadId,
-    SnapshotMeta, Term, VoteKind,
+    Body, Change, ChangeKind, Configuration, Entry, Index, JointChange, Message, Payload, PeerId,
+    ReadId, SnapshotMeta, Term, VoteKind,
 };
 
 /// A message that no member sends: a missing part or an unknown kind.
@@ -196,16 +198,31 @@ fn entry_from_wire(entry: peer::Entry) -> Result<Entry, Malformed> {
 }
 
 fn payload_to_wire(payload: Payload) -> peer::Entry {
+    let nothing = bytes::Bytes::new;
+    let mut steps = Vec::new();
     let (kind, peer, body) = match payload {
-        Payload::Empty => (peer::EntryKind::Empty, 0, bytes::Bytes::new()),
+        Payload::Empty => (peer::EntryKind::Empty, 0, nothing()),
         Payload::Command(body) => (peer::EntryKind::Command, 0, body),
         Payload::Change(Change { kind, context }) => (change_kind(kind), kind.peer().0, context),
+        Payload::EnterJoint(change) => {
+            steps = change.steps.into_iter().map(step_to_wire).collect();
+            (peer::EntryKind::EnterJoint, 0, change.context)
+        }
+        Payload::LeaveJoint => (peer::EntryKind::LeaveJoint, 0, nothing()),
     };
     peer::Entry {
         kind: kind.into(),
         peer,
         body,
+        steps,
         ..Default::default()
+    }
+}
+
+fn step_to_wire(step: ChangeKind) -> peer::Step {
+    peer::Step {
+        kind: change_kind(step).into(),
+        peer: step.peer().0,
     }
 }
 
@@ -218,41 +235,52 @@ fn change_kind(kind: ChangeKind) -> peer::EntryKind {
 }
 
 fn payload_from_wire(entry: peer::Entry) -> Result<Payload, Malformed> {
-    let peer = PeerId(entry.peer);
-    let change = |kind| {
-        Payload::Change(Change {
-            kind,
-            context: entry.body.clone(),
-        })
-    };
-    let kind = peer::EntryKind::try_from(entry.kind).map_err(|_| Malformed("kind of entry"))?;
+    let kind = entry_kind(entry.kind)?;
     Ok(match kind {
         peer::EntryKind::Empty => Payload::Empty,
         peer::EntryKind::Command => Payload::Command(entry.body),
-        peer::EntryKind::AddVoter => change(ChangeKind::AddVoter(peer)),
-        peer::EntryKind::AddLearner => change(ChangeKind::AddLearner(peer)),
-        peer::EntryKind::Remove => change(ChangeKind::Remove(peer)),
+        peer::EntryKind::LeaveJoint => Payload::LeaveJoint,
+        peer::EntryKind::EnterJoint => Payload::EnterJoint(JointChange {
+            steps: entry
+                .steps
+                .into_iter()
+                .map(|step| step_from_wire(entry_kind(step.kind)?, step.peer))
+                .collect::<Result<_, _>>()?,
+            context: entry.body,
+        }),
+        _ => Payload::Change(Change {
+            kind: step_from_wire(kind, entry.peer)?,
+            context: entry.body,
+        }),
     })
+}
+
+fn entry_kind(kind: i32) -> Result<peer::EntryKind, Malformed> {
+    peer::EntryKind::try_from(kind).map_err(|_| Malformed("kind of entry"))
+}
+
+fn step_from_wire(kind: peer::EntryKind, peer: u64) -> Result<ChangeKind, Malformed> {
+    let peer = PeerId(peer);
+    match kind {
+        peer::EntryKind::AddVoter => Ok(ChangeKind::AddVoter(peer)),
+        peer::EntryKind::AddLearner => Ok(ChangeKind::AddLearner(peer)),
+        peer::EntryKind::Remove => Ok(ChangeKind::Remove(peer)),
+        _ => Err(Malformed("step of a joint change")),
+    }
 }
 
 /// The wire's form of what a snapshot stands for.
 #[must_use]
 pub fn meta_to_wire(meta: &SnapshotMeta) -> peer::SnapshotMeta {
+    let numbers = |peers: &BTreeSet<PeerId>| peers.iter().map(|peer| peer.0).collect();
+    let configuration = &meta.configuration;
     peer::SnapshotMeta {
         index: meta.index.0,
         term: meta.term.0,
-        voters: meta
-            .configuration
-            .voters()
-            .iter()
-            .map(|peer| peer.0)
-            .collect(),
-        learners: meta
-            .configuration
-            .learners()
-            .iter()
-            .map(|peer| peer.0)
-            .collect(),
+        voters: numbers(configuration.voters()),
+        learners: numbers(configuration.learners()),
+        outgoing: numbers(configuration.outgoing()),
+        next_learners: numbers(configuration.next_learners()),
     }
 }
 
@@ -263,7 +291,12 @@ pub fn meta_from_wire(meta: peer::SnapshotMeta) -> SnapshotMeta {
     SnapshotMeta {
         index: Index(meta.index),
         term: Term(meta.term),
-        configuration: Configuration::new(peers(meta.voters), peers(meta.learners)),
+        configuration: Configuration::joint(
+            peers(meta.voters),
+            peers(meta.outgoing),
+            peers(meta.learners),
+            peers(meta.next_learners),
+        ),
     }
 }
 

@@ -8,11 +8,12 @@ use crate::ids::{Index, PeerId, ReadId, Term, Ticket};
 use crate::log::{Log, Misfit};
 use crate::membership::Membership;
 use crate::message::{Body, Entry, HardState, Message, Payload, SnapshotMeta};
+use crate::quorum::Tally;
 use crate::ready::Persist;
 use crate::rules::Rules;
 use rand::Rng;
 use rand::rngs::SmallRng;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// A term, and to whom the vote went in it.
 type Promise = (Term, Option<PeerId>);
@@ -92,10 +93,6 @@ impl Core {
         self.configuration().is_voter(self.id())
     }
 
-    pub(crate) fn quorum(&self) -> usize {
-        (self.rules.quorum)(self.configuration().voters().len())
-    }
-
     /// Whether its vote for itself in this term is durable. It counts only from then on, like any
     /// vote: else a crash could forget that it led.
     pub(crate) fn stands_by_itself(&self) -> bool {
@@ -103,14 +100,31 @@ impl Core {
     }
 
     /// How the election stands, given the answers so far.
-    pub(crate) fn tally(&self, votes: &BTreeMap<PeerId, bool>) -> crate::quorum::Tally {
-        let voters = self.configuration().voters();
-        crate::quorum::tally(voters, self.quorum(), |peer| votes.get(&peer).copied())
+    pub(crate) fn tally(&self, votes: &BTreeMap<PeerId, bool>) -> Tally {
+        let answer = |peer: PeerId| votes.get(&peer).copied();
+        let tally = |voters: &BTreeSet<PeerId>| {
+            crate::quorum::tally(voters, (self.rules.quorum)(voters.len()), answer)
+        };
+        let (mut all, mut lost) = (true, false);
+        for result in self.configuration().electorates().map(tally) {
+            all &= result == Tally::Won;
+            lost |= result == Tally::Lost;
+        }
+        match (all, lost) {
+            (_, true) => Tally::Lost,
+            (true, false) => Tally::Won,
+            (false, false) => Tally::Open,
+        }
     }
 
-    /// The largest number that a quorum of the voters has reached.
+    /// The largest number that a quorum of the voters has reached; in joint consensus, of the old
+    /// voters and of the new.
     pub(crate) fn agreed(&self, reached: impl Fn(PeerId) -> u64) -> u64 {
-        crate::quorum::agreed(self.configuration().voters(), self.quorum(), reached)
+        let agreed = |voters: &BTreeSet<PeerId>| {
+            crate::quorum::agreed(voters, (self.rules.quorum)(voters.len()), &reached)
+        };
+        let electorates = self.configuration().electorates().map(agreed);
+        electorates.reduce(self.rules.together).unwrap_or(0)
     }
 
     /// For how many ticks to wait for a leader this time.

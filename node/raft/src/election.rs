@@ -213,9 +213,7 @@ fn ask_for_votes(core: &mut Core, election_term: Term, kind: VoteKind, transfer:
     let (last_term, last_index) = core.log.end();
     let others: Vec<PeerId> = core
         .configuration()
-        .voters()
-        .iter()
-        .copied()
+        .electors()
         .filter(|&voter| voter != core.id())
         .collect();
     for voter in others {

@@ -87,6 +87,10 @@ pub enum Refused {
     /// The change would leave no voter.
     #[error("the change would leave no voter")]
     NoVoterLeft,
+    /// The change names a peer twice, leaves no voter, or is the end of a joint change, which the
+    /// leader makes by itself.
+    #[error("the change contradicts itself or the membership")]
+    ImpossibleChange,
     /// This peer may not lead: it is a learner, was removed, or has not been added.
     #[error("peer {peer} is not a voter")]
     NotAVoter {

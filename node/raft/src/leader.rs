@@ -10,7 +10,7 @@
 use crate::core::Core;
 use crate::ids::{Index, PeerId, ReadId};
 use crate::input::Refused;
-use crate::message::{Body, ChangeKind, Payload};
+use crate::message::{Alteration, Body, Payload};
 use crate::progress::Progress;
 use crate::read::Reads;
 use std::collections::BTreeMap;
@@ -156,8 +156,8 @@ impl Leader {
         let mut newest = core.membership.newest_pending().unwrap_or_default();
         let mut next_index = core.log.last_index().next();
         for payload in payloads {
-            if let Payload::Change(change) = payload {
-                self.check_change(core, newest, change.kind)?;
+            if let Some(alteration) = payload.alteration() {
+                self.check_change(core, newest, &alteration)?;
                 newest = next_index;
             }
             next_index = next_index.next();
@@ -165,7 +165,12 @@ impl Leader {
         Ok(())
     }
 
-    fn check_change(&self, core: &Core, newest: Index, kind: ChangeKind) -> Result<(), Refused> {
+    fn check_change(
+        &self,
+        core: &Core,
+        newest: Index,
+        alteration: &Alteration,
+    ) -> Result<(), Refused> {
         let commit = core.log.commit();
         if !(core.rules.may_change)(newest, commit) {
             return Err(Refused::ChangeInFlight { index: newest });
@@ -173,10 +178,12 @@ impl Leader {
         if !(core.rules.term_established)(self.first_index, commit) {
             return Err(Refused::TermNotCommitted { term: core.term });
         }
-        core.configuration()
-            .after(kind)
-            .map(drop)
-            .ok_or(Refused::NoVoterLeft)
+        let refused = match alteration {
+            Alteration::Step(_) => Refused::NoVoterLeft,
+            Alteration::EnterJoint(_) | Alteration::LeaveJoint => Refused::ImpossibleChange,
+        };
+        let after = core.configuration().after(alteration);
+        after.map(drop).ok_or(refused)
     }
 
     // What followers answer.
@@ -263,11 +270,22 @@ impl Leader {
                 core.commit_to(until);
                 self.adopt_membership(core, until);
             }
+            self.leave_joint_consensus(core);
             if self.farewell.is_some_and(|farewell| farewell <= until) {
                 core.hold_back = None;
                 self.name_heir(core);
                 return Office::Leave;
             }
+        }
+    }
+
+    /// Old and new voters decide together no longer than they must: the change that began it is
+    /// committed, here or by a leader before, so its end may be appended.
+    fn leave_joint_consensus(&self, core: &mut Core) {
+        let leave = Alteration::LeaveJoint;
+        let newest = core.membership.newest_pending().unwrap_or_default();
+        if core.configuration().is_joint() && self.check_change(core, newest, &leave).is_ok() {
+            core.append_own(vec![Payload::LeaveJoint]);
         }
     }
 

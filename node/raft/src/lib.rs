@@ -52,6 +52,11 @@
 //! like any other, so that the driver can dial a new peer. One change is in flight at a time.
 //! Learners receive the log and count for nothing; [`ChangeKind::AddVoter`] promotes one.
 //!
+//! Several peers come and go together by joint consensus ([`Payload::EnterJoint`]): once that entry
+//! is committed, every decision takes a majority of the old voters and one of the new, and the leader
+//! appends [`Payload::LeaveJoint`], whose commit ends it. A new leader that finds itself in between
+//! does the same.
+//!
 //! A leader that commits its own removal stays, without counting itself, until the others know of
 //! it; then it hands the change out, names an heir and steps down. A peer that was removed may
 //! never hear of it; it asks for votes in vain, and its driver learns from the others what became
@@ -108,7 +113,6 @@
 //!
 //! # Deliberately not here
 //!
-//! - Joint consensus: one voter changes at a time. [`Configuration`] leaves room.
 //! - Reads that rest on a clock: every read costs a round to a quorum, shared by all that wait.
 //! - A leader that sends entries while it still writes them: everything leaves after it is durable.
 //! - Disks that forget: a peer that lost its log must come back under a new id.
@@ -140,7 +144,8 @@ pub use configuration::Configuration;
 pub use ids::{Index, PeerId, ReadId, Term, Ticket};
 pub use input::{Input, Refused};
 pub use message::{
-    Body, Change, ChangeKind, Entry, HardState, Message, Payload, SnapshotMeta, VoteKind,
+    Alteration, Body, Change, ChangeKind, Entry, HardState, JointChange, Message, Payload,
+    SnapshotMeta, VoteKind,
 };
 pub use raft::Raft;
 pub use ready::{Persist, Ready};

@@ -4,7 +4,9 @@
 //! second voter that does not run yet, as etcd's API wants it. What makes that safe is one rule
 //! (thesis 4.1, in the form that fits): a leader appends a change only when every change before it
 //! is committed. So whoever has two changes in its log knows that the first is committed, and the
-//! memberships that peers act on never differ by more than one step.
+//! memberships that peers act on never differ by more than one step. A joint change is two entries and
+//! two such steps: every majority of old and new together shares a peer with one of the old, and with
+//! one of the new.
 //!
 //! The price: a peer that has the change but has not heard of its commit acts on the membership
 //! before. If the leader is lost for good in that moment, the others may wait for a quorum of the
@@ -14,7 +16,7 @@
 
 use crate::configuration::Configuration;
 use crate::ids::Index;
-use crate::message::{ChangeKind, Entry, Payload};
+use crate::message::{Alteration, Entry};
 use std::collections::VecDeque;
 
 /// The membership along the log.
@@ -24,7 +26,7 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub(crate) struct Membership {
     history: VecDeque<(Index, Configuration)>,
-    pending: VecDeque<(Index, ChangeKind)>,
+    pending: VecDeque<(Index, Alteration)>,
 }
 
 impl Membership {
@@ -54,8 +56,8 @@ impl Membership {
 
     /// Takes note of an entry that was appended.
     pub(crate) fn appended(&mut self, entry: &Entry) {
-        if let Payload::Change(change) = &entry.payload {
-            self.pending.push_back((entry.index, change.kind));
+        if let Some(alteration) = entry.payload.alteration() {
+            self.pending.push_back((entry.index, alteration));
         }
     }
 
@@ -87,12 +89,9 @@ impl Membership {
     /// The log is committed up to `index`: changes up to there take effect. Says whether one did.
     pub(crate) fn commit_to(&mut self, index: Index) -> bool {
         let before = self.history.len();
-        while let Some(&(at, change)) = self.pending.front()
-            && at <= index
-        {
-            self.pending.pop_front();
+        while let Some((at, alteration)) = self.pending.pop_front_if(|(at, _)| *at <= index) {
             // A leader refuses a change that leaves no voter, so one in the log is without effect.
-            if let Some(next) = self.current().after(change) {
+            if let Some(next) = self.current().after(&alteration) {
                 self.history.push_back((at, next));
             }
         }
@@ -114,7 +113,7 @@ impl Membership {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Change, PeerId, Term};
+    use crate::{Change, ChangeKind, Payload, PeerId, Term};
 
     fn change(index: u64, kind: ChangeKind) -> Entry {
         let payload = Payload::Change(Change {

@@ -29,6 +29,32 @@ pub enum Payload {
     Command(Bytes),
     /// A change of the membership; it takes effect in the core when it is committed.
     Change(Change),
+    /// Several changes at once, by joint consensus (4.3): from its commit on every decision takes a
+    /// majority of the old voters *and* one of the new.
+    EnterJoint(JointChange),
+    /// The end of joint consensus: the new voters decide alone. The leader appends it by itself, as
+    /// soon as the change that entered is committed.
+    LeaveJoint,
+}
+
+/// Several single steps that take effect together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JointChange {
+    /// Who comes or goes; no peer twice.
+    pub steps: Vec<ChangeKind>,
+    /// Bytes for the state machine; the core never looks inside.
+    pub context: Bytes,
+}
+
+/// What an entry makes of the membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alteration {
+    /// One peer comes or goes.
+    Step(ChangeKind),
+    /// Several do, and old and new voters decide together.
+    EnterJoint(Vec<ChangeKind>),
+    /// The new voters decide alone.
+    LeaveJoint,
 }
 
 /// One single-step change of the membership.
@@ -195,6 +221,12 @@ pub enum VoteKind {
     Vote,
 }
 
+impl From<ChangeKind> for Alteration {
+    fn from(step: ChangeKind) -> Self {
+        Self::Step(step)
+    }
+}
+
 impl Message {
     /// Whether its term and indexes are such as a cluster can reach: no count of anything here
     /// gets near to 2^62 in a thousand years, and below it no sum overflows.
@@ -262,6 +294,19 @@ impl Payload {
             Self::Empty => 0,
             Self::Command(bytes) => bytes.len() as u64,
             Self::Change(change) => 9 + change.context.len() as u64,
+            Self::EnterJoint(change) => 9 * change.steps.len() as u64 + change.context.len() as u64,
+            Self::LeaveJoint => 1,
+        }
+    }
+
+    /// What the entry makes of the membership, if it concerns it.
+    #[must_use]
+    pub fn alteration(&self) -> Option<Alteration> {
+        match self {
+            Self::Empty | Self::Command(_) => None,
+            Self::Change(change) => Some(Alteration::Step(change.kind)),
+            Self::EnterJoint(change) => Some(Alteration::EnterJoint(change.steps.clone())),
+            Self::LeaveJoint => Some(Alteration::LeaveJoint),
         }
     }
 }

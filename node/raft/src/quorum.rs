@@ -1,7 +1,7 @@
 //! The arithmetic of majorities.
 //!
-//! What this module does not do: joint majorities. They would be the lesser of two answers given
-//! here.
+//! What this module does not do: joint majorities. They are made of two answers given here, by
+//! `Core`.
 
 use crate::ids::PeerId;
 use std::collections::BTreeSet;

@@ -15,6 +15,9 @@ pub struct Rules {
     /// How many of so many voters decide. Any two quorums of one membership, and of two that differ
     /// by one voter, must share a peer (4.1).
     pub quorum: fn(voters: usize) -> usize,
+    /// What old and new voters have reached together in joint consensus, given what a quorum of each
+    /// has: what both have (4.3).
+    pub together: fn(old: u64, new: u64) -> u64,
     /// Whether a log that ends at `candidate` lacks nothing that one ending at `own` may hold
     /// committed: the later last term wins, then the longer log (3.6.1).
     pub up_to_date: fn(candidate: (Term, Index), own: (Term, Index)) -> bool,
@@ -44,6 +47,7 @@ impl Rules {
     /// Raft.
     pub const RAFT: Self = Self {
         quorum: |voters| voters / 2 + 1,
+        together: |old, new| if old < new { old } else { new },
         up_to_date: |candidate, own| candidate >= own,
         counts_for_commit: |entry, leader| entry == leader,
         own_match: |durable, _last| durable,

@@ -7,7 +7,9 @@
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use raft::{Body, Change, ChangeKind, Config, Configuration, Entry, HardState, Index, Input};
+use raft::{
+    Body, Change, ChangeKind, Config, Configuration, Entry, HardState, Index, Input, JointChange,
+};
 use raft::{Message, Payload, PeerId, Raft, ReadId, Recovered, SnapshotMeta, Term, VoteKind};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -40,6 +42,13 @@ fn payload() -> impl Strategy<Value = Payload> {
     prop_oneof![
         Just(Payload::Empty),
         Just(Payload::Command(Bytes::from_static(b"x"))),
+        Just(Payload::LeaveJoint),
+        proptest::collection::vec(change(), 0..4).prop_map(|steps| {
+            Payload::EnterJoint(JointChange {
+                steps,
+                context: Bytes::new(),
+            })
+        }),
         change().prop_map(|kind| Payload::Change(Change {
             kind,
             context: Bytes::new()
@@ -71,8 +80,14 @@ fn kind() -> impl Strategy<Value = VoteKind> {
 }
 
 fn snapshot() -> impl Strategy<Value = Body> {
-    (index(), term(), vec(peer(), 0..4), vec(peer(), 0..2)).prop_map(|(index, term, v, l)| {
-        let configuration = Configuration::new(v, l);
+    let peers = (
+        vec(peer(), 0..4),
+        vec(peer(), 0..3),
+        vec(peer(), 0..2),
+        vec(peer(), 0..2),
+    );
+    (index(), term(), peers).prop_map(|(index, term, (v, o, l, n))| {
+        let configuration = Configuration::joint(v, o, l, n);
         Body::InstallSnapshot {
             meta: SnapshotMeta {
                 index,

@@ -92,6 +92,13 @@ fn two_changes_of_membership_in_flight() {
 }
 
 #[test]
+fn a_joint_change_that_the_new_voters_decide_alone() {
+    caught_rule("one electorate of two is enough", |rules| {
+        rules.together = |old, new| old.max(new)
+    });
+}
+
+#[test]
 fn a_new_leader_that_trusts_its_commit() {
     caught_rule("a leader acts before it committed anything", |rules| {
         rules.term_established = |_, _| true;

@@ -17,6 +17,15 @@ fn every_payload() -> Vec<Payload> {
         change(ChangeKind::AddVoter(PeerId(7)), b"context"),
         change(ChangeKind::AddLearner(PeerId(8)), b""),
         change(ChangeKind::Remove(PeerId(9)), b""),
+        Payload::EnterJoint(JointChange {
+            steps: vec![
+                ChangeKind::AddVoter(PeerId(7)),
+                ChangeKind::AddLearner(PeerId(8)),
+                ChangeKind::Remove(PeerId(9)),
+            ],
+            context: Bytes::from_static(b"context"),
+        }),
+        Payload::LeaveJoint,
     ]
 }
 
@@ -138,6 +147,12 @@ fn the_place_of_a_snapshot_survives_the_wire() {
         index: Index(5),
         term: Term(2),
         configuration: Configuration::new([PeerId(1), PeerId(2)], [PeerId(3)]),
+    };
+    assert_eq!(meta_from_wire(meta_to_wire(&meta)), meta);
+    let [one, two, three, four] = [1, 2, 3, 4].map(PeerId);
+    let meta = SnapshotMeta {
+        configuration: Configuration::joint([one], [two, three], [four], [three]),
+        ..meta
     };
     assert_eq!(meta_from_wire(meta_to_wire(&meta)), meta);
 }

@@ -57,18 +57,22 @@ impl<W> Replica<W> {
         }
         self.applied_bytes += entry.weight();
         let mut members_changed = false;
+        let alteration = entry.payload.alteration();
         match entry.payload {
             Payload::Empty => self.store.advance(index.0),
             Payload::Command(bytes) => {
                 members_changed = self.apply_batch(index, bytes).map_err(unreadable)?;
             }
-            Payload::Change(change) => {
-                let next = self.applied.configuration.after(change.kind);
-                self.applied.configuration = next.unwrap_or_default();
-                self.apply_batch(index, change.context)
-                    .map_err(unreadable)?;
+            Payload::LeaveJoint => self.store.advance(index.0),
+            Payload::Change(raft::Change { context, .. })
+            | Payload::EnterJoint(raft::JointChange { context, .. }) => {
+                self.apply_batch(index, context).map_err(unreadable)?;
                 members_changed = true;
             }
+        }
+        // As the core does: an alteration that makes no sense is without effect.
+        if let Some(next) = alteration.and_then(|it| self.applied.configuration.after(&it)) {
+            self.applied.configuration = next;
         }
         self.applied.index = index;
         self.applied.term = entry.term;

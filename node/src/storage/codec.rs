@@ -5,8 +5,10 @@
 use super::Identity;
 use bytes::Bytes;
 use raft::{
-    Change, ChangeKind, Configuration, Entry, HardState, Index, Payload, PeerId, SnapshotMeta, Term,
+    Change, ChangeKind, Configuration, Entry, HardState, Index, JointChange, Payload, PeerId,
+    SnapshotMeta, Term,
 };
+use std::collections::BTreeSet;
 
 /// Reads what was written in the same order; none where the bytes end early or make no sense.
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
@@ -98,6 +100,11 @@ const COMMAND: u8 = 1;
 const ADD_VOTER: u8 = 2;
 const ADD_LEARNER: u8 = 3;
 const REMOVE: u8 = 4;
+const ENTER_JOINT: u8 = 5;
+const LEAVE_JOINT: u8 = 6;
+
+/// Stands in the number of voters of a membership that is in joint consensus: two more lists follow.
+const IS_JOINT: u32 = 1 << 31;
 
 /// Successive entries: how many, the first index, then each one's term and payload. A payload's bytes go in as they are.
 pub(super) fn put_entries(out: &mut Vec<u8>, entries: &[Entry]) {
@@ -113,19 +120,32 @@ pub(super) fn put_entries(out: &mut Vec<u8>, entries: &[Entry]) {
                 put_sized(out, bytes);
             }
             Payload::Change(change) => put_change(out, change),
+            Payload::EnterJoint(change) => put_joint_change(out, change),
+            Payload::LeaveJoint => out.push(LEAVE_JOINT),
         }
     }
 }
 
+fn put_joint_change(out: &mut Vec<u8>, change: &JointChange) {
+    out.push(ENTER_JOINT);
+    put_u32(out, count(change.steps.len()));
+    change.steps.iter().for_each(|step| put_step(out, *step));
+    put_sized(out, &change.context);
+}
+
 fn put_change(out: &mut Vec<u8>, change: &Change) {
-    let (tag, peer) = match change.kind {
+    put_step(out, change.kind);
+    put_sized(out, &change.context);
+}
+
+fn put_step(out: &mut Vec<u8>, step: ChangeKind) {
+    let (tag, peer) = match step {
         ChangeKind::AddVoter(peer) => (ADD_VOTER, peer),
         ChangeKind::AddLearner(peer) => (ADD_LEARNER, peer),
         ChangeKind::Remove(peer) => (REMOVE, peer),
     };
     out.push(tag);
     put_u64(out, peer.0);
-    put_sized(out, &change.context);
 }
 
 /// The bytes that [`put_entries`] adds, near enough from above to decide whether a segment has room.
@@ -153,40 +173,84 @@ pub(super) fn entries(reader: &mut Reader<'_>) -> Option<Vec<Entry>> {
 /// Copied out, as a slice would keep the whole segment in memory for as long as one entry lives.
 fn payload(reader: &mut Reader<'_>) -> Option<Payload> {
     let tag = reader.u8()?;
+    Some(match tag {
+        EMPTY => Payload::Empty,
+        COMMAND => Payload::Command(Bytes::copy_from_slice(reader.sized()?)),
+        ENTER_JOINT => {
+            let count = reader.u32()?;
+            let steps = (0..count).map(|_| reader.u8().and_then(|tag| step(tag, reader)));
+            Payload::EnterJoint(JointChange {
+                steps: steps.collect::<Option<_>>()?,
+                context: Bytes::copy_from_slice(reader.sized()?),
+            })
+        }
+        LEAVE_JOINT => Payload::LeaveJoint,
+        _ => Payload::Change(Change {
+            kind: step(tag, reader)?,
+            context: Bytes::copy_from_slice(reader.sized()?),
+        }),
+    })
+}
+
+fn step(tag: u8, reader: &mut Reader<'_>) -> Option<ChangeKind> {
     let kind = match tag {
-        EMPTY => return Some(Payload::Empty),
-        COMMAND => return Some(Payload::Command(Bytes::copy_from_slice(reader.sized()?))),
-        ADD_VOTER => ChangeKind::AddVoter(PeerId(reader.u64()?)),
-        ADD_LEARNER => ChangeKind::AddLearner(PeerId(reader.u64()?)),
-        REMOVE => ChangeKind::Remove(PeerId(reader.u64()?)),
+        ADD_VOTER => ChangeKind::AddVoter,
+        ADD_LEARNER => ChangeKind::AddLearner,
+        REMOVE => ChangeKind::Remove,
         _ => return None,
     };
-    let context = Bytes::copy_from_slice(reader.sized()?);
-    Some(Payload::Change(Change { kind, context }))
+    reader.u64().map(PeerId).map(kind)
 }
 
 pub(super) fn put_meta(out: &mut Vec<u8>, meta: &SnapshotMeta) {
     put_place(out, (meta.index, meta.term));
     let configuration = &meta.configuration;
-    for peers in [configuration.voters(), configuration.learners()] {
-        let count = u32::try_from(peers.len()).expect("a cluster has a handful of members");
-        put_u32(out, count);
-        peers.iter().for_each(|peer| put_u64(out, peer.0));
+    let mark = if configuration.is_joint() {
+        IS_JOINT
+    } else {
+        0
+    };
+    put_peers(out, mark, configuration.voters());
+    put_peers(out, 0, configuration.learners());
+    if configuration.is_joint() {
+        put_peers(out, 0, configuration.outgoing());
+        put_peers(out, 0, configuration.next_learners());
     }
+}
+
+fn put_peers(out: &mut Vec<u8>, mark: u32, peers: &BTreeSet<PeerId>) {
+    put_u32(out, count(peers.len()) | mark);
+    peers.iter().for_each(|peer| put_u64(out, peer.0));
+}
+
+fn count(peers: usize) -> u32 {
+    u32::try_from(peers).expect("a cluster has a handful of members")
 }
 
 pub(super) fn meta(reader: &mut Reader<'_>) -> Option<SnapshotMeta> {
     let (index, term) = place(reader)?;
-    let voters = peers(reader)?;
-    let learners = peers(reader)?;
+    let count = reader.u32()?;
+    let voters = peers(reader, count & !IS_JOINT)?;
+    let learners = counted_peers(reader)?;
+    let is_joint = count & IS_JOINT != 0;
+    let configuration = if is_joint {
+        let outgoing = counted_peers(reader)?;
+        Configuration::joint(voters, outgoing, learners, counted_peers(reader)?)
+    } else {
+        Configuration::new(voters, learners)
+    };
     Some(SnapshotMeta {
         index,
         term,
-        configuration: Configuration::new(voters, learners),
+        configuration,
     })
 }
 
-fn peers(reader: &mut Reader<'_>) -> Option<Vec<PeerId>> {
+fn counted_peers(reader: &mut Reader<'_>) -> Option<Vec<PeerId>> {
     let count = reader.u32()?;
+    peers(reader, count)
+}
+
+fn peers(reader: &mut Reader<'_>, count: u32) -> Option<Vec<PeerId>> {
     (0..count).map(|_| reader.u64().map(PeerId)).collect()
 }

@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use quorate_node::storage::{DataDir, Identity, Options, Recovered, Storage, StorageError};
 use raft::{
-    Change, ChangeKind, Configuration, Entry, HardState, Index, Payload, PeerId, Persist,
-    SnapshotMeta, Term, Ticket,
+    Change, ChangeKind, Configuration, Entry, HardState, Index, JointChange, Payload, PeerId,
+    Persist, SnapshotMeta, Term, Ticket,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,6 +29,14 @@ pub(crate) fn entry(term: u64, index: u64, payload: &str) -> Entry {
             kind: ChangeKind::AddLearner(PeerId(index)),
             context: Bytes::from_static(b"context"),
         }),
+        "joint" => Payload::EnterJoint(JointChange {
+            steps: vec![
+                ChangeKind::AddVoter(PeerId(index)),
+                ChangeKind::Remove(PeerId(2)),
+            ],
+            context: Bytes::from_static(b"context"),
+        }),
+        "leave" => Payload::LeaveJoint,
         text => Payload::Command(Bytes::copy_from_slice(text.as_bytes())),
     };
     Entry {
@@ -43,7 +51,7 @@ pub(crate) fn entries(term: u64, indexes: std::ops::RangeInclusive<u64>) -> Vec<
         .map(|index| {
             let text = match index % 4 {
                 0 => String::new(),
-                1 => "add".to_owned(),
+                1 => ["add", "joint", "leave"][(index / 4 % 3) as usize].to_owned(),
                 _ => format!("command {index} of term {term}"),
             };
             entry(term, index, &text)

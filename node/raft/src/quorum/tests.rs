@@ -1,7 +1,7 @@
 //! The arithmetic against arithmetic so dumb that it must be right.
 
 use super::*;
-use crate::{ChangeKind, Configuration, Rules};
+use crate::{Alteration, ChangeKind, Configuration, Rules};
 use proptest::collection::{btree_map, btree_set};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -109,7 +109,7 @@ proptest! {
         change in changes()
     ) {
         let before = Configuration::new(voters, learners);
-        if let Some(after) = before.after(change) {
+        if let Some(after) = before.after(&change.into()) {
             for old in majorities(before.voters()) {
                 for new in majorities(after.voters()) {
                     prop_assert!(!old.is_disjoint(&new), "{old:?} and {new:?}");
@@ -127,9 +127,53 @@ proptest! {
     ) {
         let mut configuration = Configuration::new(voters, learners);
         for kind in kinds {
-            configuration = configuration.after(kind).unwrap_or(configuration);
+            configuration = configuration.after(&kind.into()).unwrap_or(configuration);
             prop_assert!(!configuration.voters().is_empty());
             prop_assert!(configuration.voters().is_disjoint(configuration.learners()));
+        }
+    }
+
+    /// The ground of joint changes: whoever decides before, in and after one shares a peer with
+    /// whoever decides in the step beside it.
+    #[test]
+    fn a_joint_change_keeps_majorities_together(
+        voters in btree_set(peers(), 1..=4),
+        learners in btree_set(peers(), 0..=2),
+        steps in proptest::collection::vec(changes(), 1..4)
+    ) {
+        let before = Configuration::new(voters, learners);
+        let Some(joint) = before.after(&Alteration::EnterJoint(steps)) else {
+            return Ok(());
+        };
+        let after = joint.after(&Alteration::LeaveJoint).expect("it is joint");
+        prop_assert_eq!(joint.outgoing(), before.voters());
+        prop_assert_eq!(joint.voters(), after.voters());
+        for old in majorities(joint.outgoing()) {
+            for new in majorities(joint.voters()) {
+                let together = &old | &new;
+                for quorum in [&before, &after].map(|it| majorities(it.voters())).concat() {
+                    prop_assert!(!together.is_disjoint(&quorum), "{together:?} and {quorum:?}");
+                }
+            }
+        }
+        for step in [&joint, &after] {
+            prop_assert!(step.electors().all(|peer| !step.is_learner(peer)));
+        }
+        prop_assert!(joint.peers().all(|peer| before.contains(peer) || after.contains(peer)));
+    }
+
+    /// Several steps at once end where the same steps end one by one.
+    #[test]
+    fn a_joint_change_ends_where_single_steps_end(
+        voters in btree_set(peers(), 1..=4),
+        learners in btree_set(peers(), 0..=2),
+        steps in proptest::collection::vec(changes(), 1..4)
+    ) {
+        let before = Configuration::new(voters, learners);
+        let one_by_one = steps.iter().try_fold(before.clone(), |now, step| now.after(&(*step).into()));
+        let joint = before.after(&Alteration::EnterJoint(steps));
+        if let (Some(joint), Some(expected)) = (joint, one_by_one) {
+            prop_assert_eq!(joint.after(&Alteration::LeaveJoint), Some(expected));
         }
     }
 }

@@ -6,7 +6,7 @@ mod cluster;
 mod words;
 
 use cluster::{Cluster, Outcome};
-use raft::{Change, ChangeKind, Config, Input, Payload, PeerId, ReadId};
+use raft::{Change, ChangeKind, Config, Input, JointChange, Payload, PeerId, ReadId};
 
 /// The transcript with every output made anew.
 pub(crate) fn run(text: &str) -> Outcome<String> {
@@ -72,6 +72,17 @@ fn command(cluster: &mut Cluster, words: &[&str]) -> Outcome {
                 context: bytes::Bytes::new(),
             };
             cluster.step(peer(id)?, Input::Propose(vec![Payload::Change(change)]))
+        }
+        ["joint", id, steps @ ..] => {
+            let steps = steps.chunks(2).map(|step| match step {
+                [kind, who] => change(kind, peer(who)?),
+                _ => Err(String::from("a step is a kind and a peer")),
+            });
+            let change = JointChange {
+                steps: steps.collect::<Outcome<_>>()?,
+                context: bytes::Bytes::new(),
+            };
+            cluster.step(peer(id)?, Input::Propose(vec![Payload::EnterJoint(change)]))
         }
         ["read", id, read] => cluster.step(peer(id)?, Input::Read(ReadId(number(read)?))),
         ["transfer", id, to] => cluster.step(peer(id)?, Input::TransferLeader(peer(to)?)),

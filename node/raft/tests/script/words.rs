@@ -22,11 +22,20 @@ fn payload(payload: &Payload) -> String {
     match payload {
         Payload::Empty => String::from("empty"),
         Payload::Command(bytes) => format!("\"{}\"", String::from_utf8_lossy(bytes)),
-        Payload::Change(change) => match change.kind {
-            ChangeKind::AddVoter(peer) => format!("add-voter {peer}"),
-            ChangeKind::AddLearner(peer) => format!("add-learner {peer}"),
-            ChangeKind::Remove(peer) => format!("remove {peer}"),
-        },
+        Payload::Change(change) => step(change.kind),
+        Payload::EnterJoint(change) => {
+            let steps = change.steps.iter().map(|kind| step(*kind));
+            format!("joint ({})", list(steps, ", "))
+        }
+        Payload::LeaveJoint => String::from("leave-joint"),
+    }
+}
+
+fn step(kind: ChangeKind) -> String {
+    match kind {
+        ChangeKind::AddVoter(peer) => format!("add-voter {peer}"),
+        ChangeKind::AddLearner(peer) => format!("add-learner {peer}"),
+        ChangeKind::Remove(peer) => format!("remove {peer}"),
     }
 }
 
@@ -44,8 +53,15 @@ pub(super) fn entries(entries: &[Entry]) -> String {
 
 pub(super) fn configuration(configuration: &Configuration) -> String {
     let mut text = format!("voters {}", list(configuration.voters(), " "));
+    if configuration.is_joint() {
+        text += &format!(", outgoing {}", list(configuration.outgoing(), " "));
+    }
     if !configuration.learners().is_empty() {
         text += &format!(", learners {}", list(configuration.learners(), " "));
+    }
+    if !configuration.next_learners().is_empty() {
+        let next = list(configuration.next_learners(), " ");
+        text += &format!(", next learners {next}");
     }
     text
 }

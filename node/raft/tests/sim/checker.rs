@@ -3,7 +3,7 @@
 //! What this module does not do: wait for anything good to happen. The end of a run does.
 
 use super::disk::State;
-use raft::{Entry, Index, Payload, PeerId, Raft, Role, Term};
+use raft::{ChangeKind, Entry, Index, Payload, PeerId, Raft, Role, Term};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
@@ -71,6 +71,8 @@ pub(crate) struct Checker {
     /// Who was removed, as far as an outsider can have heard: another peer applied it, or the one
     /// that led. Whoever hears of it may switch the removed peer off for good.
     pub(crate) removed: BTreeSet<PeerId>,
+    /// Whom a joint change that began at this index removes when it ends.
+    leaving: BTreeMap<Index, Vec<PeerId>>,
     /// The leader of each term, and the log it was elected with.
     leaders: BTreeMap<Term, (PeerId, LogTerms)>,
 }
@@ -240,6 +242,27 @@ impl Checker {
             self.hashes.push(state.hash);
         }
         self.is_state(id, state)
+    }
+
+    /// Who is out of the cluster once this entry is applied.
+    pub(crate) fn left_by(&mut self, entry: &Entry) -> Vec<PeerId> {
+        let removed = |step: &ChangeKind| match step {
+            ChangeKind::Remove(peer) => Some(*peer),
+            ChangeKind::AddVoter(_) | ChangeKind::AddLearner(_) => None,
+        };
+        match &entry.payload {
+            Payload::Change(change) => removed(&change.kind).into_iter().collect(),
+            Payload::EnterJoint(change) => {
+                let leaving = change.steps.iter().filter_map(removed).collect();
+                self.leaving.insert(entry.index, leaving);
+                Vec::new()
+            }
+            Payload::LeaveJoint => {
+                let begun = self.leaving.range(..entry.index).next_back();
+                begun.map_or_else(Vec::new, |(_, leaving)| leaving.clone())
+            }
+            Payload::Empty | Payload::Command(_) => Vec::new(),
+        }
     }
 
     /// A peer has this state.

@@ -5,7 +5,7 @@
 use super::checker::Checked;
 use super::world::{Event, World, one};
 use bytes::Bytes;
-use raft::{Change, ChangeKind, Input, Payload, PeerId, ReadId, Recovered, Role};
+use raft::{Change, ChangeKind, Input, JointChange, Payload, PeerId, ReadId, Recovered, Role};
 use rand::Rng;
 
 /// No more peers than this, dead or alive.
@@ -83,6 +83,9 @@ impl World {
     }
 
     fn change_membership(&mut self) -> Checked {
+        if self.rng.random_bool(0.3) {
+            return self.change_jointly();
+        }
         let Some(leader) = self.some_leader().filter(|&id| self.is_awake(id)) else {
             return Ok(());
         };
@@ -109,6 +112,44 @@ impl World {
         self.summary.changes += u64::from(accepted);
         self.tell(|| format!("{kind:?} at {leader}: {accepted}"));
         if accepted && kind.peer() == newcomer {
+            self.add_process(newcomer, &Recovered::default());
+            self.start(newcomer)?;
+        }
+        Ok(())
+    }
+
+    /// Several peers come, go or change their part at once.
+    fn change_jointly(&mut self) -> Checked {
+        let Some(leader) = self.some_leader().filter(|&id| self.is_awake(id)) else {
+            return Ok(());
+        };
+        let known: Vec<PeerId> = self.processes[&leader]
+            .alive
+            .as_ref()
+            .map_or_else(Vec::new, |it| it.raft.configuration().peers().collect());
+        let mut steps: Vec<ChangeKind> = Vec::new();
+        for peer in known {
+            match self.rng.random_range(0..8) {
+                0 => steps.push(ChangeKind::Remove(peer)),
+                1 => steps.push(ChangeKind::AddLearner(peer)),
+                2 | 3 => steps.push(ChangeKind::AddVoter(peer)),
+                _ => {}
+            }
+        }
+        let next = self.processes.len() as u64 + 1;
+        let newcomers: Vec<PeerId> = (next..next + self.rng.random_range(0..3))
+            .filter(|id| *id <= MOST_PEERS)
+            .map(PeerId)
+            .collect();
+        steps.extend(newcomers.iter().map(|&peer| ChangeKind::AddVoter(peer)));
+        let change = Payload::EnterJoint(JointChange {
+            steps: steps.clone(),
+            context: Bytes::new(),
+        });
+        let accepted = self.step(leader, Input::Propose(vec![change]))?.is_ok();
+        self.summary.changes += u64::from(accepted);
+        self.tell(|| format!("{steps:?} jointly at {leader}: {accepted}"));
+        for newcomer in newcomers.into_iter().filter(|_| accepted) {
             self.add_process(newcomer, &Recovered::default());
             self.start(newcomer)?;
         }

@@ -6,10 +6,7 @@ use super::Run;
 use super::checker::{Checked, Checker, DURABLE_FIRST, ONE_CHANGE, RECOVERS, Seen, Violation};
 use super::checker::{READ_LINEARIZABLE, ensure};
 use super::disk::{Disk, State, Work, Write, writes_of};
-use raft::{
-    Body, Change, ChangeKind, Config, Entry, Index, Input, Message, Payload, PeerId, Raft, ReadId,
-    Ready,
-};
+use raft::{Body, Config, Entry, Index, Input, Message, Payload, PeerId, Raft, ReadId, Ready};
 use raft::{Recovered, Role, SnapshotMeta, Term, VoteKind};
 use rand::rngs::SmallRng;
 use std::collections::{BTreeMap, VecDeque};
@@ -78,9 +75,7 @@ impl Written {
             .truncate((first.index.0 - self.base.0.0 - 1) as usize);
         self.changes.retain(|index| *index < first.index);
         self.terms.extend(entries.iter().map(|entry| entry.term));
-        let changes = entries
-            .iter()
-            .filter(|e| matches!(e.payload, Payload::Change(_)));
+        let changes = entries.iter().filter(|e| e.payload.alteration().is_some());
         self.changes.extend(changes.map(|entry| entry.index));
     }
 
@@ -250,11 +245,11 @@ impl Alive {
             )?;
             self.state = after(self.state, &entry);
             checker.applied(id, &entry, self.state)?;
-            if let Some(removed) = removed_by(&entry)
-                && (removed != id || self.led)
-            {
-                checker.removed.insert(removed);
-            }
+            let left = checker.left_by(&entry).into_iter();
+            let led = self.led;
+            checker
+                .removed
+                .extend(left.filter(|removed| *removed != id || led));
         }
         for (read, index) in ready.reads.drain(..) {
             let floor = self.reads.get(&read).copied().unwrap_or_default();
@@ -293,15 +288,5 @@ fn after(state: State, entry: &Entry) -> State {
     State {
         index: entry.index,
         hash: hasher.finish(),
-    }
-}
-
-fn removed_by(entry: &Entry) -> Option<PeerId> {
-    match &entry.payload {
-        Payload::Change(Change {
-            kind: ChangeKind::Remove(peer),
-            ..
-        }) => Some(*peer),
-        Payload::Change(_) | Payload::Empty | Payload::Command(_) => None,
     }
 }
