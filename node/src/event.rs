@@ -8,7 +8,9 @@
 
 use bytes::Bytes;
 use raft::{Index, Message, PeerId};
-use store::{Command, RangeRequest, RangeResponse, Response, Store, TxnRequest, TxnResponse};
+use store::{
+    Command, RangeRequest, RangeResponse, Response, Store, TxnRequest, TxnResponse, Version,
+};
 
 use crate::refusal::Refusal;
 
@@ -29,6 +31,13 @@ pub enum Event<W> {
         image: Bytes,
         /// What they say.
         store: Box<Store>,
+    },
+    /// A peer said hello, and which version it serves.
+    Introduced {
+        /// Who.
+        peer: PeerId,
+        /// What it serves.
+        version: Version,
     },
     /// What was sent to this peer is probably lost.
     Unreachable(PeerId),
@@ -56,6 +65,8 @@ pub enum Request {
     Reconfigure(Command),
     /// The store as it is now.
     Image,
+    /// Free memory of compacted history, visiting up to so many records.
+    Sweep(usize),
     /// Let this member lead; only the leader takes it.
     MoveLeader(PeerId),
     /// Let any member lead that can, if this one leads: it is about to stop.
@@ -91,6 +102,8 @@ pub enum Outcome {
     /// A read that would hold up the loop: to be answered from this image, by [`answer`](crate::replica::answer), by
     /// whoever waits.
     Large(store::Image, Read),
+    /// Memory was freed, and there is more to free.
+    SweptInPart,
     /// The cluster answers, this member is up to date, or leads no more: whatever was asked for is so.
     Done,
     /// Not done, or unknown.

@@ -22,6 +22,9 @@ pub type Waiter = oneshot::Sender<Outcome>;
 /// Events on their way to the loop. Bounded: whoever brings more than the loop takes in waits, and with him his client.
 pub const EVENTS_MAX: usize = 16_384;
 
+/// Records visited at once when all compacted history is swept: about a millisecond of the loop's time.
+const SWEEP_AT_ONCE: usize = 10_000;
+
 /// How long a large read may wait for those before it.
 const LARGE_READ_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -118,6 +121,15 @@ impl Handle {
             Outcome::Image(image) => Ok(image),
             other => unreachable!("an image is not answered by {other:?}"),
         }
+    }
+
+    /// Frees the memory of compacted history, a little at a time, as everybody else waits meanwhile.
+    ///
+    /// # Errors
+    /// That this member is stopping.
+    pub async fn sweep(&self) -> Result<(), Refusal> {
+        while let Outcome::SweptInPart = self.ask(Request::Sweep(SWEEP_AT_ONCE)).await? {}
+        Ok(())
     }
 
     /// Lets another member lead, and waits until it does.

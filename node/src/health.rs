@@ -23,14 +23,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use store::{Alarm, AlarmKind};
+use store::{Alarm, AlarmKind, Version};
 
 use crate::event::Read;
 use crate::handle::Handle;
 use crate::metrics::Metrics;
 use crate::status::alarm_name;
 use crate::storage::Vitals;
-use crate::version::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
+use crate::version::{ETCD_VERSION, cluster_text};
 
 /// What health is asked of.
 pub trait Pulse: Send + Sync + 'static {
@@ -39,6 +39,9 @@ pub trait Pulse: Send + Sync + 'static {
 
     /// The alarms that are up.
     fn alarms(&self) -> Vec<Alarm>;
+
+    /// The version that all members speak; none before they agreed.
+    fn cluster_version(&self) -> Option<Version>;
 
     /// How long the disk has been busy with one write; none while it has nothing to do.
     fn writing_for(&self) -> Option<Duration>;
@@ -72,6 +75,10 @@ impl Pulse for Alive {
 
     fn alarms(&self) -> Vec<Alarm> {
         self.handle.with_status(|status| status.alarms.clone())
+    }
+
+    fn cluster_version(&self) -> Option<Version> {
+        self.handle.with_status(|status| status.cluster_version)
     }
 
     fn writing_for(&self) -> Option<Duration> {
@@ -210,8 +217,8 @@ fn routes_of<P: Pulse>(shared: Shared<P>) -> Router {
         .route("/livez/{check}", get(one_of_livez::<P>))
         .route("/readyz", get(readyz::<P>))
         .route("/readyz/{check}", get(one_of_readyz::<P>))
+        .route("/version", get(version::<P>))
         .with_state(shared)
-        .route("/version", get(version))
 }
 
 type Asked<P> = State<Arc<Shared<P>>>;
@@ -260,9 +267,11 @@ async fn health<P: Pulse>(State(shared): Asked<P>, RawQuery(query): RawQuery) ->
     plain(is_healthy, format!("{body}"))
 }
 
-async fn version() -> Response {
+async fn version<P: Pulse>(State(shared): Asked<P>) -> Response {
+    let cluster = cluster_text(shared.pulse.cluster_version());
+    // There is no storage whose version lags behind.
     let body = format!(
-        r#"{{"etcdserver":"{ETCD_VERSION}","etcdcluster":"{ETCD_CLUSTER_VERSION}","storage":"{ETCD_CLUSTER_VERSION}"}}"#
+        r#"{{"etcdserver":"{ETCD_VERSION}","etcdcluster":"{cluster}","storage":"{cluster}"}}"#
     );
     ([(CONTENT_TYPE, "application/json")], body).into_response()
 }

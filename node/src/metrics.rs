@@ -31,7 +31,7 @@ use crate::handle::Handle;
 use crate::status::{Status, alarm_name};
 use crate::storage::{Observer, Vitals};
 use crate::transport::Traffic;
-use crate::version::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
+use crate::version::{ETCD_VERSION, served};
 use calls::Calls;
 use peers::Peers;
 use process::Process;
@@ -302,8 +302,9 @@ impl Member {
         self.revision.set(status.revision);
         let me = format!("{:x}", status.identity.member_id);
         self.id.with_label_values(&[&me]).set(1);
-        let minor = ETCD_CLUSTER_VERSION.trim_end_matches(".0");
-        self.cluster_version.with_label_values(&[minor]).set(1);
+        self.cluster_version.reset();
+        let minor = status.cluster_version.unwrap_or_else(served).to_string();
+        self.cluster_version.with_label_values(&[&minor]).set(1);
         self.alarms.reset();
         for alarm in &status.alarms {
             let labels = [format!("{:x}", alarm.member), alarm_name(alarm.kind)];

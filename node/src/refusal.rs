@@ -57,6 +57,21 @@ pub enum Refusal {
     /// Leadership did not move in time.
     #[error("etcdserver: request timed out, leader transfer took too long")]
     TimeoutLeaderTransfer,
+    /// A version that is none.
+    #[error("etcdserver: wrong downgrade target version format")]
+    BadVersion,
+    /// A version that is not one minor below the cluster's.
+    #[error("etcdserver: invalid downgrade target version")]
+    BadDowngrade,
+    /// The cluster's version is not decided yet.
+    #[error("etcdserver: cluster version not found during downgrade")]
+    NoClusterVersion,
+    /// A downgrade is under way.
+    #[error("etcdserver: cluster has a downgrade job in progress")]
+    DowngradeUnderWay,
+    /// An action that is none.
+    #[error("etcdserver: unknown method")]
+    UnknownMethod,
     /// Learners serve little.
     #[error("etcdserver: rpc not supported for learner")]
     NotForLearner,
@@ -78,11 +93,15 @@ impl Refusal {
             | Self::NotEnoughStarted
             | Self::LearnerNotReady
             | Self::BadTransferee
+            | Self::NoClusterVersion
+            | Self::DowngradeUnderWay
             | Self::NotForLearner => Code::FailedPrecondition,
             Self::TooManyRequests => Code::ResourceExhausted,
-            Self::RequestTooLarge | Self::BadUrls => Code::InvalidArgument,
-            // etcd has no entry for it in its table of codes, which makes it Unknown.
-            Self::TimeoutLeaderTransfer => Code::Unknown,
+            Self::RequestTooLarge | Self::BadUrls | Self::BadVersion | Self::BadDowngrade => {
+                Code::InvalidArgument
+            }
+            // etcd has no entry for them in its table of codes, which makes them Unknown.
+            Self::TimeoutLeaderTransfer | Self::UnknownMethod => Code::Unknown,
         }
     }
 

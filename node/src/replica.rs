@@ -25,6 +25,7 @@ mod proposals;
 mod reads;
 mod relay;
 mod retention;
+mod versions;
 
 use std::collections::VecDeque;
 
@@ -50,6 +51,7 @@ use proposals::Proposals;
 use reads::Reads;
 use relay::Relay;
 use retention::Historian;
+use versions::Versions;
 
 /// What the replica is told once. Times are in ticks of [`Event::Tick`].
 #[derive(Clone, Debug)]
@@ -85,6 +87,7 @@ pub struct Replica<W> {
     handover: Handover<W>,
     relay: Relay,
     wanted_alarms: Wanted,
+    versions: Versions,
     /// The newest term of which an entry was applied, and when those are answered who sent in older ones.
     overtaken: Option<(Term, u64)>,
     publish_again_at: u64,
@@ -131,6 +134,7 @@ impl<W> Replica<W> {
             handover: Handover::default(),
             relay: Relay::default(),
             wanted_alarms: Wanted::default(),
+            versions: Versions::default(),
             overtaken: None,
             publish_again_at: 0,
             historian: settings.retention.map(Historian::new),
@@ -172,6 +176,7 @@ impl<W> Replica<W> {
             }
             Event::Unreachable(peer) => self.tell(Input::PeerUnreachable(peer)),
             Event::SnapshotSent { to, ok } => self.tell(Input::SnapshotSent { to, ok }),
+            Event::Introduced { peer, version } => self.note_version(peer, version),
             Event::Checkpointed(index) => self.tell(Input::SnapshotTaken { index }),
         }
     }
@@ -307,6 +312,7 @@ impl<W> Replica<W> {
         self.publish();
         self.forget_history();
         self.raise_alarms();
+        self.decide_version();
         self.move_leadership();
         self.expire();
     }
@@ -337,6 +343,15 @@ impl<W> Replica<W> {
             Request::Image => {
                 self.answers
                     .push((waiter, Outcome::Image(self.store.snapshot())));
+            }
+            Request::Sweep(records) => {
+                let more = self.store.sweep(records);
+                let outcome = if more {
+                    Outcome::SweptInPart
+                } else {
+                    Outcome::Done
+                };
+                self.answers.push((waiter, outcome));
             }
             Request::Reconfigure(_) if !self.leads() => self.refuse([waiter], Refusal::NotLeader),
             Request::Reconfigure(command) => self.changes.push_back((command, waiter, deadline)),

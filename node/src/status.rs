@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use store::{Alarm, AlarmKind, Member, Members};
+use store::{Alarm, AlarmKind, Member, Members, Version};
 
 use crate::storage::Identity;
 
@@ -35,6 +35,10 @@ pub struct Status {
     pub size_bytes: u64,
     /// The alarms that are up, in their order.
     pub alarms: Vec<Alarm>,
+    /// The version that all members speak; none before they agreed.
+    pub cluster_version: Option<Version>,
+    /// Where a downgrade goes that is under way.
+    pub downgrade: Option<Version>,
     /// Client commands that wait to be applied.
     pub pending: u64,
     /// Who belongs to the cluster, as far as this member has applied.
@@ -66,6 +70,8 @@ impl Status {
             revision: 0,
             size_bytes: 0,
             alarms: Vec::new(),
+            cluster_version: None,
+            downgrade: None,
             pending: 0,
             membership: Arc::default(),
         }

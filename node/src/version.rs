@@ -4,15 +4,27 @@
 //! version and turns features on by it, Patroni splits `/version` at the dots and reads integers. So it is a plain `X.Y.Z`
 //! of etcd, never ours with a suffix.
 //!
-//! What this module does not do: negotiate. All members of a cluster run versions of ours that speak the same minor.
+//! What this module does not do: agree with the other members; `replica::versions` does.
+
+use store::Version;
 
 /// The etcd whose wire and behaviour we promise. 3.6 is the newest minor all of whose calls we know: 3.7 would promise
 /// `KV.RangeStream`. Of 3.6 the newest patch of the day, as clients avoid older ones by number (progress requests below
 /// 3.5.13, stale reads below 3.6.9), and those bugs are not ours.
 pub const ETCD_VERSION: &str = "3.6.14";
 
-/// What `etcdcluster` and `storage` in `/version` say: the minor that every member can speak, patch 0 as etcd has it.
-pub const ETCD_CLUSTER_VERSION: &str = "3.6.0";
+/// The minor that we serve.
+#[must_use]
+pub fn served() -> Version {
+    Version::parse(ETCD_VERSION).expect("a version of etcd's is a semantic one")
+}
+
+/// What `etcdcluster` says: the minor that every member can speak, patch 0 as etcd has it. Before the members have agreed,
+/// within the first moments of a cluster, it is our own; etcd says `not_decided`, which clients cannot read.
+#[must_use]
+pub fn cluster_text(decided: Option<Version>) -> String {
+    format!("{}.0", decided.unwrap_or_else(served))
+}
 
 /// Our own version, of the package.
 pub const QUORATE_VERSION: &str = env!("CARGO_PKG_VERSION");

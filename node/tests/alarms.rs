@@ -147,9 +147,13 @@ async fn a_used_up_quota_raises_the_alarm_until_space_is_made_and_it_is_taken_ba
     let revision = delete(solo, "k").await.unwrap();
     let compaction = pb::CompactionRequest {
         revision,
-        physical: true,
+        physical: false,
     };
     solo.kv().compact(compaction).await.unwrap();
+    let defragment = pb::DefragmentRequest {};
+    solo.maintenance().defragment(defragment).await.unwrap();
+    let size = solo.status().await.unwrap().db_size;
+    assert!(size < 10_000, "{size} bytes of one deletion");
     let read = pb::TxnRequest::default();
     solo.kv().txn(read).await.unwrap();
     solo.kv().put(put("small", "fits")).await.unwrap_err();

@@ -1,8 +1,8 @@
 //! What is asked of every call before its service sees it.
 //!
 //! - A client that says `hasleader: true` wants no answer from a member that knows no leader.
-//! - A learner serves its status and serializable ranges alone; the second is known only by the service, so that the gate
-//!   lets `Range` through and the service decides.
+//! - A learner serves its status, snapshots and serializable ranges alone, as in etcd; the last is known only by the service, so
+//!   that the gate lets `Range` through and the service decides.
 //!
 //! What this module deliberately does not do: cut streams when the leader is lost; there are none yet.
 
@@ -23,7 +23,11 @@ use crate::refusal::Refusal;
 const HAS_LEADER: &str = "hasleader";
 
 /// What a learner serves, or may serve.
-const OF_LEARNERS: [&str; 2] = ["/etcdserverpb.Maintenance/Status", "/etcdserverpb.KV/Range"];
+const OF_LEARNERS: [&str; 3] = [
+    "/etcdserverpb.Maintenance/Status",
+    "/etcdserverpb.Maintenance/Snapshot",
+    "/etcdserverpb.KV/Range",
+];
 
 /// See the module.
 #[derive(Clone, Debug)]

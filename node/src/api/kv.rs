@@ -29,11 +29,11 @@ impl kv_server::Kv for Kv {
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
         let request = convert::range(request.into_inner());
-        validate::range(&request).map_err(Refusal::from)?;
         let serializable = request.serializable;
         if !serializable && self.0.handle.with_status(|status| status.is_learner) {
             return Err(Refusal::NotForLearner.into());
         }
+        validate::range(&request).map_err(Refusal::from)?;
         match self.read(Read::Range(request), serializable).await? {
             Outcome::Range(answer) => {
                 let header = self.0.header(answer.revision);

@@ -1,22 +1,23 @@
 //! The Maintenance service: one member's own state.
 //!
-//! `Defragment` has nothing to do, as the store keeps no file with holes; it answers that it is done. Alarms are listed by
+//! `Defragment` sweeps compacted history, which else goes little by little; there is no file with holes. Alarms are listed by
 //! kind, then member; etcd lists them in no order.
 //!
-//! What this module deliberately does not do: `Snapshot` and `Downgrade`.
+//! What this module deliberately does not do: `Snapshot`; and the rules of downgrades, which stand in `downgrade`.
 
 use std::sync::Arc;
 
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::alarm_request::AlarmAction;
+use proto::etcdserverpb::downgrade_request::DowngradeAction;
 use proto::etcdserverpb::maintenance_server;
 use store::{Alarm, AlarmChange, AlarmKind, Command, Response as Answer};
 use tonic::{Request, Response, Status};
 
-use super::{Shared, convert};
+use super::{Shared, convert, downgrade};
 use crate::refusal::Refusal;
 use crate::status::{self, alarm_name};
-use crate::version::{ETCD_CLUSTER_VERSION, ETCD_VERSION};
+use crate::version::{ETCD_VERSION, cluster_text};
 
 /// See the module.
 #[derive(Debug)]
@@ -72,9 +73,9 @@ impl maintenance_server::Maintenance for Maintenance {
             // The store keeps no file with holes: all that it holds is in use.
             db_size_in_use: as_signed(status.size_bytes),
             is_learner: status.is_learner,
-            storage_version: ETCD_CLUSTER_VERSION.to_owned(),
+            storage_version: cluster_text(status.cluster_version),
             db_size_quota: as_signed(self.0.limits.quota_bytes),
-            downgrade_info: Some(pb::DowngradeInfo::default()),
+            downgrade_info: Some(downgrade::shown(status.downgrade)),
         }))
     }
 
@@ -82,6 +83,9 @@ impl maintenance_server::Maintenance for Maintenance {
         &self,
         _request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        tracing::info!("starting defragment");
+        self.0.handle.sweep().await?;
+        tracing::info!("finished defragment");
         Ok(Response::new(pb::DefragmentResponse::default()))
     }
 
@@ -134,9 +138,19 @@ impl maintenance_server::Maintenance for Maintenance {
 
     async fn downgrade(
         &self,
-        _request: Request<pb::DowngradeRequest>,
+        request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
-        Err(Status::unimplemented("downgrades are not served yet"))
+        let pb::DowngradeRequest { action, version } = request.into_inner();
+        let cluster = match DowngradeAction::try_from(action) {
+            Ok(DowngradeAction::Validate) => self.0.check_downgrade(&version).await?.0,
+            Ok(DowngradeAction::Enable) => self.0.enable_downgrade(&version).await?,
+            Ok(DowngradeAction::Cancel) => self.0.cancel_downgrade().await?,
+            Err(_) => return Err(Refusal::UnknownMethod.into()),
+        };
+        Ok(Response::new(pb::DowngradeResponse {
+            header: self.header(),
+            version: cluster.to_string(),
+        }))
     }
 }
 

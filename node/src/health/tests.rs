@@ -33,6 +33,10 @@ impl Pulse for Patient {
         self.alarms.to_vec()
     }
 
+    fn cluster_version(&self) -> Option<Version> {
+        Some(Version::new(3, 5))
+    }
+
     fn writing_for(&self) -> Option<Duration> {
         self.writing_for
     }
@@ -101,7 +105,7 @@ async fn a_well_member_answers_as_etcd_does() {
         is(404, "404 page not found\n")
     );
     assert_eq!(ask(&WELL, "POST", "/health").await.0, 405);
-    let version = r#"{"etcdserver":"3.6.14","etcdcluster":"3.6.0","storage":"3.6.0"}"#;
+    let version = r#"{"etcdserver":"3.6.14","etcdcluster":"3.5.0","storage":"3.5.0"}"#;
     assert_eq!(get(&WELL, "/version").await, is(200, version));
 }
 

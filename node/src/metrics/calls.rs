@@ -20,7 +20,7 @@ use axum::response::Response;
 use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Frame, SizeHint};
-use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge};
 
 use super::Maker;
 
@@ -75,6 +75,7 @@ const SERVED: &[(&str, &[&str])] = &[
             "Hash",
             "HashKV",
             "MoveLeader",
+            "Downgrade",
         ],
     ),
     ("grpc.health.v1.Health", &["Check"]),
@@ -105,6 +106,31 @@ struct Method {
     sent: IntCounter,
     seconds: Histogram,
     proposes: bool,
+    /// Of `Defragment` alone.
+    upkeep: Option<Upkeep>,
+}
+
+/// Defragmentation under etcd's names for it.
+#[derive(Clone, Debug)]
+struct Upkeep {
+    inflight: IntGauge,
+    seconds: Histogram,
+}
+
+impl Upkeep {
+    fn new(make: &Maker) -> Self {
+        Self {
+            inflight: make.gauge(
+                "etcd_disk_defrag_inflight",
+                "Whether compacted history is being swept on request.",
+            ),
+            seconds: make.histogram(
+                "etcd_disk_backend_defrag_duration_seconds",
+                "How long each sweep of compacted history on request took.",
+                super::doubling(0.1, 13),
+            ),
+        }
+    }
 }
 
 const LABELS: [&str; 3] = ["grpc_service", "grpc_method", "grpc_type"];
@@ -124,6 +150,7 @@ impl Calls {
         let options = HistogramOpts::new("grpc_server_handling_seconds", "How long calls took.");
         let seconds = HistogramVec::new(options.buckets(SECONDS.to_vec()), &LABELS);
         let seconds = make.register(seconds);
+        let upkeep = Upkeep::new(make);
         let methods = SERVED
             .iter()
             .flat_map(|(service, methods)| methods.iter().map(|method| (*service, *method)));
@@ -138,6 +165,7 @@ impl Calls {
                 sent: sent.with_label_values(&labels),
                 seconds: seconds.with_label_values(&labels),
                 proposes: service == "etcdserverpb.KV" && PROPOSING.contains(&method),
+                upkeep: (method == "Defragment").then(|| upkeep.clone()),
             };
             (format!("/{service}/{method}"), Arc::new(series))
         };
@@ -169,6 +197,9 @@ async fn around(State(calls): State<Arc<Calls>>, request: Request, next: Next) -
         return next.run(request).await;
     };
     method.started.inc();
+    if let Some(upkeep) = &method.upkeep {
+        upkeep.inflight.inc();
+    }
     let mut call = Call {
         calls: Arc::clone(&calls),
         method,
@@ -219,6 +250,10 @@ impl Call {
         let method = &self.method;
         method.handled[code].inc();
         method.seconds.observe(self.begun.elapsed().as_secs_f64());
+        if let Some(upkeep) = &method.upkeep {
+            upkeep.inflight.dec();
+            upkeep.seconds.observe(self.begun.elapsed().as_secs_f64());
+        }
         if code != UNKNOWN {
             method.received.inc();
         }

@@ -50,6 +50,8 @@ const OF_THE_MIXIN: &[(&str, &str)] = &[
     ("etcd_disk_wal_write_bytes_total", "gauge"),
     ("etcd_disk_backend_commit_duration_seconds", "histogram"),
     ("etcd_snap_db_save_total_duration_seconds", "histogram"),
+    ("etcd_disk_backend_defrag_duration_seconds", "histogram"),
+    ("etcd_disk_defrag_inflight", "gauge"),
     ("etcd_mvcc_db_total_size_in_bytes", "gauge"),
     ("etcd_mvcc_db_total_size_in_use_in_bytes", "gauge"),
     ("etcd_debugging_mvcc_current_revision", "gauge"),

@@ -50,6 +50,6 @@ impl<W> Replica<W> {
             self.proposals
                 .gather(Command::Alarm(change).to_bytes(), None, deadline);
         }
-        self.wanted_alarms.again_at = deadline;
+        self.wanted_alarms.again_at = self.now + u64::from(self.settings.raft.election_ticks);
     }
 }

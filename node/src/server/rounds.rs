@@ -285,6 +285,8 @@ impl Rounds {
             revision: store.revision(),
             size_bytes: store.size().bytes,
             alarms: store.alarms().iter().collect(),
+            cluster_version: store.cluster_version(),
+            downgrade: store.downgrade(),
             pending: self.replica.pending() as u64,
             membership: Arc::clone(&self.membership),
             ..before.clone()

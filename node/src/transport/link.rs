@@ -22,7 +22,7 @@ use tonic::Status;
 use super::{Context, Counts, REMOVED, snapshot};
 use crate::convert;
 use crate::event::Event;
-use crate::version::QUORATE_VERSION;
+use crate::version::{ETCD_VERSION, QUORATE_VERSION};
 
 /// Messages that wait for the stream. The core has at most 512 with entries on their way to one peer.
 const QUEUE_MAX: usize = 1_024;
@@ -186,6 +186,7 @@ impl Feeder {
             from: identity.member_id,
             to: self.peer.0,
             version: QUORATE_VERSION.to_owned(),
+            etcd_version: ETCD_VERSION.to_owned(),
         };
         let mut part = Part::Hello(hello);
         while deliveries.send(Delivery { part: Some(part) }).await.is_ok() {

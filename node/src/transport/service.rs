@@ -13,8 +13,8 @@ use proto::peer::{
     self, Batch, DeliverResponse, Delivery, Hello, InstallSnapshotResponse, MembersRequest,
     MembersResponse, ReconfigureRequest, ReconfigureResponse, SnapshotPiece,
 };
-use raft::Body;
-use store::{Command, Response as Answer, Store};
+use raft::{Body, PeerId};
+use store::{Command, Response as Answer, Store, Version};
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
@@ -58,6 +58,7 @@ impl peer_server::Peer for Service {
             return Err(Status::invalid_argument("a stream must begin with a hello"));
         };
         self.check_hello(&hello)?;
+        self.introduce(&hello).await?;
         let counts = self.context.traffic.of(hello.from);
         while let Some(delivery) = stream.message().await? {
             let Some(Part::Batch(batch)) = delivery.part else {
@@ -164,6 +165,14 @@ impl Service {
             return Err(Status::failed_precondition(sentence));
         }
         self.check_not_removed(hello.from)
+    }
+
+    async fn introduce(&self, hello: &Hello) -> Result<(), Status> {
+        let peer = PeerId(hello.from);
+        match Version::parse(&hello.etcd_version) {
+            Some(version) => self.bring(Event::Introduced { peer, version }).await,
+            None => Ok(()),
+        }
     }
 
     fn check_cluster(&self, theirs: u64) -> Result<(), Status> {

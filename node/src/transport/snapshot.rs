@@ -17,7 +17,7 @@ use tonic::{Status, Streaming};
 
 use super::{Context, Unanswered};
 use crate::convert;
-use crate::version::QUORATE_VERSION;
+use crate::version::{ETCD_VERSION, QUORATE_VERSION};
 
 /// Pieces between the one that makes them and the wire.
 const PIECES_MAX: usize = 4;
@@ -45,6 +45,7 @@ pub(super) async fn send(
         from: identity.member_id,
         to: peer.0,
         version: QUORATE_VERSION.to_owned(),
+        etcd_version: ETCD_VERSION.to_owned(),
     };
     let meta = Some(convert::meta_to_wire(&meta));
     let opening = Part::Opening(SnapshotOpening {

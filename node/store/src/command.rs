@@ -1,8 +1,8 @@
 //! Everything that may enter the log, and its stable bytes.
 //!
 //! A command's bytes are `version (1) | CRC-32 of the rest (4, little endian) | protobuf`. The protobuf is one union whose
-//! field numbers are never reused. Taken: 1 to 4 the key-value commands, 10 to 14 the membership table, 50 alarms. Kept free, because
-//! their numbers will come: 20 to 29 leases, 30 to 49 users and roles, 60 the cluster's version.
+//! field numbers are never reused. Taken: 1 to 4 the key-value commands, 10 to 14 the membership table, 50 alarms, 60 and 61 the cluster's version. Kept free, because
+//! their numbers will come: 20 to 29 leases, 30 to 49 users and roles.
 //!
 //! It does not carry who waits for the answer: a proposal's id belongs to the envelope of the one who proposes.
 
@@ -10,7 +10,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::{Message, Oneof};
 
 use crate::{
-    AlarmChange, CompactionRequest, DecodeError, DeleteRangeRequest, Member, PutRequest, TxnRequest,
+    AlarmChange, CompactionRequest, DecodeError, DeleteRangeRequest, Downgrade, Member, PutRequest,
+    TxnRequest, Version,
 };
 
 /// The format written today, and the only one there has been.
@@ -51,6 +52,12 @@ pub enum Command {
     /// An alarm is raised, or taken back.
     #[prost(message, tag = "50")]
     Alarm(AlarmChange),
+    /// The version that all members speak.
+    #[prost(message, tag = "60")]
+    ClusterVersion(Version),
+    /// A downgrade begins or ends.
+    #[prost(message, tag = "61")]
+    Downgrade(Downgrade),
 }
 
 /// See [`Command::MemberAdd`].
@@ -109,7 +116,7 @@ pub struct MemberAttributes {
 /// The union as a message, which is what decoding needs.
 #[derive(Clone, PartialEq, Message)]
 struct Envelope {
-    #[prost(oneof = "Command", tags = "1, 2, 3, 4, 10, 11, 12, 13, 14, 50")]
+    #[prost(oneof = "Command", tags = "1, 2, 3, 4, 10, 11, 12, 13, 14, 50, 60, 61")]
     command: Option<Command>,
 }
 

@@ -16,7 +16,9 @@ use crate::digest::{Crc32c, Digest};
 use crate::keyspace::Keyspace;
 use crate::record::{Record, Revision};
 use crate::timeline::Timeline;
-use crate::{Alarm, Alarms, DecodeError, KeyspaceHash, Member, Members, Store, StoreError};
+use crate::{
+    Alarm, Alarms, DecodeError, KeyspaceHash, Member, Members, Store, StoreError, Version,
+};
 
 const MAGIC: [u8; 7] = *b"QSTORE\0";
 /// The format written today, and the only one there has been.
@@ -62,6 +64,10 @@ struct Header {
     records: u64,
     #[prost(message, repeated, tag = "30")]
     alarms: Vec<Alarm>,
+    #[prost(message, optional, tag = "31")]
+    cluster_version: Option<Version>,
+    #[prost(message, optional, tag = "32")]
+    downgrade: Option<Version>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
@@ -96,6 +102,8 @@ impl Image {
             removed: store.members.removed().collect(),
             records: timeline.len() as u64,
             alarms: store.alarms.iter().collect(),
+            cluster_version: store.cluster_version,
+            downgrade: store.downgrade,
         };
         Self { header, timeline }
     }
@@ -331,6 +339,8 @@ fn empty_store(header: &Header) -> Result<Store, DecodeError> {
         alarms: Alarms {
             raised: header.alarms.iter().copied().collect(),
         },
+        cluster_version: header.cluster_version,
+        downgrade: header.downgrade,
         digest: Digest(header.digest),
     })
 }

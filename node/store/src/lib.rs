@@ -20,11 +20,12 @@
 //!
 //! # What is not here
 //!
-//! Leases, users and roles, the quota, the cluster's version: [`Command`] keeps their places. Watching is the
+//! Leases, users and roles, the quota: [`Command`] keeps their places. Watching is the
 //! caller's: [`Applied::changes`] and [`Store::changes_from`] say what there is to tell. Headers of answers, but for the revision,
 //! are the caller's as well. The keyspace lies in memory as a whole, with its history since the last compaction.
 
 mod alarm;
+mod cluster_version;
 mod command;
 mod compact;
 mod digest;
@@ -43,6 +44,7 @@ mod txn;
 pub mod validate;
 
 pub use alarm::{Alarm, AlarmChange, AlarmKind, Alarms};
+pub use cluster_version::{Downgrade, Version};
 pub use command::{
     Command, MemberAdd, MemberAttributes, MemberPromote, MemberRemove, MemberUpdate,
 };

@@ -46,6 +46,8 @@ pub enum Response {
     Members(MembersResponse),
     /// To a change of an alarm.
     Alarms(AlarmsResponse),
+    /// To what answers nothing but that it is so.
+    Done,
     /// To any of them: nothing was changed.
     Refused(StoreError),
 }

@@ -8,8 +8,8 @@ use crate::keyspace::{Keyspace, View, Writer};
 use crate::record::{Change, Record, Revision};
 use crate::{
     AlarmChange, Alarms, AlarmsResponse, Command, CompactionRequest, CompactionResponse,
-    DecodeError, KeyValue, KeyspaceHash, Members, MembersResponse, RangeRequest, RangeResponse,
-    Response, StoreError, TxnRequest, TxnResponse, range, txn,
+    DecodeError, Downgrade, KeyValue, KeyspaceHash, Members, MembersResponse, RangeRequest,
+    RangeResponse, Response, StoreError, TxnRequest, TxnResponse, Version, range, txn,
 };
 
 /// Records that the sweep after a compaction visits per applied command. A command writes about one record, so two would
@@ -27,6 +27,8 @@ pub struct Store {
     pub(crate) keyspace: Keyspace,
     pub(crate) members: Members,
     pub(crate) alarms: Alarms,
+    pub(crate) cluster_version: Option<Version>,
+    pub(crate) downgrade: Option<Version>,
     pub(crate) digest: Digest,
 }
 
@@ -60,6 +62,8 @@ impl Default for Store {
             keyspace,
             members,
             alarms: Alarms::default(),
+            cluster_version: None,
+            downgrade: None,
             digest: Digest::START,
         }
     }
@@ -154,6 +158,18 @@ impl Store {
     #[must_use]
     pub const fn alarms(&self) -> &Alarms {
         &self.alarms
+    }
+
+    /// The version that all members speak; none before it was decided.
+    #[must_use]
+    pub const fn cluster_version(&self) -> Option<Version> {
+        self.cluster_version
+    }
+
+    /// Where a downgrade goes that is under way.
+    #[must_use]
+    pub const fn downgrade(&self) -> Option<Version> {
+        self.downgrade
     }
 
     /// Index of the last applied entry; 0 before the first.
@@ -254,6 +270,14 @@ impl Store {
             | Command::MemberPromote(_)
             | Command::MemberAttributes(_) => (answer(self.change_members(command)), Vec::new()),
             Command::Alarm(change) => (self.change_alarm(*change, command), Vec::new()),
+            Command::ClusterVersion(version) => {
+                self.cluster_version = Some(*version);
+                (self.note_version(command), Vec::new())
+            }
+            Command::Downgrade(Downgrade { target }) => {
+                self.downgrade = *target;
+                (self.note_version(command), Vec::new())
+            }
         }
     }
 
@@ -287,6 +311,12 @@ impl Store {
         }))
     }
 
+    fn note_version(&mut self, command: &Command) -> Response {
+        self.digest.number(EFFECT_VERSION);
+        self.digest.bytes(&command.to_bytes());
+        Response::Done
+    }
+
     fn change_alarm(&mut self, change: AlarmChange, command: &Command) -> Response {
         let (alarm, changed) = self.alarms.change(change);
         if changed {
@@ -310,6 +340,7 @@ const EFFECT_DELETE: u64 = 2;
 const EFFECT_COMPACTION: u64 = 3;
 const EFFECT_MEMBERS: u64 = 4;
 const EFFECT_ALARM: u64 = 7;
+const EFFECT_VERSION: u64 = 8;
 
 fn digest_record(digest: &mut Digest, record: &Record) {
     let Record { kv, sub, tombstone } = record;

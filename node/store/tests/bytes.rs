@@ -12,9 +12,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use requests::Step;
 use store::{
-    AlarmChange, AlarmKind, Command, CompactionRequest, DecodeError, DeleteRangeRequest, Member,
-    MemberAdd, MemberAttributes, MemberPromote, MemberRemove, MemberUpdate, Op, PutRequest,
-    RangeRequest, Store, TxnRequest,
+    AlarmChange, AlarmKind, Command, CompactionRequest, DecodeError, DeleteRangeRequest, Downgrade,
+    Member, MemberAdd, MemberAttributes, MemberPromote, MemberRemove, MemberUpdate, Op, PutRequest,
+    RangeRequest, Store, TxnRequest, Version,
 };
 
 /// Version and checksum of a command.
@@ -25,8 +25,8 @@ const IMAGE_START_LEN: usize = 8;
 const FRAME_HEADER_LEN: usize = 9;
 /// The image after one command of each kind.
 const EXPECTED_IMAGE: &str = "5153544f52450001\
-    011b000000536c9495080a1004180629f15d835d979d82863a01074002f20104080210\
-    07\
+    012900000010b51fc2080c1004180629f9715f3448b49cfe3a01074002f2010408021007fa\
+    01040803100782020408031006\
     021b0000008cc625850a090a050a016b180318010a0e0a0c0a016b1004180420012a0176\
     030000000037be0b4b";
 
@@ -85,6 +85,10 @@ fn all_kinds() -> Vec<Command> {
             client_urls: urls(),
         }),
         Command::Alarm(AlarmChange::raise(AlarmKind::Corrupt, 7)),
+        Command::ClusterVersion(Version::new(3, 7)),
+        Command::Downgrade(Downgrade {
+            target: Some(Version::new(3, 6)),
+        }),
     ]
 }
 
@@ -105,6 +109,8 @@ fn commands_are_written_as_ever() {
         "01be03e6206a020807",
         "01340ea983720f080712016e1a08687474703a2f2f63",
         "01696a9c219203080a04080210071001",
+        "016aad1369e2030408031007",
+        "0176890694ea03060a0408031006",
     ];
     assert_eq!(
         written, expected,

@@ -53,6 +53,11 @@ impl Session {
             Ask::Restart => self.restart(),
             Ask::Kept => self.kept(),
             Ask::Alarms => show::alarms(&self.store.alarms().iter().collect::<Vec<_>>()),
+            Ask::Version => format!(
+                "cluster {:?}, downgrade to {:?}\n",
+                self.store.cluster_version().map(|it| it.to_string()),
+                self.store.downgrade().map(|it| it.to_string())
+            ),
             Ask::MaxTxnOps(limit) => {
                 self.max_txn_ops = limit;
                 String::new()

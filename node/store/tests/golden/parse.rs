@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use store::{
     Alarm, AlarmChange, Command, CompactionRequest, Compare, CompareResult, CompareTarget,
-    DeleteRangeRequest, Member, MemberAdd, MemberAttributes, MemberPromote, MemberRemove,
-    MemberUpdate, Op, PutRequest, RangeRequest, RequestOp, SortOrder, SortTarget, TargetUnion,
-    TxnRequest,
+    DeleteRangeRequest, Downgrade, Member, MemberAdd, MemberAttributes, MemberPromote,
+    MemberRemove, MemberUpdate, Op, PutRequest, RangeRequest, RequestOp, SortOrder, SortTarget,
+    TargetUnion, TxnRequest, Version,
 };
 
 pub(crate) enum Ask {
@@ -18,6 +18,7 @@ pub(crate) enum Ask {
     Kept,
     MaxTxnOps(usize),
     Alarms,
+    Version,
 }
 
 /// A command, and the lines indented below it.
@@ -41,6 +42,13 @@ pub(crate) fn parse(line: &str, body: &[&str]) -> Ask {
         "alarms" => Ask::Alarms,
         "alarm-raise" => Ask::Apply(alarm(&words, true)),
         "alarm-lower" => Ask::Apply(alarm(&words, false)),
+        "version" => Ask::Version,
+        "cluster-version" => {
+            Ask::Apply(Command::ClusterVersion(version(&words).expect("a version")))
+        }
+        "downgrade" => Ask::Apply(Command::Downgrade(Downgrade {
+            target: version(&words),
+        })),
         "put" => Ask::Apply(Command::Put(put(&words))),
         "delete" => Ask::Apply(Command::DeleteRange(delete(&words))),
         "txn" => Ask::Apply(Command::Txn(txn(body))),
@@ -50,6 +58,10 @@ pub(crate) fn parse(line: &str, body: &[&str]) -> Ask {
         })),
         verb => Ask::Apply(member(verb, &words)),
     }
+}
+
+fn version(words: &[&str]) -> Option<Version> {
+    words.first().and_then(|word| Version::parse(word))
 }
 
 fn alarm(words: &[&str], raised: bool) -> Command {

@@ -22,6 +22,7 @@ pub(crate) fn response(response: &Response) -> String {
             .iter()
             .fold(String::new(), |text, member| text + &show(member)),
         Response::Alarms(answer) => alarms(&answer.alarms),
+        Response::Done => "done\n".to_owned(),
         Response::Refused(error) => refusal(*error),
     }
 }
