@@ -8,7 +8,7 @@
 //! What this module deliberately does not do: discovery services and DNS records.
 
 mod predecessor;
-mod token;
+pub(crate) mod token;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -253,7 +253,8 @@ async fn found(
     })
 }
 
-fn founding_members(cluster: &BTreeMap<String, Vec<Url>>, token: &str) -> Vec<Member> {
+/// The founding members by their flags, sorted by id.
+pub(crate) fn founding_members(cluster: &BTreeMap<String, Vec<Url>>, token: &str) -> Vec<Member> {
     let member = |(name, urls): (&String, &Vec<Url>)| {
         let peer_urls: Vec<String> = urls.iter().map(ToString::to_string).collect();
         let id = member_id(&peer_urls, token, None);
@@ -269,7 +270,8 @@ fn founding_members(cluster: &BTreeMap<String, Vec<Url>>, token: &str) -> Vec<Me
     members
 }
 
-fn founding_identity(members: &[Member], name: &str) -> Identity {
+/// Who of them has this name, which the flags were checked to list.
+pub(crate) fn founding_identity(members: &[Member], name: &str) -> Identity {
     let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
     let me = members.iter().find(|member| member.name == name);
     let member_id = me.expect("the flags were checked to list this member").id;

@@ -16,6 +16,7 @@ pub mod refusal;
 pub mod replica;
 pub mod resolve;
 pub mod server;
+pub mod snapshot;
 pub mod status;
 pub mod storage;
 pub mod surface;

@@ -15,7 +15,10 @@ use rand::rngs::SmallRng;
 use tokio::signal::unix::{SignalKind, signal};
 
 fn main() -> ExitCode {
-    let arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).peekable();
+    if arguments.next_if(|first| first == "snapshot").is_some() {
+        return quorate_node::snapshot::command::run(arguments);
+    }
     let config = match Config::read(arguments, std::env::vars()) {
         Ok(Invocation::Print(text)) => {
             print!("{text}");

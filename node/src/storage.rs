@@ -156,6 +156,26 @@ impl Storage {
         Ok((storage, recovered))
     }
 
+    /// Founds a member with a state that comes from elsewhere, in a new directory: a checkpoint as if it were received, and
+    /// an empty log. Opening the directory completes the install; one that a crash left without its log is refused.
+    ///
+    /// # Errors
+    /// What the disk refused.
+    ///
+    /// # Panics
+    /// If the directory is not new.
+    pub fn restore(
+        directory: DataDir,
+        identity: Identity,
+        meta: SnapshotMeta,
+        encode: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), StorageError> {
+        let image = Image::Restored(Box::new(encode));
+        let folder = directory.checkpoints();
+        checkpoint::write(folder, identity, meta, image, &Silent)?;
+        Self::create(directory, identity, &Persist::default(), Options::default())?.close()
+    }
+
     fn start(
         directory: DataDir,
         identity: Identity,

@@ -3,7 +3,7 @@
 //! `Defragment` sweeps compacted history, which else goes little by little; there is no file with holes. Alarms are listed by
 //! kind, then member; etcd lists them in no order.
 //!
-//! What this module deliberately does not do: `Snapshot`; and the rules of downgrades, which stand in `downgrade`.
+//! What this module deliberately does not do: the rules of downgrades, which stand in `downgrade`.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::{Shared, convert, downgrade};
 use crate::refusal::Refusal;
+use crate::snapshot;
 use crate::status::{self, alarm_name};
 use crate::version::{ETCD_VERSION, cluster_text};
 
@@ -23,11 +24,9 @@ use crate::version::{ETCD_VERSION, cluster_text};
 #[derive(Debug)]
 pub(super) struct Maintenance(pub(super) Arc<Shared>);
 
-type Pieces = futures::stream::Empty<Result<pb::SnapshotResponse, Status>>;
-
 #[tonic::async_trait]
 impl maintenance_server::Maintenance for Maintenance {
-    type SnapshotStream = Pieces;
+    type SnapshotStream = snapshot::Pieces;
 
     async fn alarm(
         &self,
@@ -117,10 +116,10 @@ impl maintenance_server::Maintenance for Maintenance {
     async fn snapshot(
         &self,
         _request: Request<pb::SnapshotRequest>,
-    ) -> Result<Response<Pieces>, Status> {
-        Err(Status::unimplemented(
-            "snapshots for clients are not served yet",
-        ))
+    ) -> Result<Response<snapshot::Pieces>, Status> {
+        let term = self.0.handle.with_status(|status| status.term);
+        let image = self.0.handle.image().await?;
+        Ok(Response::new(snapshot::stream(image, term)))
     }
 
     async fn move_leader(

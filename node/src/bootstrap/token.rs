@@ -16,7 +16,7 @@ const FILE: &str = "token";
 const UNSAID: &str = "etcd-cluster";
 
 /// Keeps the token of a member that is being founded. Durable before the member is.
-pub(super) fn keep(folder: &Path, token: &str) -> io::Result<()> {
+pub(crate) fn keep(folder: &Path, token: &str) -> io::Result<()> {
     let mut file = File::create(folder.join(FILE))?;
     file.write_all(token.as_bytes())?;
     file.sync_all()?;

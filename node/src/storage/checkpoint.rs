@@ -104,7 +104,7 @@ fn write_file(
     };
     let mut writer = Writer::begin(file, &header).map_err(attempt())?;
     match image {
-        Image::Own(encode) => encode(&mut writer),
+        Image::Own(encode) | Image::Restored(encode) => encode(&mut writer),
         Image::Received(bytes) => writer.write_all(&bytes),
     }
     .map_err(attempt())?;

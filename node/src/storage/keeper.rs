@@ -27,13 +27,15 @@ pub(super) type Encode = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send
 pub(super) enum Image {
     Own(Encode),
     Received(Bytes),
+    /// Received as well, from another format.
+    Restored(Encode),
 }
 
 impl Image {
     pub(super) const fn origin(&self) -> Origin {
         match self {
             Self::Own(_) => Origin::Own,
-            Self::Received(_) => Origin::Received,
+            Self::Received(_) | Self::Restored(_) => Origin::Received,
         }
     }
 }

@@ -54,7 +54,7 @@ fn word(bytes: &[u8]) -> u64 {
 
 /// CRC-32C (Castagnoli), which etcd uses for the keyspace; reflected, as everywhere.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Crc32c(u32);
+pub struct Crc32c(u32);
 
 /// `TABLES[k][b]` is what byte `b` contributes when `k` more bytes follow it in the word of eight.
 const TABLES: [[u32; 256]; 8] = tables();
@@ -90,12 +90,21 @@ const fn tables() -> [[u32; 256]; 8] {
     tables
 }
 
+impl Default for Crc32c {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Crc32c {
-    pub(crate) const fn new() -> Self {
+    /// The checksum before the first byte.
+    #[must_use]
+    pub const fn new() -> Self {
         Self(!0)
     }
 
-    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
+    /// Adds bytes.
+    pub fn bytes(&mut self, bytes: &[u8]) {
         let mut words = bytes.chunks_exact(8);
         for eight in &mut words {
             let mixed = word(eight) ^ u64::from(self.0);
@@ -108,7 +117,9 @@ impl Crc32c {
         }
     }
 
-    pub(crate) const fn finish(self) -> u32 {
+    /// The checksum of all bytes that were added.
+    #[must_use]
+    pub const fn finish(self) -> u32 {
         !self.0
     }
 }

@@ -6,6 +6,10 @@
 //!
 //! It does not write files or send anything; [`Image::frames`] hands out what the caller writes, piece by piece.
 
+mod transfer;
+
+pub use transfer::{Import, Tables};
+
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, DefaultHasher};
 

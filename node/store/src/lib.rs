@@ -48,8 +48,9 @@ pub use cluster_version::{Downgrade, Version};
 pub use command::{
     Command, MemberAdd, MemberAttributes, MemberPromote, MemberRemove, MemberUpdate,
 };
+pub use digest::Crc32c;
 pub use error::{Code, DecodeError, StoreError};
-pub use image::Image;
+pub use image::{Image, Import, Tables};
 pub use members::{Member, Members};
 pub use record::{Change, Revision};
 pub use request::{

@@ -342,7 +342,8 @@ const EFFECT_MEMBERS: u64 = 4;
 const EFFECT_ALARM: u64 = 7;
 const EFFECT_VERSION: u64 = 8;
 
-fn digest_record(digest: &mut Digest, record: &Record) {
+/// Adds a write to a digest.
+pub(crate) fn digest_record(digest: &mut Digest, record: &Record) {
     let Record { kv, sub, tombstone } = record;
     digest.number(if *tombstone {
         EFFECT_DELETE

@@ -1,0 +1,193 @@
+//! From an image to etcd's buckets.
+//!
+//! What it does not do: hold the file. The small tables are held, the records are walked, once to measure and once to write.
+
+use std::collections::BTreeMap;
+
+use bolt::{Bucket, Entry, Layout};
+use prost::Message;
+use proto::etcdserverpb::AlarmMember;
+use store::{Change, Image, KeyValue, Revision, Store, Version};
+
+use super::schema::{self, RevisionKey};
+use crate::version::cluster_text;
+
+/// An image, ready to be written.
+#[derive(Debug)]
+pub struct Export {
+    image: Image,
+    tables: Tables,
+    layout: Layout,
+    /// The etcd whose storage it is like.
+    pub(super) version: String,
+}
+
+/// The first etcd that writes down whose storage it is; an older one takes the entry for a mistake.
+const FIRST_TO_SAY: Version = Version::new(3, 6);
+
+/// Buckets but for that of the keys.
+type Tables = BTreeMap<&'static [u8], Table>;
+type Table = BTreeMap<Vec<u8>, Vec<u8>>;
+
+impl Export {
+    /// Measures what is to be written of an image, taken in this term. Takes a walk through all records.
+    #[must_use]
+    pub fn new(image: Image, term: u64) -> Self {
+        let tables = tables(&image, term);
+        let layout = Layout::of(buckets(&image, &tables));
+        let version = cluster_text(image.tables().cluster_version());
+        Self {
+            image,
+            tables,
+            layout,
+            version,
+        }
+    }
+
+    /// The length in bytes of what is written: a multiple of 4096, without a hash.
+    #[must_use]
+    pub const fn len_bytes(&self) -> u64 {
+        self.layout.len_bytes()
+    }
+
+    /// Writes it in pieces, a page or some pages each.
+    ///
+    /// # Errors
+    /// The first error of `out`.
+    pub fn write<X>(&self, out: impl FnMut(&[u8]) -> Result<(), X>) -> Result<(), X> {
+        self.layout.write(buckets(&self.image, &self.tables), out)
+    }
+}
+
+fn buckets<'a>(
+    image: &'a Image,
+    tables: &'a Tables,
+) -> impl Iterator<Item = Bucket<Box<dyn Iterator<Item = Row<'a>> + 'a>>> {
+    schema::BUCKETS.into_iter().map(|name| {
+        let entries: Box<dyn Iterator<Item = Row<'a>>> = if name == schema::KEY {
+            Box::new(image.changes().map(Row::write))
+        } else {
+            let table = tables.get(name).into_iter().flatten();
+            Box::new(table.map(|(key, value)| Row::Plain(key, value)))
+        };
+        Bucket { name, entries }
+    })
+}
+
+/// An entry of a bucket.
+enum Row<'a> {
+    Plain(&'a [u8], &'a [u8]),
+    Write(RevisionKey, Change),
+}
+
+impl Row<'_> {
+    fn write(change: Change) -> Self {
+        Self::Write(
+            RevisionKey::new(change.revision(), change.is_delete()),
+            change,
+        )
+    }
+}
+
+/// etcd stores nothing but the key of a deletion.
+fn deletion(change: &Change) -> KeyValue {
+    KeyValue {
+        key: change.key().clone(),
+        ..KeyValue::default()
+    }
+}
+
+impl Entry for Row<'_> {
+    fn key(&self) -> &[u8] {
+        match self {
+            Self::Plain(key, _) => key,
+            Self::Write(key, _) => key.as_bytes(),
+        }
+    }
+
+    fn value_len(&self) -> usize {
+        match self {
+            Self::Plain(_, value) => value.len(),
+            Self::Write(_, change) if change.is_delete() => deletion(change).encoded_len(),
+            Self::Write(_, change) => change.kv().encoded_len(),
+        }
+    }
+
+    fn put_value(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Self::Plain(_, value) => bytes.extend_from_slice(value),
+            Self::Write(_, change) if change.is_delete() => deletion(change).encode_raw(bytes),
+            Self::Write(_, change) => change.kv().encode_raw(bytes),
+        }
+    }
+}
+
+fn tables(image: &Image, term: u64) -> Tables {
+    let store = image.tables();
+    let members = store.members();
+    let member = |it: &store::Member| (schema::member_key(it.id), schema::member_value(it));
+    let removed = |id| (schema::member_key(id), b"removed".to_vec());
+    Tables::from([
+        (schema::ALARM, alarms(&store)),
+        (schema::CLUSTER, cluster(&store)),
+        (schema::MEMBERS, members.iter().map(member).collect()),
+        (
+            schema::MEMBERS_REMOVED,
+            members.removed().map(removed).collect(),
+        ),
+        (schema::META, meta(&store, term)),
+    ])
+}
+
+fn cluster(store: &Store) -> Table {
+    let version = cluster_text(store.cluster_version());
+    let mut cluster = Table::from([(schema::CLUSTER_VERSION.to_vec(), version.into_bytes())]);
+    if let Some(target) = store.downgrade() {
+        let downgrade =
+            serde_json::json!({ "target-version": format!("{target}.0"), "enabled": true });
+        cluster.insert(
+            schema::DOWNGRADE.to_vec(),
+            downgrade.to_string().into_bytes(),
+        );
+    }
+    cluster
+}
+
+fn alarms(store: &Store) -> Table {
+    let alarm = |it: store::Alarm| {
+        let alarm = AlarmMember {
+            member_id: it.member,
+            alarm: it.kind,
+        };
+        (alarm.encode_to_vec(), Vec::new())
+    };
+    store.alarms().iter().map(alarm).collect()
+}
+
+fn meta(store: &Store, term: u64) -> Table {
+    let number = |number: u64| number.to_be_bytes().to_vec();
+    let mut meta = Table::from([
+        (
+            schema::CONSISTENT_INDEX.to_vec(),
+            number(store.applied_index()),
+        ),
+        (schema::TERM.to_vec(), number(term)),
+        (
+            schema::CONF_STATE.to_vec(),
+            schema::conf_state(store.members().iter()),
+        ),
+    ]);
+    let version = store.cluster_version();
+    if version.is_none_or(|version| version >= FIRST_TO_SAY) {
+        let text = cluster_text(version);
+        meta.insert(schema::STORAGE_VERSION.to_vec(), text.into_bytes());
+    }
+    let main = store.compact_revision();
+    if main > 0 {
+        let at = RevisionKey::new(Revision { main, sub: 0 }, false);
+        for key in [schema::SCHEDULED_COMPACT, schema::FINISHED_COMPACT] {
+            meta.insert(key.to_vec(), at.as_bytes().to_vec());
+        }
+    }
+    meta
+}

@@ -1,0 +1,142 @@
+//! From a snapshot to the data directory of a member of a new cluster.
+//!
+//! - Everything is read and checked before anything is written.
+//! - The data directory must not be there, or be empty.
+//! - Ids follow from the flags and the snapshot's hash: members restored from the same file with the same flags are one
+//!   cluster, and it is not the one that the snapshot is of. Restoring the same file a second time with the same flags gives
+//!   the same ids again, at lower terms and revisions: give each restore a token of its own.
+//!
+//! What this module deliberately does not do: run a member.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use raft::{Configuration, Index, PeerId, SnapshotMeta, Term};
+use store::{Store, Tables};
+
+use super::file::{self, FileError, HashCheck, hex};
+use super::import::{ImportError, import};
+use crate::bootstrap::{founding_identity, founding_members, token};
+use crate::config::{Config, ConfigError};
+use crate::storage::{DataDir, Identity, Storage, StorageError};
+
+/// Why nothing was restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The flags do not fit together.
+    #[error(transparent)]
+    Flags(#[from] ConfigError),
+    /// There is data already.
+    #[error("data-dir {path:?} not empty or could not be read")]
+    DataDir {
+        /// Where.
+        path: PathBuf,
+    },
+    /// The file is none.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// What it holds is no store.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// The disk refused; what was written so far can be removed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// The token's file cannot be written.
+    #[error("cannot keep the cluster's token in {path}")]
+    Token {
+        /// The data directory.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+/// What was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Who the member is.
+    pub identity: Identity,
+    /// The newest revision.
+    pub revision: i64,
+}
+
+/// Makes the data directory that `config` names: of the member that it describes, with what the snapshot holds. `bump` raises
+/// the revision by so much and calls everything before compacted, so that no client takes old for new.
+///
+/// # Errors
+/// [`RestoreError`]
+pub fn restore(
+    config: &Config,
+    snapshot: &Path,
+    check: HashCheck,
+    bump: u64,
+) -> Result<Restored, RestoreError> {
+    config.check_founding()?;
+    refuse_data(&config.data_dir)?;
+    let opened = file::open(snapshot, check)?;
+    let lineage = format!(
+        "{} restored from {}",
+        config.initial_cluster_token,
+        hex(&opened.hash)
+    );
+    let members = founding_members(&config.initial_cluster, &lineage);
+    let identity = founding_identity(&members, &config.name);
+    let peers = members.iter().map(|member| PeerId(member.id));
+    let meta = SnapshotMeta {
+        index: Index(members.len() as u64),
+        term: Term(1),
+        configuration: Configuration::new(peers, []),
+    };
+    let applied_index = meta.index.0;
+    let edit = move |tables: &mut Tables| {
+        tables.applied_index = applied_index;
+        tables.members = members;
+        raise(tables, bump);
+    };
+    let store = import(&opened, Box::new(edit))?;
+    let revision = store.revision();
+    write(config, identity, meta, &store)?;
+    Ok(Restored { identity, revision })
+}
+
+fn raise(tables: &mut Tables, bump: u64) {
+    if bump > 0 {
+        let bump = i64::try_from(bump).unwrap_or(i64::MAX);
+        tables.revision = tables.revision.max(1).saturating_add(bump);
+        tables.compacted = tables.revision;
+    }
+}
+
+fn refuse_data(path: &Path) -> Result<(), RestoreError> {
+    let is_free = match fs::read_dir(path) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    };
+    if is_free {
+        return Ok(());
+    }
+    Err(RestoreError::DataDir {
+        path: path.to_owned(),
+    })
+}
+
+fn write(
+    config: &Config,
+    identity: Identity,
+    meta: SnapshotMeta,
+    store: &Store,
+) -> Result<(), RestoreError> {
+    let directory = DataDir::open(&config.data_dir)?;
+    token::keep(directory.path(), &config.initial_cluster_token).map_err(|source| {
+        RestoreError::Token {
+            path: config.data_dir.clone(),
+            source,
+        }
+    })?;
+    let image = store.snapshot();
+    Storage::restore(directory, identity, meta, move |out| {
+        image.frames().try_for_each(|frame| out.write_all(&frame))
+    })?;
+    Ok(())
+}
