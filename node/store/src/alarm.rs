@@ -135,13 +135,18 @@ impl Alarms {
 const fn touches_data(command: &Command) -> bool {
     matches!(
         command,
-        Command::Put(_) | Command::DeleteRange(_) | Command::Txn(_) | Command::Compact(_)
+        Command::Put(_)
+            | Command::DeleteRange(_)
+            | Command::Txn(_)
+            | Command::Compact(_)
+            | Command::LeaseGrant(_)
+            | Command::LeaseRevoke(_)
     )
 }
 
 fn takes_space(command: &Command) -> bool {
     match command {
-        Command::Put(_) => true,
+        Command::Put(_) | Command::LeaseGrant(_) => true,
         Command::Txn(txn) => txn.has_put(),
         _ => false,
     }

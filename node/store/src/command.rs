@@ -1,8 +1,8 @@
 //! Everything that may enter the log, and its stable bytes.
 //!
 //! A command's bytes are `version (1) | CRC-32 of the rest (4, little endian) | protobuf`. The protobuf is one union whose
-//! field numbers are never reused. Taken: 1 to 4 the key-value commands, 10 to 14 the membership table, 50 alarms, 60 and 61 the cluster's version. Kept free, because
-//! their numbers will come: 20 to 29 leases, 30 to 49 users and roles.
+//! field numbers are never reused. Taken: 1 to 4 the key-value commands, 10 to 14 the membership table, 20 to 22 leases, 50
+//! alarms, 60 and 61 the cluster's version. Kept free, because their numbers will come: 30 to 49 users and roles.
 //!
 //! It does not carry who waits for the answer: a proposal's id belongs to the envelope of the one who proposes.
 
@@ -10,8 +10,8 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::{Message, Oneof};
 
 use crate::{
-    AlarmChange, CompactionRequest, DecodeError, DeleteRangeRequest, Downgrade, Member, PutRequest,
-    TxnRequest, Version,
+    AlarmChange, CompactionRequest, DecodeError, DeleteRangeRequest, Downgrade, LeaseCheckpoint,
+    LeaseGrant, LeaseRevoke, Member, PutRequest, TxnRequest, Version,
 };
 
 /// The format written today, and the only one there has been.
@@ -58,6 +58,15 @@ pub enum Command {
     /// A downgrade begins or ends.
     #[prost(message, tag = "61")]
     Downgrade(Downgrade),
+    /// A new lease.
+    #[prost(message, tag = "20")]
+    LeaseGrant(LeaseGrant),
+    /// A lease ends, and with it its keys: a client wants it, or the leader found it expired.
+    #[prost(message, tag = "21")]
+    LeaseRevoke(LeaseRevoke),
+    /// What the leader measured to be left of leases, so that a new leader need not begin anew.
+    #[prost(message, tag = "22")]
+    LeaseCheckpoint(LeaseCheckpoint),
 }
 
 /// See [`Command::MemberAdd`].
@@ -116,7 +125,10 @@ pub struct MemberAttributes {
 /// The union as a message, which is what decoding needs.
 #[derive(Clone, PartialEq, Message)]
 struct Envelope {
-    #[prost(oneof = "Command", tags = "1, 2, 3, 4, 10, 11, 12, 13, 14, 50, 60, 61")]
+    #[prost(
+        oneof = "Command",
+        tags = "1, 2, 3, 4, 10, 11, 12, 13, 14, 20, 21, 22, 50, 60, 61"
+    )]
     command: Option<Command>,
 }
 

@@ -17,7 +17,7 @@ pub enum Code {
     ResourceExhausted = 8,
     /// The state does not allow it now.
     FailedPrecondition = 9,
-    /// A revision outside the window of kept history.
+    /// A revision outside the window of kept history, or another number too large.
     OutOfRange = 11,
     /// Data is lost or damaged.
     DataLoss = 15,
@@ -53,9 +53,15 @@ pub enum StoreError {
     /// The revision has not been reached yet.
     #[error("etcdserver: mvcc: required revision is a future revision")]
     FutureRevision,
-    /// A put names a lease that does not exist.
+    /// A put, or a revocation, names a lease that does not exist.
     #[error("etcdserver: requested lease not found")]
     LeaseNotFound,
+    /// A lease is to be granted under an id that one has.
+    #[error("etcdserver: lease already exists")]
+    LeaseExists,
+    /// A lease is to live longer than [`MAX_LEASE_TTL`](crate::MAX_LEASE_TTL).
+    #[error("etcdserver: too large lease TTL")]
+    LeaseTtlTooLarge,
     /// A member with this id is already in the table.
     #[error("etcdserver: member ID already exist")]
     MemberExists,
@@ -91,9 +97,10 @@ impl StoreError {
             | Self::TooManyOps
             | Self::DuplicateKey
             | Self::InvalidSortOption => Code::InvalidArgument,
-            Self::Compacted | Self::FutureRevision => Code::OutOfRange,
+            Self::Compacted | Self::FutureRevision | Self::LeaseTtlTooLarge => Code::OutOfRange,
             Self::LeaseNotFound | Self::MemberNotFound => Code::NotFound,
-            Self::MemberExists
+            Self::LeaseExists
+            | Self::MemberExists
             | Self::PeerUrlExists
             | Self::MemberNotLearner
             | Self::TooManyLearners => Code::FailedPrecondition,

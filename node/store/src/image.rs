@@ -21,7 +21,8 @@ use crate::keyspace::Keyspace;
 use crate::record::{Record, Revision};
 use crate::timeline::Timeline;
 use crate::{
-    Alarm, Alarms, DecodeError, KeyspaceHash, Member, Members, Store, StoreError, Version,
+    Alarm, Alarms, DecodeError, KeyspaceHash, Lease, Leases, Member, Members, Store, StoreError,
+    Version,
 };
 
 const MAGIC: [u8; 7] = *b"QSTORE\0";
@@ -72,6 +73,9 @@ struct Header {
     cluster_version: Option<Version>,
     #[prost(message, optional, tag = "32")]
     downgrade: Option<Version>,
+    /// All leases; what hangs on them is in the records.
+    #[prost(message, repeated, tag = "10")]
+    leases: Vec<Lease>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
@@ -108,6 +112,7 @@ impl Image {
             alarms: store.alarms.iter().collect(),
             cluster_version: store.cluster_version,
             downgrade: store.downgrade,
+            leases: keyspace.leases.iter().copied().collect(),
         };
         Self { header, timeline }
     }
@@ -122,6 +127,12 @@ impl Image {
     #[must_use]
     pub fn revision(&self) -> i64 {
         self.header.revision
+    }
+
+    /// All leases, by id; what hangs on them is what the newest record of each key says.
+    #[must_use]
+    pub fn leases(&self) -> &[Lease] {
+        &self.header.leases
     }
 
     /// A store of this, for reads that would hold up the one that applies. Makes an index of its own, in time and memory in
@@ -333,6 +344,7 @@ fn empty_store(header: &Header) -> Result<Store, DecodeError> {
             main: at.main,
             sub: at.sub,
         }),
+        leases: Leases::of(&header.leases),
         ..Keyspace::default()
     };
     let members = Members { members, removed };

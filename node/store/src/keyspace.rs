@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::keys::{KeyRange, Keys};
 use crate::record::{Change, Record, Revision};
 use crate::timeline::Timeline;
-use crate::{KeyValue, StoreError};
+use crate::{KeyValue, Leases, StoreError};
 
 /// Revision of a store that was never written to, as in etcd.
 pub(crate) const FIRST_REVISION: i64 = 1;
@@ -20,10 +20,12 @@ pub(crate) const NEVER_COMPACTED: i64 = -1;
 /// - Records of revisions up to `compacted`, which `compacted` does not show any more, are garbage: no read reaches them, and
 ///   the sweep (see [`crate::compact`]) takes them out of both.
 /// - Without a sweep under way there is no garbage.
+/// - A key hangs on the lease that its newest record names (see [`crate::lease`]).
 #[derive(Clone, Debug)]
 pub(crate) struct Keyspace {
     pub(crate) keys: Keys,
     pub(crate) timeline: Timeline,
+    pub(crate) leases: Leases,
     /// The newest revision.
     pub(crate) revision: i64,
     /// The oldest readable revision, once there was a compaction.
@@ -39,6 +41,7 @@ impl Default for Keyspace {
         Self {
             keys: Keys::default(),
             timeline: Timeline::default(),
+            leases: Leases::default(),
             revision: FIRST_REVISION,
             compacted: NEVER_COMPACTED,
             sweep: None,
@@ -71,28 +74,38 @@ impl Keyspace {
             })
     }
 
-    /// Keeps a record; it must be newer than all others.
-    fn keep(&mut self, record: Arc<Record>) {
+    /// Keeps the record that is built from what the key was before; it must be newer than all others.
+    fn keep(
+        &mut self,
+        key: &[u8],
+        build: impl FnOnce(Option<&Arc<Record>>) -> Arc<Record>,
+    ) -> Arc<Record> {
+        let mut lease_before = 0;
+        let record = self.keys.push_with(key, |last| {
+            lease_before = last.map_or(0, |last| last.kv.lease);
+            build(last)
+        });
+        let kv = &record.kv;
+        self.leases.moved(&kv.key, lease_before, kv.lease);
         self.size_bytes += record.size_bytes();
-        self.timeline.push(record);
+        self.timeline.push(Arc::clone(&record));
+        record
     }
 
     /// Keeps a record together with another store; it must be newer than all others.
     pub(crate) fn share(&mut self, record: &Arc<Record>) {
-        self.keys.push_with(&record.kv.key, |_| Arc::clone(record));
-        self.keep(Arc::clone(record));
+        self.keep(&record.kv.key, |_| Arc::clone(record));
     }
 
     /// Keeps a record that was written elsewhere; it must be newer than all others.
     pub(crate) fn restore(&mut self, mut record: Record) {
         let key = record.kv.key.clone();
-        let record = self.keys.push_with(&key, move |last| {
+        self.keep(&key, move |last| {
             if let Some(last) = last {
                 record.kv.key = last.kv.key.clone();
             }
             Arc::new(record)
         });
-        self.keep(record);
     }
 }
 
@@ -172,10 +185,20 @@ impl<'a> Writer<'a> {
         self.keyspace.revision + i64::from(!self.changes.is_empty())
     }
 
-    /// Writes a key; answers what was there.
+    /// The leases as what was written so far leaves them.
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.keyspace.leases
+    }
+
+    /// To end one whose keys are deleted.
+    pub(crate) fn leases_mut(&mut self) -> &mut Leases {
+        &mut self.keyspace.leases
+    }
+
+    /// Writes a key.
     pub(crate) fn put(&mut self, key: &[u8], value: Bytes, lease: i64) {
         let at = self.next();
-        let record = self.keyspace.keys.push_with(key, |last| {
+        self.keep(key, |last| {
             let live = last.filter(|last| !last.tombstone).map(|last| &last.kv);
             let kv = KeyValue {
                 key: last.map_or_else(|| Bytes::copy_from_slice(key), |last| last.kv.key.clone()),
@@ -191,7 +214,6 @@ impl<'a> Writer<'a> {
                 tombstone: false,
             })
         });
-        self.keep(record);
     }
 
     /// Deletes every key of `range`; answers how many.
@@ -209,8 +231,7 @@ impl<'a> Writer<'a> {
                 sub: at.sub,
                 tombstone: true,
             });
-            let record = self.keyspace.keys.push_with(key, |_| record);
-            self.keep(record);
+            self.keep(key, |_| record);
         }
         keys.len() as i64
     }
@@ -228,8 +249,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn keep(&mut self, record: Arc<Record>) {
-        self.changes.push(Change(Arc::clone(&record)));
-        self.keyspace.keep(record);
+    fn keep(&mut self, key: &[u8], build: impl FnOnce(Option<&Arc<Record>>) -> Arc<Record>) {
+        let record = self.keyspace.keep(key, build);
+        self.changes.push(Change(record));
     }
 }

@@ -7,6 +7,7 @@
 //! ```text
 //!  client ─► validate ─► Command ─► log ─► Store::apply ─► Applied { response, changes }
 //!                                            │  keys      every key and its history
+//!                                            │  leases    who lives how long, and what hangs on it
 //!                                            │  timeline  every write by revision ─► Store::snapshot ─► Image (another thread)
 //!                                            ├─ members   who belongs to the cluster
 //!                                            └─ alarms    what is wrong in it
@@ -20,7 +21,7 @@
 //!
 //! # What is not here
 //!
-//! Leases, users and roles, the quota: [`Command`] keeps their places. Watching is the
+//! Users and roles, the quota: [`Command`] keeps their places. Watching is the
 //! caller's: [`Applied::changes`] and [`Store::changes_from`] say what there is to tell. Headers of answers, but for the revision,
 //! are the caller's as well. The keyspace lies in memory as a whole, with its history since the last compaction.
 
@@ -33,6 +34,7 @@ mod error;
 mod image;
 mod keys;
 mod keyspace;
+mod lease;
 mod members;
 mod range;
 mod record;
@@ -51,6 +53,9 @@ pub use command::{
 pub use digest::Crc32c;
 pub use error::{Code, DecodeError, StoreError};
 pub use image::{Image, Import, Tables};
+pub use lease::{
+    Lease, LeaseCheckpoint, LeaseGrant, LeaseRemaining, LeaseRevoke, Leases, MAX_LEASE_TTL,
+};
 pub use members::{Member, Members};
 pub use record::{Change, Revision};
 pub use request::{
@@ -59,6 +64,7 @@ pub use request::{
 };
 pub use response::{
     AlarmsResponse, CompactionResponse, DeleteRangeResponse, KeyValue, KeyspaceHash,
-    MembersResponse, PutResponse, RangeResponse, Response, ResponseOp, TxnResponse,
+    LeaseCheckpointResponse, LeaseGrantResponse, LeaseRevokeResponse, MembersResponse, PutResponse,
+    RangeResponse, Response, ResponseOp, TxnResponse,
 };
 pub use store::{Applied, Size, Store};

@@ -42,6 +42,12 @@ pub enum Response {
     Txn(TxnResponse),
     /// To a compaction.
     Compact(CompactionResponse),
+    /// To a grant of a lease.
+    LeaseGrant(LeaseGrantResponse),
+    /// To the end of a lease.
+    LeaseRevoke(LeaseRevokeResponse),
+    /// To a checkpoint of leases.
+    LeaseCheckpoint(LeaseCheckpointResponse),
     /// To every change of the membership table: the table afterwards.
     Members(MembersResponse),
     /// To a change of an alarm.
@@ -126,6 +132,31 @@ pub enum ResponseOp {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CompactionResponse {
     /// The newest revision; compaction makes none.
+    pub revision: i64,
+}
+
+/// Answer to [`crate::LeaseGrant`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseGrantResponse {
+    /// The newest revision; granting makes none.
+    pub revision: i64,
+    /// The lease's id.
+    pub id: i64,
+    /// Its time to live in seconds.
+    pub ttl: i64,
+}
+
+/// Answer to [`crate::LeaseRevoke`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseRevokeResponse {
+    /// The revision under which its keys were deleted; the one before if it had none.
+    pub revision: i64,
+}
+
+/// Answer to [`crate::LeaseCheckpoint`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseCheckpointResponse {
+    /// The newest revision; a checkpoint makes none.
     pub revision: i64,
 }
 

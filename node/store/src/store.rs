@@ -8,7 +8,7 @@ use crate::keyspace::{Keyspace, View, Writer};
 use crate::record::{Change, Record, Revision};
 use crate::{
     AlarmChange, Alarms, AlarmsResponse, Command, CompactionRequest, CompactionResponse,
-    DecodeError, Downgrade, KeyValue, KeyspaceHash, Members, MembersResponse, RangeRequest,
+    DecodeError, Downgrade, KeyValue, KeyspaceHash, Leases, Members, MembersResponse, RangeRequest,
     RangeResponse, Response, StoreError, TxnRequest, TxnResponse, Version, range, txn,
 };
 
@@ -172,6 +172,12 @@ impl Store {
         self.downgrade
     }
 
+    /// All leases and what hangs on them.
+    #[must_use]
+    pub fn leases(&self) -> &Leases {
+        &self.keyspace.leases
+    }
+
     /// Index of the last applied entry; 0 before the first.
     #[must_use]
     pub fn applied_index(&self) -> u64 {
@@ -278,10 +284,13 @@ impl Store {
                 self.downgrade = *target;
                 (self.note_version(command), Vec::new())
             }
+            Command::LeaseGrant(grant) => (answer(self.grant_lease(grant)), Vec::new()),
+            Command::LeaseRevoke(revoke) => self.revoke_lease(*revoke),
+            Command::LeaseCheckpoint(request) => (self.checkpoint_leases(request), Vec::new()),
         }
     }
 
-    fn write(
+    pub(crate) fn write(
         &mut self,
         request: impl FnOnce(&mut Writer<'_>) -> Result<Response, StoreError>,
     ) -> (Response, Vec<Change>) {

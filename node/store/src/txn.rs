@@ -4,7 +4,7 @@
 //! *check* every operation that will run; only then *run* them. What can be refused is refused in the second pass, so the
 //! third has no error: a transaction is done whole or not at all.
 //!
-//! Leases do not exist yet, so a put that names one is refused as etcd refuses an unknown lease.
+//! What a put or a deletion means for the leases follows from the records that they write; see [`crate::lease`].
 
 use std::cmp::Ordering;
 
@@ -205,7 +205,8 @@ fn keeps(request: &PutRequest) -> bool {
 }
 
 fn check_put(view: View<'_>, request: &PutRequest) -> Result<(), StoreError> {
-    if request.lease != 0 {
+    let names_lease = request.lease != 0;
+    if names_lease && view.keyspace.leases.find(request.lease).is_none() {
         return Err(StoreError::LeaseNotFound);
     }
     if keeps(request) && view.find(&request.key).is_none() {

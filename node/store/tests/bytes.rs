@@ -13,8 +13,9 @@ use proptest::prelude::*;
 use requests::Step;
 use store::{
     AlarmChange, AlarmKind, Command, CompactionRequest, DecodeError, DeleteRangeRequest, Downgrade,
-    Member, MemberAdd, MemberAttributes, MemberPromote, MemberRemove, MemberUpdate, Op, PutRequest,
-    RangeRequest, Store, TxnRequest, Version,
+    LeaseCheckpoint, LeaseGrant, LeaseRemaining, LeaseRevoke, Member, MemberAdd, MemberAttributes,
+    MemberPromote, MemberRemove, MemberUpdate, Op, PutRequest, RangeRequest, Store, TxnRequest,
+    Version,
 };
 
 /// Version and checksum of a command.
@@ -132,6 +133,41 @@ fn images_are_written_as_ever() {
     assert_eq!(
         written, EXPECTED_IMAGE,
         "checkpoints on disks out there hold the old bytes"
+    );
+}
+
+#[test]
+fn leases_are_written_as_ever() {
+    let remaining = LeaseRemaining {
+        id: 7,
+        remaining_ttl: 30,
+    };
+    let commands = [
+        Command::LeaseGrant(LeaseGrant { id: 7, ttl: 60 }),
+        Command::LeaseCheckpoint(LeaseCheckpoint {
+            checkpoints: vec![remaining],
+        }),
+        Command::LeaseRevoke(LeaseRevoke { id: 7 }),
+    ];
+    let written: Vec<String> = commands.iter().map(|it| hex(&it.to_bytes())).collect();
+    assert_eq!(
+        written,
+        [
+            "01e038d2d6a201040807103c",
+            "01ef5dcc0bb201060a040807101e",
+            "018adc3011aa01020807"
+        ]
+    );
+    let mut store = Store::new();
+    for (index, command) in (1..).zip(&commands[..2]) {
+        let bytes = Bytes::from(unhex(&written[index as usize - 1]));
+        assert_eq!(Command::from_bytes(&bytes).as_ref(), Ok(command));
+        store.apply(index, command);
+    }
+    let frames = &hex(&store.snapshot().encode())[2 * IMAGE_START_LEN..];
+    assert_eq!(
+        frames,
+        "01170000001e7b504b080210011801293707eda64a03c2b152060807103c181e030000000037be0b4b"
     );
 }
 

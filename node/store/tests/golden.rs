@@ -52,6 +52,7 @@ impl Session {
             },
             Ask::Restart => self.restart(),
             Ask::Kept => self.kept(),
+            Ask::Leases => show::leases(&self.store),
             Ask::Alarms => show::alarms(&self.store.alarms().iter().collect::<Vec<_>>()),
             Ask::Version => format!(
                 "cluster {:?}, downgrade to {:?}\n",
@@ -91,6 +92,7 @@ impl Session {
         let image = self.store.snapshot();
         let restored = Store::decode(&image.encode()).expect("an image reads back");
         assert_eq!(restored.digest(), self.store.digest());
+        assert_eq!(restored.leases(), self.store.leases());
         self.store = restored;
         let store = &self.store;
         let (applied, revision) = (store.applied_index(), store.revision());

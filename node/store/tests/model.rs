@@ -110,6 +110,11 @@ impl Pair {
         assert_eq!(ours.revision(), other.revision());
         assert_eq!(ours.compact_revision(), other.compact_revision());
         assert_eq!(ours.members(), other.members());
+        assert_eq!(ours.leases(), other.leases());
+        assert!(ours.leases().iter().eq(self.naive.leases.values()));
+        for id in self.naive.leases.keys() {
+            assert!(ours.leases().keys(*id).eq(&self.naive.attached(*id)));
+        }
     }
 
     fn range(&self, request: &RangeRequest) {

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use store::{
     Alarm, AlarmChange, Command, CompactionRequest, Compare, CompareResult, CompareTarget,
-    DeleteRangeRequest, Downgrade, Member, MemberAdd, MemberAttributes, MemberPromote,
-    MemberRemove, MemberUpdate, Op, PutRequest, RangeRequest, RequestOp, SortOrder, SortTarget,
-    TargetUnion, TxnRequest, Version,
+    DeleteRangeRequest, Downgrade, LeaseCheckpoint, LeaseGrant, LeaseRemaining, LeaseRevoke,
+    Member, MemberAdd, MemberAttributes, MemberPromote, MemberRemove, MemberUpdate, Op, PutRequest,
+    RangeRequest, RequestOp, SortOrder, SortTarget, TargetUnion, TxnRequest, Version,
 };
 
 pub(crate) enum Ask {
@@ -16,6 +16,7 @@ pub(crate) enum Ask {
     Hash(i64),
     Restart,
     Kept,
+    Leases,
     MaxTxnOps(usize),
     Alarms,
     Version,
@@ -38,6 +39,7 @@ pub(crate) fn parse(line: &str, body: &[&str]) -> Ask {
         "hash" => Ask::Hash(number()),
         "restart" => Ask::Restart,
         "kept" => Ask::Kept,
+        "leases" => Ask::Leases,
         "max-txn-ops" => Ask::MaxTxnOps(number() as usize),
         "alarms" => Ask::Alarms,
         "alarm-raise" => Ask::Apply(alarm(&words, true)),
@@ -56,6 +58,12 @@ pub(crate) fn parse(line: &str, body: &[&str]) -> Ask {
             revision: number(),
             physical: words.contains(&"physical"),
         })),
+        "lease-grant" => Ask::Apply(Command::LeaseGrant(LeaseGrant {
+            id: number(),
+            ttl: named(&words, "ttl=").expect("a TTL"),
+        })),
+        "lease-revoke" => Ask::Apply(Command::LeaseRevoke(LeaseRevoke { id: number() })),
+        "lease-checkpoint" => Ask::Apply(Command::LeaseCheckpoint(checkpoint(&words))),
         verb => Ask::Apply(member(verb, &words)),
     }
 }
@@ -101,6 +109,20 @@ fn member(verb: &str, words: &[&str]) -> Command {
             client_urls: urls(),
         }),
         other => panic!("no command is called {other}"),
+    }
+}
+
+/// `ID:SECONDS` each.
+fn checkpoint(words: &[&str]) -> LeaseCheckpoint {
+    let remaining = words.iter().map(|word| {
+        let (id, left) = word.split_once(':').expect("an id and what is left");
+        LeaseRemaining {
+            id: id.parse().expect("an id"),
+            remaining_ttl: left.parse().expect("seconds"),
+        }
+    });
+    LeaseCheckpoint {
+        checkpoints: remaining.collect(),
     }
 }
 

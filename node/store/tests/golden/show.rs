@@ -17,6 +17,12 @@ pub(crate) fn response(response: &Response) -> String {
         Response::DeleteRange(answer) => delete(answer),
         Response::Txn(answer) => txn(answer),
         Response::Compact(answer) => format!("revision {}\n", answer.revision),
+        Response::LeaseGrant(answer) => {
+            let (id, ttl) = (answer.id, answer.ttl);
+            format!("revision {}, lease {id}, ttl {ttl}\n", answer.revision)
+        }
+        Response::LeaseRevoke(answer) => format!("revision {}\n", answer.revision),
+        Response::LeaseCheckpoint(answer) => format!("revision {}\n", answer.revision),
         Response::Members(answer) => answer
             .members
             .iter()
@@ -106,6 +112,21 @@ pub(crate) fn txn(answer: &TxnResponse) -> String {
     text
 }
 
+/// The table, and what hangs on each.
+pub(crate) fn leases(store: &Store) -> String {
+    let leases = store.leases();
+    let line = |lease: &store::Lease| {
+        let keys: Vec<String> = leases.keys(lease.id).map(|key| text(key)).collect();
+        let store::Lease {
+            id,
+            ttl,
+            remaining_ttl,
+        } = lease;
+        format!("{id}: ttl {ttl}, remaining {remaining_ttl}, keys {keys:?}\n")
+    };
+    leases.iter().map(line).collect()
+}
+
 pub(crate) fn hash(hash: &KeyspaceHash) -> String {
     let KeyspaceHash {
         hash,
@@ -153,7 +174,13 @@ fn line(kv: &KeyValue) -> String {
         ..
     } = kv;
     let (key, value) = (text(&kv.key), text(&kv.value));
-    format!("{key}={value} (create {create_revision}, mod {mod_revision}, version {version})\n")
+    let lease = match kv.lease {
+        0 => String::new(),
+        lease => format!(", lease {lease}"),
+    };
+    format!(
+        "{key}={value} (create {create_revision}, mod {mod_revision}, version {version}{lease})\n"
+    )
 }
 
 fn text(bytes: &[u8]) -> String {

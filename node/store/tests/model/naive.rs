@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use store::{
     Command, CompactionRequest, CompactionResponse, Compare, DeleteRangeRequest,
-    DeleteRangeResponse, KeyValue, KeyspaceHash, Op, PutRequest, PutResponse, RangeRequest,
+    DeleteRangeResponse, KeyValue, KeyspaceHash, Lease, LeaseCheckpoint, LeaseCheckpointResponse,
+    LeaseGrant, LeaseGrantResponse, LeaseRevokeResponse, Op, PutRequest, PutResponse, RangeRequest,
     RangeResponse, Response, ResponseOp, Revision, StoreError, TargetUnion, TxnRequest,
     TxnResponse,
 };
@@ -23,6 +24,7 @@ pub(crate) struct Naive {
     /// `maps[0]` is revision 1.
     maps: Vec<Map>,
     writes: Vec<Write>,
+    pub(crate) leases: BTreeMap<i64, Lease>,
     pub(crate) compacted: i64,
 }
 
@@ -31,6 +33,7 @@ impl Default for Naive {
         Self {
             maps: vec![Map::new()],
             writes: Vec::new(),
+            leases: BTreeMap::new(),
             compacted: -1,
         }
     }
@@ -61,6 +64,13 @@ impl Naive {
             let answer = self.compact(request).map(Response::Compact);
             return (answer.unwrap_or_else(Response::Refused), Vec::new());
         }
+        if let Command::LeaseGrant(grant) = command {
+            let answer = self.grant(grant).map(Response::LeaseGrant);
+            return (answer.unwrap_or_else(Response::Refused), Vec::new());
+        }
+        if let Command::LeaseCheckpoint(request) = command {
+            return (self.checkpoint(request), Vec::new());
+        }
         let mut draft = Draft {
             naive: self,
             map: self.newest().clone(),
@@ -70,14 +80,49 @@ impl Naive {
             Command::Put(put) => draft.can_put(put).map(|()| Response::Put(draft.put(put))),
             Command::DeleteRange(delete) => Ok(Response::DeleteRange(draft.delete(delete))),
             Command::Txn(txn) => draft.txn(txn).map(Response::Txn),
+            Command::LeaseRevoke(revoke) => draft.revoke(revoke.id),
             other => panic!("{other:?} is not for the keyspace"),
         };
         let Draft { map, writes, .. } = draft;
+        if let (Command::LeaseRevoke(revoke), Ok(_)) = (command, &answer) {
+            self.leases.remove(&revoke.id);
+        }
         if !writes.is_empty() {
             self.maps.push(map);
             self.writes.extend(writes.iter().cloned());
         }
         (answer.unwrap_or_else(Response::Refused), writes)
+    }
+
+    fn grant(&mut self, grant: &LeaseGrant) -> Result<LeaseGrantResponse, StoreError> {
+        let LeaseGrant { id, ttl } = *grant;
+        if self.leases.contains_key(&id) {
+            return Err(StoreError::LeaseExists);
+        }
+        let remaining_ttl = 0;
+        let lease = Lease {
+            id,
+            ttl,
+            remaining_ttl,
+        };
+        self.leases.insert(id, lease);
+        let revision = self.revision();
+        Ok(LeaseGrantResponse { revision, id, ttl })
+    }
+
+    fn checkpoint(&mut self, request: &LeaseCheckpoint) -> Response {
+        for remaining in &request.checkpoints {
+            self.leases
+                .entry(remaining.id)
+                .and_modify(|lease| lease.remaining_ttl = remaining.remaining_ttl);
+        }
+        let revision = self.revision();
+        Response::LeaseCheckpoint(LeaseCheckpointResponse { revision })
+    }
+
+    /// Keys that name this lease now.
+    pub(crate) fn attached(&self, id: i64) -> Vec<Bytes> {
+        attached(self.newest(), id)
     }
 
     fn compact(&mut self, request: &CompactionRequest) -> Result<CompactionResponse, StoreError> {
@@ -205,7 +250,7 @@ impl Draft<'_> {
     }
 
     fn can_put(&self, put: &PutRequest) -> Result<(), StoreError> {
-        if put.lease != 0 {
+        if put.lease != 0 && !self.naive.leases.contains_key(&put.lease) {
             return Err(StoreError::LeaseNotFound);
         }
         let wants_key = put.ignore_value || put.ignore_lease;
@@ -224,13 +269,16 @@ impl Draft<'_> {
             mod_revision: main,
             version: 1,
             value: put.value.clone(),
-            lease: 0,
+            lease: put.lease,
         };
         if let Some(before) = &before {
             kv.create_revision = before.create_revision;
             kv.version = before.version + 1;
             if put.ignore_value {
                 kv.value = before.value.clone();
+            }
+            if put.ignore_lease {
+                kv.lease = before.lease;
             }
         }
         self.map.insert(put.key.clone(), kv.clone());
@@ -262,6 +310,20 @@ impl Draft<'_> {
             deleted,
             prev_kvs,
         }
+    }
+
+    fn revoke(&mut self, id: i64) -> Result<Response, StoreError> {
+        if !self.naive.leases.contains_key(&id) {
+            return Err(StoreError::LeaseNotFound);
+        }
+        for key in attached(&self.map, id) {
+            self.delete(&DeleteRangeRequest {
+                key,
+                ..DeleteRangeRequest::default()
+            });
+        }
+        let revision = self.revision();
+        Ok(Response::LeaseRevoke(LeaseRevokeResponse { revision }))
     }
 
     fn txn(&mut self, txn: &TxnRequest) -> Result<TxnResponse, StoreError> {
@@ -338,6 +400,13 @@ impl Draft<'_> {
     }
 }
 
+fn attached(map: &Map, id: i64) -> Vec<Bytes> {
+    map.values()
+        .filter(|kv| kv.lease == id)
+        .map(|kv| kv.key.clone())
+        .collect()
+}
+
 fn matching(map: &Map, key: &[u8], range_end: &[u8]) -> Vec<KeyValue> {
     let within = |at: &[u8]| match range_end {
         [] => at == key,
@@ -393,6 +462,10 @@ fn select(map: &Map, request: &RangeRequest, revision: i64) -> RangeResponse {
     }
     if request.keys_only {
         kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
+        // etcd answers from its index, which knows no leases, unless it must sort by what the index does not know.
+        if target != 4 {
+            kvs.iter_mut().for_each(|kv| kv.lease = 0);
+        }
     }
     RangeResponse {
         revision,

@@ -4,8 +4,8 @@ use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use store::{
-    Command, Compare, DeleteRangeRequest, Op, PutRequest, RangeRequest, RequestOp, TargetUnion,
-    TxnRequest,
+    Command, Compare, DeleteRangeRequest, LeaseCheckpoint, LeaseGrant, LeaseRemaining, LeaseRevoke,
+    Op, PutRequest, RangeRequest, RequestOp, TargetUnion, TxnRequest,
 };
 
 #[derive(Clone, Debug)]
@@ -36,6 +36,7 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => put().prop_map(Command::Put),
         2 => delete().prop_map(Command::DeleteRange),
         4 => txn().prop_map(Command::Txn),
+        3 => lease(),
     ];
     let step = prop_oneof![
         12 => command.prop_map(Step::Apply),
@@ -133,7 +134,7 @@ fn range() -> impl Strategy<Value = RangeRequest> {
 
 fn put() -> impl Strategy<Value = PutRequest> {
     let rare = || proptest::bool::weighted(0.1);
-    let lease = prop_oneof![30 => Just(0_i64), 1 => Just(7_i64)];
+    let lease = prop_oneof![12 => Just(0_i64), 1 => LEASES];
     (key(), value(), lease, any::<bool>(), rare(), rare()).prop_map(
         |(key, value, lease, prev_kv, ignore_value, ignore_lease)| PutRequest {
             key,
@@ -144,6 +145,23 @@ fn put() -> impl Strategy<Value = PutRequest> {
             ignore_lease,
         },
     )
+}
+
+/// Few, so that puts find them.
+const LEASES: std::ops::Range<i64> = 7..10;
+
+fn lease() -> impl Strategy<Value = Command> {
+    let grant = |id| Command::LeaseGrant(LeaseGrant { id, ttl: 60 });
+    let revoke = |id| Command::LeaseRevoke(LeaseRevoke { id });
+    let remaining =
+        (LEASES, 0..60_i64).prop_map(|(id, remaining_ttl)| LeaseRemaining { id, remaining_ttl });
+    let checkpoint = vec(remaining, 0..3)
+        .prop_map(|checkpoints| Command::LeaseCheckpoint(LeaseCheckpoint { checkpoints }));
+    prop_oneof![
+        4 => LEASES.prop_map(grant),
+        2 => LEASES.prop_map(revoke),
+        1 => checkpoint,
+    ]
 }
 
 fn delete() -> impl Strategy<Value = DeleteRangeRequest> {
@@ -160,7 +178,7 @@ fn compare() -> impl Strategy<Value = Compare> {
         (0..20_i64).prop_map(TargetUnion::CreateRevision),
         (0..20_i64).prop_map(TargetUnion::ModRevision),
         value().prop_map(TargetUnion::Value),
-        (0..2_i64).prop_map(TargetUnion::Lease),
+        (6..10_i64).prop_map(TargetUnion::Lease),
     ];
     let given = proptest::option::weighted(0.9, given);
     (0..4_i32, 0..5_i32, key(), range_end(), given).prop_map(
