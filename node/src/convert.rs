@@ -13,6 +13,8 @@ use raft::{
     ReadId, SnapshotMeta, Term, VoteKind,
 };
 
+use crate::event::Digests;
+
 /// A message that no member sends: a missing part or an unknown kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed peer message: {0}")]
@@ -297,6 +299,24 @@ pub fn meta_from_wire(meta: peer::SnapshotMeta) -> SnapshotMeta {
             peers(meta.learners),
             peers(meta.next_learners),
         ),
+    }
+}
+
+/// How a store has been, for the wire.
+#[must_use]
+pub fn digests_to_wire(digests: Digests) -> peer::Digests {
+    peer::Digests {
+        first: digests.first.0,
+        digests: digests.digests,
+    }
+}
+
+/// How a peer's store has been.
+#[must_use]
+pub fn digests_from_wire(digests: peer::Digests) -> Digests {
+    Digests {
+        first: Index(digests.first),
+        digests: digests.digests,
     }
 }
 

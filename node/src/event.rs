@@ -39,6 +39,8 @@ pub enum Event<W> {
         /// What it serves.
         version: Version,
     },
+    /// A peer said how its store has been.
+    Digests(PeerId, Digests),
     /// What was sent to this peer is probably lost.
     Unreachable(PeerId),
     /// A snapshot's sending ended.
@@ -50,6 +52,15 @@ pub enum Event<W> {
     },
     /// A checkpoint of the state after this entry is durable.
     Checkpointed(Index),
+}
+
+/// What a member's store was after each of successive entries, as a digest ([`Store::digest`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Digests {
+    /// The entry of the first digest.
+    pub first: Index,
+    /// One for each entry from there on.
+    pub digests: Vec<u64>,
 }
 
 /// What a client wants.

@@ -18,6 +18,7 @@
 mod alarms;
 mod apply;
 mod batch;
+mod divergence;
 mod founding;
 mod handover;
 mod membership;
@@ -34,7 +35,7 @@ use raft::{
     Body, Configuration, Entry, HardState, Index, Input, Message, Payload, PeerId, Raft, Refused,
     Role, SnapshotMeta, Term, Ticket,
 };
-use store::{Command, MemberAttributes, Members, Store};
+use store::{Command, MemberAttributes, Members, Store, StoreError};
 
 pub use apply::{Unreadable, answer};
 pub use batch::{Batch, BatchError};
@@ -45,6 +46,7 @@ use crate::event::{Event, Outcome, Request};
 use crate::refusal::Refusal;
 use crate::turn::{Ahead, Release, Turn};
 use alarms::Wanted;
+use divergence::Divergence;
 use handover::Handover;
 use membership::Ground;
 use proposals::Proposals;
@@ -88,6 +90,7 @@ pub struct Replica<W> {
     relay: Relay,
     wanted_alarms: Wanted,
     versions: Versions,
+    divergence: Divergence,
     /// The newest term of which an entry was applied, and when those are answered who sent in older ones.
     overtaken: Option<(Term, u64)>,
     publish_again_at: u64,
@@ -135,6 +138,7 @@ impl<W> Replica<W> {
             relay: Relay::default(),
             wanted_alarms: Wanted::default(),
             versions: Versions::default(),
+            divergence: Divergence::default(),
             overtaken: None,
             publish_again_at: 0,
             historian: settings.retention.map(Historian::new),
@@ -177,6 +181,7 @@ impl<W> Replica<W> {
             Event::Unreachable(peer) => self.tell(Input::PeerUnreachable(peer)),
             Event::SnapshotSent { to, ok } => self.tell(Input::SnapshotSent { to, ok }),
             Event::Introduced { peer, version } => self.note_version(peer, version),
+            Event::Digests(from, digests) => self.note_digests(from, &digests),
             Event::Checkpointed(index) => self.tell(Input::SnapshotTaken { index }),
         }
     }
@@ -311,6 +316,7 @@ impl<W> Replica<W> {
         self.reads.retry(|patience| patience <= now);
         self.publish();
         self.forget_history();
+        self.compare_digests();
         self.raise_alarms();
         self.decide_version();
         self.move_leadership();
@@ -330,6 +336,9 @@ impl<W> Replica<W> {
     fn ask(&mut self, request: Request, waiter: W) {
         let deadline = self.deadline();
         match request {
+            Request::Propose(_) | Request::Image if self.has_diverged() => {
+                self.refuse([waiter], Refusal::Store(StoreError::Corrupt));
+            }
             Request::Propose(command) => {
                 if let Some(waiter) = self.proposals.gather(command, Some(waiter), deadline) {
                     self.refuse([waiter], Refusal::TooManyRequests);
@@ -454,6 +463,7 @@ impl<W> Replica<W> {
         let place = place.expect("the core installs only what arrived since the last turn");
         let (_, image, store) = self.arrived.swap_remove(place);
         self.store = *store;
+        self.divergence.replaced();
         self.membership_arrived = true;
         self.applied = meta.clone();
         self.unapplied.retain(|entry| entry.index > meta.index);

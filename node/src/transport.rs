@@ -26,6 +26,7 @@ pub use dial::{Dialer, Unanswered};
 pub use service::routes;
 pub use traffic::{Counts, Traffic};
 
+use crate::event::Digests;
 use crate::handle::Handle;
 use crate::status::Membership;
 use crate::storage::Identity;
@@ -124,6 +125,13 @@ impl Peers {
             }
         }
         unreachable
+    }
+
+    /// Tells every other member how this one's store has been. What cannot be sent now is told again with the next.
+    pub fn tell(&self, digests: &Digests) {
+        for link in self.links.values() {
+            link.tell(digests.clone());
+        }
     }
 
     fn close_left(&mut self) {

@@ -501,3 +501,95 @@ fn what_goes_over_the_quota_is_done_and_is_the_last() {
         assert!(world.store(id).alarms().has(store::AlarmKind::NoSpace));
     }
 }
+
+/// What a serializable read of `k` finds.
+fn read_local(world: &mut World, at: u64, client: u64) -> Result<Bytes, Refusal> {
+    let Request::Read(read) = range("k") else {
+        panic!("a range is read")
+    };
+    world.ask(at, Request::ReadLocal(read), client);
+    world.settle();
+    match &world.answered()[&client] {
+        Outcome::Range(answer) => Ok(answer.kvs[0].value.clone()),
+        Outcome::Refused(refusal) => Err(*refusal),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Alarms at every member but those.
+fn alarms(world: &World, id: u64) -> Vec<(i32, u64)> {
+    let alarms = world.store(id).alarms().iter();
+    alarms.map(|alarm| (alarm.kind, alarm.member)).collect()
+}
+
+const CORRUPT: Refusal = Refusal::Store(store::StoreError::Corrupt);
+
+#[test]
+fn a_member_that_has_diverged_finds_out_and_serves_no_more() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    world.ask(leader, put("k", "v"), 1);
+    world.ask(leader, put("other", "v"), 2);
+    world.settle();
+    let wrong = world.another(leader);
+    world.crash(wrong);
+    world.plant(wrong, "k");
+    world.restart(wrong);
+    world.tick_all(30);
+    assert!(world.has_diverged(wrong));
+    for id in 1..=3 {
+        assert_eq!(alarms(&world, id), [(2, wrong)], "at {id}");
+    }
+    assert_eq!(read_local(&mut world, wrong, 10), Err(CORRUPT));
+    world.ask(wrong, put("k", "w"), 11);
+    world.ask(wrong, range("k"), 12);
+    world.settle();
+    world.tick_all(2);
+    for client in [11, 12] {
+        let answer = &world.answered()[&client];
+        assert!(
+            matches!(answer, Outcome::Refused(refusal) if *refusal == CORRUPT),
+            "{answer:?}"
+        );
+    }
+    let right = world.leader().unwrap();
+    assert_eq!(read_local(&mut world, right, 13).unwrap(), "v");
+}
+
+#[test]
+fn a_leader_that_has_diverged_hands_over() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    world.ask(leader, put("k", "v"), 1);
+    world.settle();
+    world.crash(leader);
+    world.plant(leader, "k");
+    world.tick_all(30);
+    let next = world.leader().unwrap();
+    world.restart(leader);
+    world.tick_all(3);
+    // As if it had been asked before anybody knew.
+    world.ask(next, Request::MoveLeader(PeerId(leader)), 2);
+    world.tick_all(60);
+    assert!(world.has_diverged(leader));
+    let now = world.leader().unwrap();
+    assert_ne!(now, leader);
+    assert_eq!(alarms(&world, now), [(2, leader)]);
+}
+
+#[test]
+fn two_members_that_differ_cannot_tell_who_is_right() {
+    let mut world = World::new(2);
+    let leader = world.elect();
+    world.ask(leader, put("k", "v"), 1);
+    world.settle();
+    let other = world.another(leader);
+    world.crash(other);
+    world.plant(other, "k");
+    world.restart(other);
+    world.tick_all(30);
+    for id in 1..=2 {
+        assert!(!world.has_diverged(id));
+        assert_eq!(alarms(&world, id), [(2, 0)], "about nobody in particular");
+    }
+}

@@ -5,11 +5,12 @@
 
 use bytes::Bytes;
 use raft::{Entry, Index, Payload};
-use store::{Command, DecodeError, Op, RangeRequest, Response, Store};
+use store::{Command, DecodeError, Op, RangeRequest, Response, Store, StoreError};
 
 use super::Replica;
 use super::batch::{Batch, BatchError};
 use crate::event::{Outcome, Read};
+use crate::refusal::Refusal;
 
 /// A committed entry that this program cannot read: it comes from a newer one, or the log is damaged. Going on would make
 /// this member differ from the others, so it must stop.
@@ -74,6 +75,7 @@ impl<W> Replica<W> {
         if let Some(next) = alteration.and_then(|it| self.applied.configuration.after(&it)) {
             self.applied.configuration = next;
         }
+        self.divergence.applied(index, self.store.digest());
         self.applied.index = index;
         self.applied.term = entry.term;
         Ok(members_changed)
@@ -105,6 +107,9 @@ impl<W> Replica<W> {
     /// Answers from what this member has, now: for reads that a quorum confirmed, and for serializable ones.
     #[must_use]
     pub fn read(&self, read: Read) -> Outcome {
+        if self.has_diverged() && matches!(read, Read::Range(_) | Read::Txn(_)) {
+            return Outcome::Refused(Refusal::Store(StoreError::Corrupt));
+        }
         if is_large(&self.store, &read, LARGE_READ) {
             return Outcome::Large(self.store.snapshot(), read);
         }

@@ -80,6 +80,13 @@ impl<W> Replica<W> {
         }
     }
 
+    /// Hands over to whoever is furthest, if this member leads and there is somebody; tried again at the next call.
+    pub(super) fn let_another_lead(&mut self) {
+        if self.leads() {
+            self.ask_core(None);
+        }
+    }
+
     fn is_moved(&self, to: Option<PeerId>) -> bool {
         let leader = self.raft.leader();
         match to {

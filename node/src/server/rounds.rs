@@ -158,6 +158,9 @@ impl Rounds {
     fn tick(&mut self) {
         self.replica.on(Event::Tick);
         self.replica.sweep(SWEEP_PER_TICK);
+        if let Some(digests) = self.replica.digests() {
+            self.peers.tell(&digests);
+        }
     }
 
     /// Turns as far as the disk lets them go, and what can be applied meanwhile.
@@ -309,7 +312,9 @@ impl Rounds {
         let due = entries >= self.schedule.checkpoint_entries || bytes >= CHECKPOINT_BYTES;
         // Entries on their way to the disk are no reason to wait: what is applied is durable. Under load some always are.
         let installs = self.writing.as_ref().is_some_and(|it| it.installs);
-        if !due || self.checkpoint.writing.is_some() || installs {
+        // What has diverged must not take the place of what is sound.
+        let is_sound = !self.replica.has_diverged();
+        if !due || !is_sound || self.checkpoint.writing.is_some() || installs {
             return;
         }
         self.checkpoint.at_bytes = self.replica.applied_bytes();

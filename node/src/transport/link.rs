@@ -21,7 +21,7 @@ use tonic::Status;
 
 use super::{Context, Counts, REMOVED, snapshot};
 use crate::convert;
-use crate::event::Event;
+use crate::event::{Digests, Event};
 use crate::version::{ETCD_VERSION, QUORATE_VERSION};
 
 /// Messages that wait for the stream. The core has at most 512 with entries on their way to one peer.
@@ -34,13 +34,20 @@ const BATCH_BYTES: u64 = 1 << 20;
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(1);
 
+/// What goes to a peer.
+#[derive(Debug)]
+enum Outgoing {
+    Message(Message),
+    Digests(Digests),
+}
+
 /// See the module. Closed when dropped.
 #[derive(Debug)]
 pub(super) struct Link {
     context: Arc<Context>,
     peer: PeerId,
     urls: Vec<String>,
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::Sender<Outgoing>,
     connected: Arc<AtomicBool>,
     counts: Arc<Counts>,
     task: AbortHandle,
@@ -83,11 +90,19 @@ impl Link {
 
     /// Says whether the message is on its way.
     pub(super) fn send(&self, message: Message) -> bool {
+        let message = Outgoing::Message(message);
         let sent = self.connected.load(Ordering::Relaxed) && self.queue.try_send(message).is_ok();
         if !sent {
             self.counts.failed();
         }
         sent
+    }
+
+    /// As [`Link::send`]; that it is lost is nobody's concern.
+    pub(super) fn tell(&self, digests: Digests) {
+        if self.connected.load(Ordering::Relaxed) {
+            drop(self.queue.try_send(Outgoing::Digests(digests)));
+        }
     }
 
     pub(super) fn send_snapshot(&self, term: Term, meta: SnapshotMeta, image: Image) {
@@ -121,7 +136,7 @@ struct Feeder {
     context: Arc<Context>,
     peer: PeerId,
     urls: Vec<String>,
-    waiting: mpsc::Receiver<Message>,
+    waiting: mpsc::Receiver<Outgoing>,
     connected: Arc<AtomicBool>,
     counts: Arc<Counts>,
 }
@@ -201,20 +216,28 @@ impl Feeder {
     }
 
     async fn next_batch(&mut self) -> Option<Batch> {
-        let mut message = self.waiting.recv().await?;
-        let (mut messages, mut bytes) = (Vec::new(), 0);
+        let mut next = self.waiting.recv().await?;
+        let (mut batch, mut bytes) = (Batch::default(), 0);
         loop {
-            bytes += weight(&message);
-            messages.push(convert::message_to_wire(message));
-            if bytes >= BATCH_BYTES {
+            match next {
+                Outgoing::Message(message) => {
+                    bytes += weight(&message);
+                    batch.messages.push(convert::message_to_wire(message));
+                }
+                Outgoing::Digests(digests) => {
+                    batch.digests = Some(convert::digests_to_wire(digests))
+                }
+            }
+            // One batch has room for one set of digests.
+            if bytes >= BATCH_BYTES || batch.digests.is_some() {
                 break;
             }
             match self.waiting.try_recv() {
-                Ok(next) => message = next,
+                Ok(waiting) => next = waiting,
                 Err(_) => break,
             }
         }
-        Some(Batch { messages })
+        Some(batch)
     }
 
     fn heed(&self, ended: Option<&Status>) {

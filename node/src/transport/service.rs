@@ -210,6 +210,10 @@ impl Service {
     }
 
     async fn take(&self, from: u64, batch: Batch) -> Result<(), Status> {
+        if let Some(digests) = batch.digests {
+            let digests = convert::digests_from_wire(digests);
+            self.bring(Event::Digests(PeerId(from), digests)).await?;
+        }
         for message in batch.messages {
             let message = convert::message_from_wire(message)
                 .map_err(|error| Status::invalid_argument(error.to_string()))?;

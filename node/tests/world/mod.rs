@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quorate_node::event::{Event, Outcome, Request};
-use quorate_node::replica::{Replica, Retention, Settings, founding_entries};
+use quorate_node::replica::{Batch, Replica, Retention, Settings, founding_entries};
 use quorate_node::turn::Turn;
 use raft::{Body, Entry, HardState, Index, Message, PeerId, Raft, Recovered, SnapshotMeta, Term};
 use rand::rngs::SmallRng;
@@ -181,6 +181,10 @@ impl World {
 
     pub fn store(&self, id: u64) -> &Store {
         self.nodes[&id].replica.as_ref().unwrap().store()
+    }
+
+    pub fn has_diverged(&self, id: u64) -> bool {
+        self.nodes[&id].replica.as_ref().unwrap().has_diverged()
     }
 
     pub fn role(&self, id: u64) -> raft::Role {
@@ -430,6 +434,46 @@ impl World {
         }
     }
 
+    /// Everybody tells everybody how his store has been, as far as they hear each other.
+    fn tell_digests(&mut self) {
+        let ids: Vec<u64> = self.nodes.keys().copied().collect();
+        for from in ids.iter().copied() {
+            let replica = &mut self.nodes.get_mut(&from).unwrap().replica;
+            let Some(digests) = replica.as_mut().and_then(Replica::digests) else {
+                continue;
+            };
+            for to in ids.iter().filter(|to| **to != from) {
+                let is_cut = self.cut.contains(&from) || self.cut.contains(to);
+                let node = self.nodes.get_mut(to).unwrap();
+                if let Some(replica) = node.replica.as_mut().filter(|_| !is_cut) {
+                    replica.on(Event::Digests(PeerId(from), digests.clone()));
+                }
+            }
+        }
+    }
+
+    /// A disk that lies: what stands in the log of this member, which does not run, writes another value to `key`.
+    pub fn plant(&mut self, id: u64, key: &str) -> u64 {
+        let disk = &mut self.nodes.get_mut(&id).unwrap().disk;
+        let lie = Command::Put(PutRequest {
+            key: key.to_owned().into(),
+            value: "planted".into(),
+            ..PutRequest::default()
+        });
+        let entry = disk.entries.iter_mut().find_map(|entry| {
+            let raft::Payload::Command(bytes) = &mut entry.payload else {
+                return None;
+            };
+            let mut batch = Batch::decode(bytes.clone()).unwrap();
+            let is_it = |command: &Bytes| matches!(Command::from_bytes(command), Ok(Command::Put(put)) if put.key == key);
+            let place = batch.commands.iter().position(is_it)?;
+            batch.commands[place] = lie.to_bytes();
+            *bytes = batch.encode();
+            Some(entry.index.0)
+        });
+        entry.unwrap()
+    }
+
     pub fn tick_all(&mut self, ticks: u64) {
         for _ in 0..ticks {
             for replica in self
@@ -439,6 +483,7 @@ impl World {
             {
                 replica.on(Event::Tick);
             }
+            self.tell_digests();
             self.settle();
         }
     }
