@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use raft::{Entry, Index, Payload};
-use store::{Command, DecodeError, Op, RangeRequest, Response, Store, StoreError};
+use store::{Authored, DecodeError, Op, RangeRequest, Response, Store, StoreError};
 
 use super::Replica;
 use super::batch::{Batch, BatchError};
@@ -85,9 +85,9 @@ impl<W> Replica<W> {
         let batch = Batch::decode(bytes)?;
         let mut members_changed = false;
         for (number, command) in (batch.first..).zip(&batch.commands) {
-            let command = Command::from_bytes(command)?;
+            let Authored { command, author } = Authored::from_bytes(command)?;
             self.note_space(&command);
-            let applied = self.store.apply(index.0, &command);
+            let applied = self.store.apply_by(index.0, &command, author.as_ref());
             members_changed |= matches!(applied.response, Response::Members(_));
             if let Some(waiter) = self.proposals.applied(batch.starter, number) {
                 self.answers
@@ -163,7 +163,7 @@ pub fn answer(store: &Store, read: Read) -> Outcome {
 
 #[cfg(test)]
 mod tests {
-    use store::{Compare, TxnRequest};
+    use store::{Command, Compare, TxnRequest};
 
     use super::*;
 

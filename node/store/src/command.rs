@@ -1,17 +1,18 @@
 //! Everything that may enter the log, and its stable bytes.
 //!
 //! A command's bytes are `version (1) | CRC-32 of the rest (4, little endian) | protobuf`. The protobuf is one union whose
-//! field numbers are never reused. Taken: 1 to 4 the key-value commands, 10 to 14 the membership table, 20 to 22 leases, 50
-//! alarms, 60 and 61 the cluster's version. Kept free, because their numbers will come: 30 to 49 users and roles.
+//! field numbers are never reused. Taken: 1 to 4 the key-value commands, 10 to 14 the membership table, 20 to 22 leases, 30
+//! users and roles, 50 alarms, 60 and 61 the cluster's version, 100 the author.
 //!
 //! It does not carry who waits for the answer: a proposal's id belongs to the envelope of the one who proposes.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use prost::encoding::message;
 use prost::{Message, Oneof};
 
 use crate::{
-    AlarmChange, CompactionRequest, DecodeError, DeleteRangeRequest, Downgrade, LeaseCheckpoint,
-    LeaseGrant, LeaseRevoke, Member, PutRequest, TxnRequest, Version,
+    AlarmChange, AuthCommand, Author, CompactionRequest, DecodeError, DeleteRangeRequest,
+    Downgrade, LeaseCheckpoint, LeaseGrant, LeaseRevoke, Member, PutRequest, TxnRequest, Version,
 };
 
 /// The format written today, and the only one there has been.
@@ -49,6 +50,9 @@ pub enum Command {
     /// A started member says its name and where clients reach it.
     #[prost(message, tag = "14")]
     MemberAttributes(MemberAttributes),
+    /// A change of users and roles, or somebody's authentication.
+    #[prost(message, tag = "30")]
+    Auth(AuthCommand),
     /// An alarm is raised, or taken back.
     #[prost(message, tag = "50")]
     Alarm(AlarmChange),
@@ -122,30 +126,68 @@ pub struct MemberAttributes {
     pub client_urls: Vec<String>,
 }
 
+/// A command, and who wants it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Authored {
+    /// What.
+    pub command: Command,
+    /// Who; none for the cluster itself, and for clients while authentication is off.
+    pub author: Option<Author>,
+}
+
 /// The union as a message, which is what decoding needs.
 #[derive(Clone, PartialEq, Message)]
 struct Envelope {
     #[prost(
         oneof = "Command",
-        tags = "1, 2, 3, 4, 10, 11, 12, 13, 14, 20, 21, 22, 50, 60, 61"
+        tags = "1, 2, 3, 4, 10, 11, 12, 13, 14, 20, 21, 22, 30, 50, 60, 61"
     )]
     command: Option<Command>,
+    #[prost(message, optional, tag = "100")]
+    author: Option<Author>,
 }
+
+/// The tag of an author.
+const AUTHOR: u32 = 100;
 
 impl Command {
     /// The bytes for the log: keys and values are copied once, into this one buffer.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
-        let mut bytes = BytesMut::with_capacity(HEADER_LEN + self.encoded_len());
+        self.to_bytes_by(None)
+    }
+
+    /// The bytes for the log of a command that somebody wants.
+    #[must_use]
+    pub fn to_bytes_by(&self, author: Option<&Author>) -> Bytes {
+        let author_len = author.map_or(0, |author| message::encoded_len(AUTHOR, author));
+        let mut bytes = BytesMut::with_capacity(HEADER_LEN + self.encoded_len() + author_len);
         bytes.put_u8(VERSION);
         bytes.put_u32_le(0);
         self.encode(&mut bytes);
+        if let Some(author) = author {
+            message::encode(AUTHOR, author, &mut bytes);
+        }
         let checksum = crc32fast::hash(&bytes[HEADER_LEN..]);
         bytes[1..HEADER_LEN].copy_from_slice(&checksum.to_le_bytes());
         bytes.freeze()
     }
 
-    /// The command in `bytes`; its keys and values are slices of them.
+    /// The command in `bytes`, whoever wants it; its keys and values are slices of them.
+    ///
+    /// # Errors
+    /// As [`Authored::from_bytes`].
+    pub fn from_bytes(bytes: &Bytes) -> Result<Self, DecodeError> {
+        Authored::from_bytes(bytes).map(|authored| authored.command)
+    }
+
+    fn is_known(&self) -> bool {
+        !matches!(self, Self::Auth(AuthCommand { request: None }))
+    }
+}
+
+impl Authored {
+    /// The command in `bytes`, and who wants it; its keys and values are slices of them.
     ///
     /// # Errors
     /// [`DecodeError`] for bytes that [`Command::to_bytes`] did not write, or a later version of it did.
@@ -177,7 +219,10 @@ impl Command {
         }
         let malformed = |why: String| DecodeError::Malformed { what, why };
         let envelope = Envelope::decode(bytes.slice(HEADER_LEN..));
-        let command = envelope.map_err(|e| malformed(e.to_string()))?.command;
-        command.ok_or_else(|| malformed("no command number that is known here".to_owned()))
+        let Envelope { command, author } = envelope.map_err(|e| malformed(e.to_string()))?;
+        let command = command
+            .filter(Command::is_known)
+            .ok_or_else(|| malformed("no command number that is known here".to_owned()))?;
+        Ok(Self { command, author })
     }
 }

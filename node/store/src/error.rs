@@ -5,6 +5,8 @@
 //!
 //! It does not know gRPC: [`Code`] is the bare number that the API layer turns into a status.
 
+use crate::AuthError;
+
 /// A gRPC status code, as far as the store needs them. The discriminant is the number on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(i32)]
@@ -13,6 +15,8 @@ pub enum Code {
     InvalidArgument = 3,
     /// Something named in the request does not exist.
     NotFound = 5,
+    /// The one who asks may not.
+    PermissionDenied = 7,
     /// Something is used up.
     ResourceExhausted = 8,
     /// The state does not allow it now.
@@ -26,6 +30,9 @@ pub enum Code {
 /// A request refused by its content or by the state it met. `Display` is etcd's exact text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum StoreError {
+    /// Of users, roles and permissions.
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     /// A request, a compare or an operation in a transaction without a key.
     #[error("etcdserver: key is not provided")]
     EmptyKey,
@@ -90,6 +97,7 @@ impl StoreError {
     #[must_use]
     pub const fn code(self) -> Code {
         match self {
+            Self::Auth(error) => error.code(),
             Self::EmptyKey
             | Self::KeyNotFound
             | Self::ValueProvided

@@ -12,17 +12,19 @@ pub use transfer::{Import, Tables};
 
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
+use crate::auth::AuthImage;
 use crate::digest::{Crc32c, Digest};
 use crate::keyspace::Keyspace;
 use crate::record::{Record, Revision};
 use crate::timeline::Timeline;
 use crate::{
-    Alarm, Alarms, DecodeError, KeyspaceHash, Lease, Leases, Member, Members, Store, StoreError,
-    Version,
+    Alarm, Alarms, Auth, DecodeError, KeyspaceHash, Lease, Leases, Member, Members, Store,
+    StoreError, Version,
 };
 
 const MAGIC: [u8; 7] = *b"QSTORE\0";
@@ -44,6 +46,7 @@ const END: u8 = 3;
 #[derive(Clone, Debug)]
 pub struct Image {
     header: Header,
+    auth: Arc<Auth>,
     timeline: Timeline,
 }
 
@@ -76,6 +79,9 @@ struct Header {
     /// All leases; what hangs on them is in the records.
     #[prost(message, repeated, tag = "10")]
     leases: Vec<Lease>,
+    /// Only in the bytes; in memory it is shared with the store.
+    #[prost(message, optional, tag = "20")]
+    auth: Option<AuthImage>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Message)]
@@ -113,8 +119,14 @@ impl Image {
             cluster_version: store.cluster_version,
             downgrade: store.downgrade,
             leases: keyspace.leases.iter().copied().collect(),
+            auth: None,
         };
-        Self { header, timeline }
+        let auth = Arc::clone(&store.auth);
+        Self {
+            header,
+            auth,
+            timeline,
+        }
     }
 
     /// The index of the last entry whose effects are in it.
@@ -135,12 +147,17 @@ impl Image {
         &self.header.leases
     }
 
+    /// Users and roles, as they were.
+    #[must_use]
+    pub fn auth(&self) -> &Auth {
+        &self.auth
+    }
+
     /// A store of this, for reads that would hold up the one that applies. Makes an index of its own, in time and memory in
     /// proportion to the number of records; keys and values are shared.
     #[must_use]
     pub fn to_store(&self) -> Store {
-        let store = empty_store(&self.header);
-        let mut store = store.expect("an image is taken of a sound store");
+        let mut store = self.tables();
         let records = self.timeline.iter();
         records.for_each(|record| store.keyspace.share(record));
         store
@@ -151,8 +168,12 @@ impl Image {
         let start = std::iter::once_with(|| {
             let mut start = BytesMut::from(&MAGIC[..]);
             start.put_u8(VERSION);
+            let header = Header {
+                auth: self.auth.to_image(),
+                ..self.header.clone()
+            };
             frame(&mut start, HEADER, |body| {
-                self.header.encode(body).expect("the buffer grows")
+                header.encode(body).expect("the buffer grows")
             });
             start.freeze()
         });
@@ -357,6 +378,7 @@ fn empty_store(header: &Header) -> Result<Store, DecodeError> {
         },
         cluster_version: header.cluster_version,
         downgrade: header.downgrade,
+        auth: Arc::new(Auth::of_image(header.auth.as_ref())),
         digest: Digest(header.digest),
     })
 }

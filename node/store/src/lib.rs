@@ -10,6 +10,7 @@
 //!                                            │  leases    who lives how long, and what hangs on it
 //!                                            │  timeline  every write by revision ─► Store::snapshot ─► Image (another thread)
 //!                                            ├─ members   who belongs to the cluster
+//!                                            ├─ auth      users and roles, and who may do what
 //!                                            └─ alarms    what is wrong in it
 //! ```
 //!
@@ -21,11 +22,12 @@
 //!
 //! # What is not here
 //!
-//! Users and roles, the quota: [`Command`] keeps their places. Watching is the
+//! The quota is the node's, and so is watching: that is the
 //! caller's: [`Applied::changes`] and [`Store::changes_from`] say what there is to tell. Headers of answers, but for the revision,
 //! are the caller's as well. The keyspace lies in memory as a whole, with its history since the last compaction.
 
 mod alarm;
+mod auth;
 mod cluster_version;
 mod command;
 mod compact;
@@ -46,9 +48,14 @@ mod txn;
 pub mod validate;
 
 pub use alarm::{Alarm, AlarmChange, AlarmKind, Alarms};
+pub use auth::{
+    Access, Auth, AuthCommand, AuthError, AuthRequest, Authenticate, AuthenticateResponse, Author,
+    Nothing, Permission, PermissionKind, ROOT, Role, RoleName, RolePermission, Secret, User,
+    UserAdd, UserName, UserPassword, UserRole,
+};
 pub use cluster_version::{Downgrade, Version};
 pub use command::{
-    Command, MemberAdd, MemberAttributes, MemberPromote, MemberRemove, MemberUpdate,
+    Authored, Command, MemberAdd, MemberAttributes, MemberPromote, MemberRemove, MemberUpdate,
 };
 pub use digest::Crc32c;
 pub use error::{Code, DecodeError, StoreError};
@@ -63,7 +70,7 @@ pub use request::{
     RangeRequest, RequestOp, SortOrder, SortTarget, TargetUnion, TxnRequest,
 };
 pub use response::{
-    AlarmsResponse, CompactionResponse, DeleteRangeResponse, KeyValue, KeyspaceHash,
+    AlarmsResponse, AuthResponse, CompactionResponse, DeleteRangeResponse, KeyValue, KeyspaceHash,
     LeaseCheckpointResponse, LeaseGrantResponse, LeaseRevokeResponse, MembersResponse, PutResponse,
     RangeResponse, Response, ResponseOp, TxnResponse,
 };

@@ -6,7 +6,7 @@
 use bytes::Bytes;
 use prost::Message;
 
-use crate::{Alarm, Member, StoreError};
+use crate::{Alarm, AuthenticateResponse, Member, StoreError};
 
 /// A key as clients see it. Field numbers are etcd's (`api/mvccpb/kv.proto`), and the encoding enters the hash of the keyspace.
 #[derive(Clone, PartialEq, Eq, Hash, Message)]
@@ -54,6 +54,10 @@ pub enum Response {
     Alarms(AlarmsResponse),
     /// To what answers nothing but that it is so.
     Done,
+    /// To a change of users and roles.
+    Auth(AuthResponse),
+    /// To somebody's authentication.
+    Authenticated(AuthenticateResponse),
     /// To any of them: nothing was changed.
     Refused(StoreError),
 }
@@ -165,6 +169,13 @@ pub struct LeaseCheckpointResponse {
 pub struct MembersResponse {
     /// All members afterwards, by id.
     pub members: Vec<Member>,
+}
+
+/// Answer to every change of users and roles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AuthResponse {
+    /// The newest revision of the keys; users and roles have their own.
+    pub revision: i64,
 }
 
 /// Answer to [`crate::AlarmChange`].

@@ -7,9 +7,10 @@ use crate::image::{self, Image};
 use crate::keyspace::{Keyspace, View, Writer};
 use crate::record::{Change, Record, Revision};
 use crate::{
-    AlarmChange, Alarms, AlarmsResponse, Command, CompactionRequest, CompactionResponse,
-    DecodeError, Downgrade, KeyValue, KeyspaceHash, Leases, Members, MembersResponse, RangeRequest,
-    RangeResponse, Response, StoreError, TxnRequest, TxnResponse, Version, range, txn,
+    AlarmChange, Alarms, AlarmsResponse, Auth, Author, Command, CompactionRequest,
+    CompactionResponse, DecodeError, Downgrade, KeyValue, KeyspaceHash, Leases, Members,
+    MembersResponse, RangeRequest, RangeResponse, Response, StoreError, TxnRequest, TxnResponse,
+    Version, range, txn,
 };
 
 /// Records that the sweep after a compaction visits per applied command. A command writes about one record, so two would
@@ -29,6 +30,8 @@ pub struct Store {
     pub(crate) alarms: Alarms,
     pub(crate) cluster_version: Option<Version>,
     pub(crate) downgrade: Option<Version>,
+    /// Shared, so that whoever must know who may do what can look at it without asking.
+    pub(crate) auth: Arc<Auth>,
     pub(crate) digest: Digest,
 }
 
@@ -64,6 +67,7 @@ impl Default for Store {
             alarms: Alarms::default(),
             cluster_version: None,
             downgrade: None,
+            auth: Arc::default(),
             digest: Digest::START,
         }
     }
@@ -84,14 +88,25 @@ impl Store {
         image::decode(bytes)
     }
 
-    /// Applies the entry at `index`. An entry may carry several commands: apply them in order with the same index, and take no
-    /// image in between.
+    /// Applies a command of nobody's at `index`; see [`Store::apply_by`].
+    ///
+    /// # Panics
+    /// As there.
+    pub fn apply(&mut self, index: u64, command: &Command) -> Applied {
+        self.apply_by(index, command, None)
+    }
+
+    /// Applies the entry at `index`, if its author may. An entry may carry several commands: apply them in order with the same
+    /// index, and take no image in between.
     ///
     /// # Panics
     /// If `index` is before one that was applied: the caller lost its place in the log.
-    pub fn apply(&mut self, index: u64, command: &Command) -> Applied {
+    pub fn apply_by(&mut self, index: u64, command: &Command, author: Option<&Author>) -> Applied {
         self.advance(index);
-        let (response, changes) = self.carry_out(command);
+        let (response, changes) = match self.refusal(command, author) {
+            Some(error) => (Response::Refused(error), Vec::new()),
+            None => self.carry_out(command),
+        };
         self.keyspace.sweep(SWEEP_PER_APPLY);
         for Change(record) in &changes {
             digest_record(&mut self.digest, record);
@@ -259,10 +274,13 @@ impl Store {
             .map(|record| &record.kv)
     }
 
+    /// An alarm refuses before anybody asks whose command it is, as in etcd.
+    fn refusal(&self, command: &Command, author: Option<&Author>) -> Option<StoreError> {
+        let by_alarm = self.alarms.refusal(command);
+        by_alarm.or_else(|| self.permit(author).check(command).err())
+    }
+
     fn carry_out(&mut self, command: &Command) -> (Response, Vec<Change>) {
-        if let Some(error) = self.alarms.refusal(command) {
-            return (Response::Refused(error), Vec::new());
-        }
         match command {
             Command::Put(put) => self.write(|to| txn::put(to, put).map(Response::Put)),
             Command::DeleteRange(delete) => {
@@ -287,6 +305,7 @@ impl Store {
             Command::LeaseGrant(grant) => (answer(self.grant_lease(grant)), Vec::new()),
             Command::LeaseRevoke(revoke) => self.revoke_lease(*revoke),
             Command::LeaseCheckpoint(request) => (self.checkpoint_leases(request), Vec::new()),
+            Command::Auth(request) => (answer(self.change_auth(request)), Vec::new()),
         }
     }
 
@@ -348,6 +367,7 @@ const EFFECT_PUT: u64 = 1;
 const EFFECT_DELETE: u64 = 2;
 const EFFECT_COMPACTION: u64 = 3;
 const EFFECT_MEMBERS: u64 = 4;
+pub(crate) const EFFECT_AUTH: u64 = 6;
 const EFFECT_ALARM: u64 = 7;
 const EFFECT_VERSION: u64 = 8;
 

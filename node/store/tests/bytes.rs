@@ -12,10 +12,11 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use requests::Step;
 use store::{
-    AlarmChange, AlarmKind, Command, CompactionRequest, DecodeError, DeleteRangeRequest, Downgrade,
-    LeaseCheckpoint, LeaseGrant, LeaseRemaining, LeaseRevoke, Member, MemberAdd, MemberAttributes,
-    MemberPromote, MemberRemove, MemberUpdate, Op, PutRequest, RangeRequest, Store, TxnRequest,
-    Version,
+    AlarmChange, AlarmKind, AuthRequest, Authenticate, Author, Authored, Command,
+    CompactionRequest, DecodeError, DeleteRangeRequest, Downgrade, LeaseCheckpoint, LeaseGrant,
+    LeaseRemaining, LeaseRevoke, Member, MemberAdd, MemberAttributes, MemberPromote, MemberRemove,
+    MemberUpdate, Nothing, Op, Permission, PutRequest, RangeRequest, RoleName, RolePermission,
+    Store, TxnRequest, UserAdd, UserName, UserPassword, UserRole, Version,
 };
 
 /// Version and checksum of a command.
@@ -26,10 +27,10 @@ const IMAGE_START_LEN: usize = 8;
 const FRAME_HEADER_LEN: usize = 9;
 /// The image after one command of each kind.
 const EXPECTED_IMAGE: &str = "5153544f52450001\
-    012900000010b51fc2080c1004180629f9715f3448b49cfe3a01074002f2010408021007fa\
-    01040803100782020408031006\
-    021b0000008cc625850a090a050a016b180318010a0e0a0c0a016b1004180420012a0176\
-    030000000037be0b4b";
+    0155000000ddf372e7081810041806294e064df160dd97e13a01074002a20129080110\
+    061a140a04726f6f7412060a04686173681a04726f6f74220d0a01721208080212016b\
+    1a016cf2010408021007fa01040803100782020408031006021b0000008cc625850a09\
+    0a050a016b180318010a0e0a0c0a016b1004180420012a0176030000000037be0b4b";
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -91,6 +92,53 @@ fn all_kinds() -> Vec<Command> {
             target: Some(Version::new(3, 6)),
         }),
     ]
+    .into_iter()
+    .chain(all_of_auth().into_iter().map(Command::from))
+    .collect()
+}
+
+fn all_of_auth() -> Vec<AuthRequest> {
+    let name = || "root".to_owned();
+    let password = || "hash".into();
+    let user_role = || UserRole {
+        user: name(),
+        role: "root".to_owned(),
+    };
+    let role = || RoleName {
+        name: "r".to_owned(),
+    };
+    let permission = || RolePermission {
+        role: "r".to_owned(),
+        permission: Some(Permission {
+            kind: 2,
+            key: "k".into(),
+            range_end: "l".into(),
+        }),
+    };
+    vec![
+        AuthRequest::UserDelete(UserName { name: name() }),
+        AuthRequest::RoleDelete(role()),
+        AuthRequest::UserRevokeRole(user_role()),
+        AuthRequest::RoleRevokePermission(permission()),
+        AuthRequest::Disable(Nothing {}),
+        AuthRequest::UserAdd(UserAdd {
+            name: name(),
+            password: password(),
+            no_password: false,
+        }),
+        AuthRequest::UserChangePassword(UserPassword {
+            name: name(),
+            password: password(),
+        }),
+        AuthRequest::RoleAdd(role()),
+        AuthRequest::RoleGrantPermission(permission()),
+        AuthRequest::UserGrantRole(user_role()),
+        AuthRequest::Enable(Nothing {}),
+        AuthRequest::Authenticate(Authenticate {
+            name: name(),
+            token_prefix: password(),
+        }),
+    ]
 }
 
 #[test]
@@ -112,6 +160,18 @@ fn commands_are_written_as_ever() {
         "01696a9c219203080a04080210071001",
         "016aad1369e2030408031007",
         "0176890694ea03060a0408031006",
+        "01224eff86f201082a060a04726f6f74",
+        "019bc137d4f2010552030a0172",
+        "01a982d70cf2010e420c0a04726f6f741204726f6f74",
+        "01cb067859f2010f620d0a01721208080212016b1a016c",
+        "01f8371a37f201021200",
+        "01dde455a4f20110220e0a04726f6f7412060a0468617368",
+        "0143da7242f20110320e0a04726f6f7412060a0468617368",
+        "01d81da784f201054a030a0172",
+        "019d6b565af2010f5a0d0a01721208080212016b1a016c",
+        "01da2fe1d5f2010e3a0c0a04726f6f741204726f6f74",
+        "01a1af01b5f201020a00",
+        "01713e5e26f201101a0e0a04726f6f7412060a0468617368",
     ];
     assert_eq!(
         written, expected,
@@ -172,6 +232,21 @@ fn leases_are_written_as_ever() {
 }
 
 #[test]
+fn an_author_stands_behind_his_command() {
+    let author = Author {
+        name: "u".to_owned(),
+        revision: 9,
+    };
+    let command = &all_kinds()[0];
+    let bytes = command.to_bytes_by(Some(&author));
+    assert_eq!(hex(&bytes), "010a792fbe0a060a016b120176a206050a01751009");
+    let read = Authored::from_bytes(&bytes).expect("it was just written");
+    assert_eq!((&read.command, read.author), (command, Some(author)));
+    let nobodys = Authored::from_bytes(&command.to_bytes()).expect("it was just written");
+    assert_eq!(nobodys.author, None);
+}
+
+#[test]
 fn values_are_slices_of_the_entry() {
     let entry = Command::Put(put("key", "a value")).to_bytes();
     let Ok(Command::Put(request)) = Command::from_bytes(&entry) else {
@@ -202,13 +277,16 @@ fn a_later_version_is_named() {
 #[test]
 fn an_unknown_command_is_refused() {
     // Field 63, empty: a command of a version to come that forgot to raise the format's.
-    let error = Command::from_bytes(&entry_of(&[0xfa, 0x03, 0x00])).expect_err("63 is not known");
-    assert!(
-        error
-            .to_string()
-            .contains("no command number that is known here"),
-        "{error}"
-    );
+    // Field 30 is users and roles, without a request, or with one that is not known.
+    for body in [
+        &[0xfa, 0x03, 0x00][..],
+        &[0xf2, 0x01, 0x00],
+        &[0xf2, 0x01, 0x03, 0xfa, 0x03, 0x00],
+    ] {
+        let error = Command::from_bytes(&entry_of(body)).expect_err("not known");
+        let expected = "no command number that is known here";
+        assert!(error.to_string().contains(expected), "{error}");
+    }
 }
 
 fn unhex(text: &str) -> Vec<u8> {

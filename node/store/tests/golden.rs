@@ -3,9 +3,13 @@
 //! A command stands after `> `, what belongs to a transaction indented below it, then the answer up to the next
 //! command or empty line. Lines with `#` are for the reader. `UPDATE_GOLDENFILES=1 cargo test -p store` writes the answers anew.
 //!
+//! `as NAME ` before a command says whose it is, `as NAME@REVISION ` as of which revision of users and roles; otherwise it is
+//! nobody's.
+//!
 //! A key is written as it is, `a..c` is a range, `a..` everything from `a` on, `''` nothing, `\0` and `\xff` are bytes.
 
 mod golden {
+    mod auth;
     pub(crate) mod parse;
     pub(crate) mod show;
 }
@@ -15,7 +19,7 @@ use std::path::Path;
 
 use golden::parse::{Ask, parse};
 use golden::show;
-use store::{Command, Store, validate};
+use store::{Author, Command, Store, validate};
 
 /// etcd's default for `--max-txn-ops`.
 const MAX_TXN_OPS: usize = 128;
@@ -24,22 +28,49 @@ struct Session {
     store: Store,
     index: u64,
     max_txn_ops: usize,
+    author: Option<Author>,
 }
 
 impl Session {
+    /// Whose the next command is; gives the command back.
+    fn take_author<'a>(&mut self, line: &'a str) -> &'a str {
+        self.author = None;
+        let Some((name, line)) = line
+            .strip_prefix("as ")
+            .and_then(|line| line.split_once(' '))
+        else {
+            return line;
+        };
+        let (name, revision) = match name.split_once('@') {
+            Some((name, revision)) => (name, revision.parse().expect("a revision")),
+            None => (name, self.store.auth().revision()),
+        };
+        self.author = Some(Author {
+            name: name.replace("''", ""),
+            revision,
+        });
+        line
+    }
+
     fn answer(&mut self, ask: Ask) -> String {
         match ask {
             Ask::Apply(command) => self.apply(&command),
             Ask::Range(request) => {
-                match validate::range(&request).and_then(|()| self.store.range(&request)) {
+                let access = self.store.auth().access(self.author.as_ref());
+                let checked = validate::range(&request)
+                    .and_then(|()| Ok(access.read(&request.key, &request.range_end)?));
+                match checked.and_then(|()| self.store.range(&request)) {
                     Ok(answer) => show::range(&answer),
                     Err(error) => show::refusal(error),
                 }
             }
-            Ask::ReadTxn(request) => match self.store.read_txn(&request) {
-                Ok(answer) => show::txn(&answer),
-                Err(error) => show::refusal(error),
-            },
+            Ask::ReadTxn(request) => {
+                let checked = self.store.check_txn(&request, self.author.as_ref());
+                match checked.and_then(|()| self.store.read_txn(&request)) {
+                    Ok(answer) => show::txn(&answer),
+                    Err(error) => show::refusal(error),
+                }
+            }
             Ask::Changes(from) => match self.store.changes_from(from) {
                 Ok(changes) => changes
                     .map(|change| show::change(&self.store, &change))
@@ -59,6 +90,7 @@ impl Session {
                 self.store.cluster_version().map(|it| it.to_string()),
                 self.store.downgrade().map(|it| it.to_string())
             ),
+            Ask::Auth => show::auth(self.store.auth()),
             Ask::MaxTxnOps(limit) => {
                 self.max_txn_ops = limit;
                 String::new()
@@ -74,7 +106,9 @@ impl Session {
         }
         self.index += 1;
         let before = self.store.digest();
-        let applied = self.store.apply(self.index, command);
+        let applied = self
+            .store
+            .apply_by(self.index, command, self.author.as_ref());
         let refused = matches!(applied.response, store::Response::Refused(_));
         assert!(
             !refused || before == self.store.digest(),
@@ -93,6 +127,7 @@ impl Session {
         let restored = Store::decode(&image.encode()).expect("an image reads back");
         assert_eq!(restored.digest(), self.store.digest());
         assert_eq!(restored.leases(), self.store.leases());
+        assert_eq!(restored.auth(), self.store.auth());
         self.store = restored;
         let store = &self.store;
         let (applied, revision) = (store.applied_index(), store.revision());
@@ -116,6 +151,7 @@ fn play(text: &str) -> String {
         store: Store::new(),
         index: 0,
         max_txn_ops: MAX_TXN_OPS,
+        author: None,
     };
     let mut played = String::new();
     let mut lines = text.lines().peekable();
@@ -131,6 +167,7 @@ fn play(text: &str) -> String {
         }
         let old_answer = |line: &&str| !line.is_empty() && !line.starts_with("> ");
         while lines.next_if(old_answer).is_some() {}
+        let verb = session.take_author(verb);
         played.push_str(&session.answer(parse(verb, &body)));
     }
     played

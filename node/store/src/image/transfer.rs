@@ -16,13 +16,16 @@ use super::{Header, Image, empty_store};
 use crate::keyspace::{FIRST_REVISION, Keyspace, NEVER_COMPACTED};
 use crate::record::{Change, Record, Revision};
 use crate::store::digest_record;
-use crate::{Alarm, DecodeError, KeyValue, Member, Store};
+use crate::{Alarm, Auth, DecodeError, KeyValue, Member, Store};
 
 impl Image {
     /// A store of everything but the keys: the tables, which are small.
     #[must_use]
     pub fn tables(&self) -> Store {
-        empty_store(&self.header).expect("an image is taken of a sound store")
+        let store = empty_store(&self.header);
+        let mut store = store.expect("an image is taken of a sound store");
+        store.auth = Arc::clone(&self.auth);
+        store
     }
 
     /// The oldest readable revision; -1 before the first compaction.
@@ -74,6 +77,8 @@ pub struct Tables {
     pub members: Vec<Member>,
     /// The alarms that are up.
     pub alarms: Vec<Alarm>,
+    /// Users and roles.
+    pub auth: Auth,
 }
 
 /// Makes a store of what another format holds: first the records, oldest first, then everything else.
@@ -122,6 +127,7 @@ impl Import {
             },
             members: tables.members,
             alarms: tables.alarms,
+            auth: tables.auth.to_image(),
             ..Header::default()
         };
         let mut store = empty_store(&header)?;

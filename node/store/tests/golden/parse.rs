@@ -1,5 +1,6 @@
 //! The words of a script.
 
+use super::auth;
 use bytes::Bytes;
 use store::{
     Alarm, AlarmChange, Command, CompactionRequest, Compare, CompareResult, CompareTarget,
@@ -19,6 +20,7 @@ pub(crate) enum Ask {
     Leases,
     MaxTxnOps(usize),
     Alarms,
+    Auth,
     Version,
 }
 
@@ -41,6 +43,7 @@ pub(crate) fn parse(line: &str, body: &[&str]) -> Ask {
         "kept" => Ask::Kept,
         "leases" => Ask::Leases,
         "max-txn-ops" => Ask::MaxTxnOps(number() as usize),
+        "auth" => Ask::Auth,
         "alarms" => Ask::Alarms,
         "alarm-raise" => Ask::Apply(alarm(&words, true)),
         "alarm-lower" => Ask::Apply(alarm(&words, false)),
@@ -64,7 +67,8 @@ pub(crate) fn parse(line: &str, body: &[&str]) -> Ask {
         })),
         "lease-revoke" => Ask::Apply(Command::LeaseRevoke(LeaseRevoke { id: number() })),
         "lease-checkpoint" => Ask::Apply(Command::LeaseCheckpoint(checkpoint(&words))),
-        verb => Ask::Apply(member(verb, &words)),
+        verb if verb.starts_with("member-") => Ask::Apply(member(verb, &words)),
+        verb => Ask::Apply(auth::command(verb, &words)),
     }
 }
 
@@ -251,7 +255,7 @@ fn compare(words: &[&str]) -> Compare {
     }
 }
 
-fn key_range(word: &str) -> (Bytes, Bytes) {
+pub(super) fn key_range(word: &str) -> (Bytes, Bytes) {
     match word.split_once("..") {
         None => (bytes(word), Bytes::new()),
         Some((key, "")) => (bytes(key), Bytes::from_static(&[0])),

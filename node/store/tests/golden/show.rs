@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use store::{
-    Alarm, Change, DeleteRangeResponse, KeyValue, KeyspaceHash, PutResponse, RangeResponse,
-    Response, ResponseOp, Store, StoreError, TxnResponse,
+    Alarm, Auth, Change, DeleteRangeResponse, KeyValue, KeyspaceHash, Permission, PutResponse,
+    RangeResponse, Response, ResponseOp, Store, StoreError, TxnResponse,
 };
 
 pub(crate) fn refusal(error: StoreError) -> String {
@@ -29,8 +29,53 @@ pub(crate) fn response(response: &Response) -> String {
             .fold(String::new(), |text, member| text + &show(member)),
         Response::Alarms(answer) => alarms(&answer.alarms),
         Response::Done => "done\n".to_owned(),
+        Response::Auth(answer) => format!("revision {}\n", answer.revision),
+        Response::Authenticated(answer) => format!(
+            "revision {}, auth revision {}, token {}\n",
+            answer.revision,
+            answer.auth_revision,
+            text(&answer.token.bytes)
+        ),
         Response::Refused(error) => refusal(*error),
     }
+}
+
+/// Users and roles, a line each.
+pub(crate) fn auth(auth: &Auth) -> String {
+    let state = if auth.is_enabled() { "on" } else { "off" };
+    let mut shown = format!("{state}, auth revision {}\n", auth.revision());
+    for user in auth.users() {
+        let password = match (user.no_password, &*user.password.bytes) {
+            (true, _) => "without password".to_owned(),
+            (false, hash) => format!("password {}", text(hash)),
+        };
+        writeln!(
+            shown,
+            "user {}, {password}, roles {:?}",
+            user.name, user.roles
+        )
+        .expect("a string takes all");
+    }
+    for role in auth.roles() {
+        let permissions: String = role.permissions.iter().map(permission).collect();
+        writeln!(shown, "role {}{permissions}", role.name).expect("a string takes all");
+    }
+    shown
+}
+
+fn permission(permission: &Permission) -> String {
+    let kind = match permission.kind {
+        0 => "read".to_owned(),
+        1 => "write".to_owned(),
+        2 => "readwrite".to_owned(),
+        other => other.to_string(),
+    };
+    let end = match &*permission.range_end {
+        [] => String::new(),
+        [0] => "..".to_owned(),
+        end => format!("..{}", text(end)),
+    };
+    format!(", {kind} {}{end}", text(&permission.key))
 }
 
 /// One line each, or that there is none.
