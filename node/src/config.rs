@@ -9,12 +9,15 @@
 
 mod flags;
 mod retention;
+mod security;
+mod switch;
 mod unserved;
 mod url;
 
 pub use flags::{LogFormat, LogLevel, MetricsDetail, REQUEST_BYTES_LIMIT};
 pub use retention::AutoCompaction;
-pub use url::{Url, UrlError};
+pub use security::{KeyPair, Protocol, Side, TlsFlags};
+pub use url::{Scheme, Url, UrlError};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -63,7 +66,7 @@ pub struct Config {
     pub initial_cluster_state: ClusterState,
     /// `--initial-cluster-token`: keeps clusters with equal URLs apart; part of every id derived at founding.
     pub initial_cluster_token: String,
-    /// `--listen-metrics-urls`: where health and metrics are served besides the client port, always plain HTTP.
+    /// `--listen-metrics-urls`: where health and metrics are served besides the client port, with its certificate.
     pub listen_metrics_urls: Vec<Url>,
     /// `--metrics`.
     pub metrics: MetricsDetail,
@@ -93,6 +96,14 @@ pub struct Config {
     pub log_level: LogLevel,
     /// `--log-format`.
     pub log_format: LogFormat,
+    /// TLS on the client port and on `--listen-metrics-urls`.
+    pub client_tls: TlsFlags,
+    /// TLS between members.
+    pub peer_tls: TlsFlags,
+    /// `--cipher-suites`, `--tls-min-version` and `--tls-max-version`.
+    pub tls_protocol: Protocol,
+    /// `--self-signed-cert-validity`.
+    pub self_signed_years: u32,
     /// What to tell the user once the log is open: odd, yet nothing that keeps the member from working.
     pub warnings: Vec<String>,
 }

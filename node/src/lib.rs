@@ -21,6 +21,7 @@ pub mod status;
 pub mod storage;
 pub mod surface;
 pub mod telemetry;
+pub mod tls;
 pub mod transport;
 pub mod turn;
 pub mod version;

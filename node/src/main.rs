@@ -9,6 +9,7 @@ use quorate_node::resolve::{HOSTS_FILE_VARIABLE, Resolver};
 use quorate_node::server::{Ended, Member};
 use quorate_node::storage::Options;
 use quorate_node::surface::Surface;
+use quorate_node::tls::Security;
 use quorate_node::{telemetry, version};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -65,15 +66,16 @@ async fn live(config: &Config) -> anyhow::Result<Ended> {
     }
     let stop = asked_to_stop()?;
     tokio::pin!(stop);
-    let surface = Surface::open(config)?;
+    let resolver = Resolver::new(std::env::var_os(HOSTS_FILE_VARIABLE).map(Into::into));
+    let security = Security::open(config, resolver.clone())?;
+    let surface = Surface::open(config, &security)?;
     let options = Options {
         observer: surface.metrics(),
         ..Options::default()
     };
-    let resolver = Resolver::new(std::env::var_os(HOSTS_FILE_VARIABLE).map(Into::into));
     let rng = SmallRng::seed_from_u64(seed());
     let member = tokio::select! {
-        member = Member::start(config, resolver, options, rng) => member?,
+        member = Member::start(config, resolver, &security, options, rng) => member?,
         () = &mut stop => return Ok(Ended::Stopped),
     };
     Ok(surface.serve(member, stop).await?)

@@ -62,7 +62,8 @@ impl Resolver {
         Err(last)
     }
 
-    async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    /// Every address of a host.
+    pub(crate) async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         if let Ok(address) = bare.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
@@ -77,17 +78,30 @@ impl Resolver {
         Ok(tokio::net::lookup_host((bare, port)).await?.collect())
     }
 
-    async fn listed(&self, host: &str) -> Vec<IpAddr> {
-        let Some(path) = &self.hosts_file else {
-            return Vec::new();
-        };
-        match tokio::fs::read_to_string(path).await {
-            Ok(text) => lookup(&text, host),
-            Err(error) => {
-                tracing::warn!(path = %path.display(), %error, "cannot read the hosts file; asking the system's resolver");
-                Vec::new()
-            }
+    /// Every name that is known of an address: those of the hosts file, and the one that the system's resolver has. None is
+    /// no error: most addresses have none.
+    pub(crate) async fn names(&self, address: IpAddr) -> Vec<String> {
+        let mut names = reverse(&self.hosts().await, address);
+        let asking = tokio::task::spawn_blocking(move || dns_lookup::lookup_addr(&address));
+        if let Ok(Ok(name)) = asking.await {
+            names.push(name);
         }
+        names
+    }
+
+    async fn listed(&self, host: &str) -> Vec<IpAddr> {
+        lookup(&self.hosts().await, host)
+    }
+
+    /// The text of the hosts file, empty where there is none.
+    async fn hosts(&self) -> String {
+        let Some(path) = &self.hosts_file else {
+            return String::new();
+        };
+        tokio::fs::read_to_string(path).await.unwrap_or_else(|error| {
+            tracing::warn!(path = %path.display(), %error, "cannot read the hosts file; asking the system's resolver");
+            String::new()
+        })
     }
 }
 
@@ -98,6 +112,16 @@ fn lookup(hosts: &str, name: &str) -> Vec<IpAddr> {
         .lines()
         .filter_map(|line| line_address(line, name))
         .collect()
+}
+
+/// All names that `hosts` gives for an address.
+fn reverse(hosts: &str, address: IpAddr) -> Vec<String> {
+    let names = |line: &str| {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let listed: IpAddr = words.next()?.parse().ok()?;
+        (listed == address).then(|| words.map(str::to_owned).collect::<Vec<_>>())
+    };
+    hosts.lines().filter_map(names).flatten().collect()
 }
 
 fn line_address(line: &str, name: &str) -> Option<IpAddr> {

@@ -14,14 +14,14 @@ use raft::{PeerId, Raft};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use store::MemberAttributes;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::api::{self, Limits, port};
+use crate::api::port::{self, Port};
+use crate::api::{self, Limits};
 use crate::bootstrap::{self, Beginning, BootstrapError};
 use crate::config::{AutoCompaction, Config, Url};
 use crate::handle::{EVENTS_MAX, Handle};
@@ -29,6 +29,7 @@ use crate::replica::{Replica, Retention, Settings, Unreadable};
 use crate::resolve::Resolver;
 use crate::status::{Membership, Status};
 use crate::storage::{Options, StorageError, Vitals};
+use crate::tls::{Acceptor, Security};
 use crate::transport::{self, Context, Dialer, Peers, Traffic};
 use rounds::{Rounds, Schedule};
 
@@ -91,8 +92,8 @@ pub struct Member {
     traffic: Arc<Traffic>,
     rounds: JoinHandle<Result<Ended, ServeError>>,
     stop_rounds: CancellationToken,
-    clients: Vec<TcpListener>,
-    peers: Vec<TcpListener>,
+    clients: Vec<Port>,
+    peers: Vec<Port>,
     peer_routes: Router,
     client_routes: Router,
     health: HealthReporter,
@@ -101,32 +102,34 @@ pub struct Member {
 impl Member {
     /// Finds out who it is, opens storage and ports, and takes part in consensus.
     ///
-    /// `rng` draws the numbers that must differ between members and starts; `options` lay the log out.
+    /// `security` is what both ports and the way to others are secured with; `rng` draws the numbers that must differ between members and starts; `options` lay the log out.
     ///
     /// # Errors
     /// [`StartError`].
     pub async fn start(
         config: &Config,
         resolver: Resolver,
+        security: &Security,
         options: Options,
         rng: SmallRng,
     ) -> Result<Self, StartError> {
-        Self::begin(config, resolver, options, rng, CLOSE_PATIENCE).await
+        Self::begin(config, resolver, security, options, rng, CLOSE_PATIENCE).await
     }
 
     async fn begin(
         config: &Config,
         resolver: Resolver,
+        security: &Security,
         options: Options,
         mut rng: SmallRng,
         close_patience: Duration,
     ) -> Result<Self, StartError> {
-        let clients = listeners(&config.listen_client_urls)?;
-        let dialer = Dialer::new(resolver);
+        let clients = ports(&config.listen_client_urls, security.clients().as_ref())?;
+        let dialer = Dialer::new(resolver, security.dialing());
         let beginning = bootstrap::begin(config, &dialer, options).await?;
         // Not before: founders ask each other whether they are running already, and a port that takes connections and
         // answers nothing would keep them all waiting for each other.
-        let peers = listeners(&config.listen_peer_urls)?;
+        let peers = ports(&config.listen_peer_urls, Some(&security.peers()))?;
         let identity = beginning.identity;
         let vitals = beginning.storage.vitals();
         let (events, waiting) = mpsc::channel(EVENTS_MAX);
@@ -220,13 +223,9 @@ impl Member {
     }
 }
 
-fn open_ports(
-    listeners: Vec<TcpListener>,
-    routes: &Router,
-    close: &CancellationToken,
-) -> JoinSet<()> {
-    let serve = |listener| port::serve(listener, routes.clone(), close.clone().cancelled_owned());
-    listeners.into_iter().map(serve).collect()
+fn open_ports(ports: Vec<Port>, routes: &Router, close: &CancellationToken) -> JoinSet<()> {
+    let serve = |port: Port| port.serve(routes.clone(), close.clone());
+    ports.into_iter().map(serve).collect()
 }
 
 async fn hand_over(handle: &Handle) {
@@ -239,17 +238,8 @@ async fn hand_over(handle: &Handle) {
     }
 }
 
-fn listeners(urls: &[Url]) -> Result<Vec<TcpListener>, StartError> {
-    let listen = |url: &Url| {
-        let address = url.listen_address().map_err(std::io::Error::other);
-        address
-            .and_then(port::listen)
-            .map_err(|source| StartError::Listen {
-                url: url.clone(),
-                source,
-            })
-    };
-    urls.iter().map(listen).collect()
+fn ports(urls: &[Url], acceptor: Option<&Arc<Acceptor>>) -> Result<Vec<Port>, StartError> {
+    port::listen(urls, acceptor).map_err(|(url, source)| StartError::Listen { url, source })
 }
 
 fn begin_rounds(

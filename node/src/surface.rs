@@ -7,16 +7,16 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::Router;
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::port;
+use crate::api::port::{self, Port};
 use crate::config::{Config, Url};
 use crate::handle::Handle;
 use crate::health::{self, Alive};
 use crate::metrics::Metrics;
 use crate::server::{Ended, Member, ServeError};
+use crate::tls::Security;
 
 /// A port of `--listen-metrics-urls` cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -31,7 +31,7 @@ pub struct Unopened {
 #[derive(Debug)]
 pub struct Surface {
     metrics: Arc<Metrics>,
-    listeners: Vec<TcpListener>,
+    ports: Vec<Port>,
     name: String,
     quota_bytes: u64,
 }
@@ -41,18 +41,12 @@ impl Surface {
     ///
     /// # Errors
     /// [`Unopened`] names the port.
-    pub fn open(config: &Config) -> Result<Self, Unopened> {
-        let listen = |url: &Url| {
-            let address = url.listen_address().map_err(std::io::Error::other);
-            address.and_then(port::listen).map_err(|source| Unopened {
-                url: url.clone(),
-                source,
-            })
-        };
-        let listeners = config.listen_metrics_urls.iter().map(listen);
+    pub fn open(config: &Config, security: &Security) -> Result<Self, Unopened> {
+        let ports = port::listen(&config.listen_metrics_urls, security.scrapers().as_ref())
+            .map_err(|(url, source)| Unopened { url, source })?;
         Ok(Self {
             metrics: Arc::new(Metrics::new()),
-            listeners: listeners.collect::<Result<_, _>>()?,
+            ports,
             name: config.name.clone(),
             quota_bytes: config.quota_backend_bytes,
         })
@@ -75,8 +69,8 @@ impl Surface {
     ) -> Result<Ended, ServeError> {
         let http = self.routes(&member);
         let close = CancellationToken::new();
-        let serve = |listener| port::serve(listener, http.clone(), close.clone().cancelled_owned());
-        let ports: JoinSet<()> = self.listeners.into_iter().map(serve).collect();
+        let serve = |port: Port| port.serve(http.clone(), close.clone());
+        let ports: JoinSet<()> = self.ports.into_iter().map(serve).collect();
         tokio::spawn(say_when_ready(member.handle(), self.name));
         let metrics = self.metrics;
         let all = |grpc: Router| metrics.count_calls(grpc).merge(http.clone());

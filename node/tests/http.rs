@@ -161,7 +161,16 @@ async fn a_member_that_cannot_start_says_why_in_one_sentence() {
     let mut lab = Lab::new();
     for (flags, said) in [
         (&["--bogus"][..], "--bogus"),
-        (&["--cert-file", "/x"], "not there yet"),
+        (&["--cert-file", "/x"], "--key-file"),
+        (
+            &[
+                "--peer-cert-file",
+                "/nowhere",
+                "--peer-key-file",
+                "/nowhere",
+            ],
+            "--peer-cert-file /nowhere: cannot be read",
+        ),
         (&["--election-timeout", "10"], "--heartbeat-interval"),
         (
             &["--initial-cluster", "else=http://127.0.0.1:1"],

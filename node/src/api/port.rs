@@ -1,18 +1,30 @@
 //! Ports that speak gRPC and plain HTTP side by side, told apart connection by connection and path by path.
 //!
-//! What this module deliberately does not do: TLS.
+//! A port is plain, or has TLS, or is both where two URLs with one address say so: then the first byte of a connection tells.
+//! Whatever a client has to do first (shake hands, say what it speaks) it does in a task of its own connection, within a time.
+//!
+//! What this module deliberately does not do: know what is served.
 
-use std::future::Future;
+use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use socket2::{Domain, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tower::Service;
+
+use crate::config::Url;
+use crate::tls::{Acceptor, ClientIdentity};
 
 /// How long a client may take to send an HTTP/1 request's head: slow ones must not hold connections for ever.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -32,11 +44,59 @@ const CLOSING_TIME: Duration = Duration::from_secs(2);
 /// A pause after a failed accept, most likely for want of file descriptors, which spinning does not bring back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// Begins to listen. A restarted process gets its port back at once.
+/// The first byte of a TLS connection: a record of the handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// An address that is listened on.
+#[derive(Debug)]
+pub struct Port {
+    listener: TcpListener,
+    wall: Wall,
+}
+
+/// What a connection has to be.
+#[derive(Clone, Debug)]
+enum Wall {
+    Plain,
+    Tls(Arc<Acceptor>),
+    Either(Arc<Acceptor>),
+}
+
+/// Begins to listen on every address of the URLs, once on each. Ports of `https` URLs shake hands by `acceptor`.
 ///
 /// # Errors
-/// The system's, most often that the address is taken or not of this machine.
-pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+/// The first URL that cannot be listened on and why; most often the address is taken or not of this machine.
+pub fn listen(
+    urls: &[Url],
+    acceptor: Option<&Arc<Acceptor>>,
+) -> Result<Vec<Port>, (Url, io::Error)> {
+    let mut ports: BTreeMap<(&str, u16), (&Url, bool, bool)> = BTreeMap::new();
+    for url in urls {
+        let (_, plain, secure) = ports
+            .entry((url.host(), url.port()))
+            .or_insert((url, false, false));
+        *plain |= !url.is_secure();
+        *secure |= url.is_secure();
+    }
+    let open = |(url, plain, secure): (&Url, bool, bool)| {
+        let failed = |error| (url.clone(), error);
+        let address = url.listen_address().map_err(io::Error::other);
+        let listener = address.and_then(bind).map_err(failed)?;
+        let wall = match (secure.then_some(acceptor).flatten(), plain) {
+            (Some(acceptor), false) => Wall::Tls(Arc::clone(acceptor)),
+            (Some(acceptor), true) => Wall::Either(Arc::clone(acceptor)),
+            (None, _) if secure => {
+                return Err(failed(io::Error::other("there is no certificate to show")));
+            }
+            (None, _) => Wall::Plain,
+        };
+        Ok(Port { listener, wall })
+    };
+    ports.into_values().map(open).collect()
+}
+
+/// A restarted process gets its port back at once.
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
@@ -45,29 +105,45 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Serves `routes` until `stop` resolves; then takes no more connections and gives those there are two seconds.
-pub async fn serve(listener: TcpListener, routes: Router, stop: impl Future<Output = ()>) {
-    let server = server();
-    let graceful = GracefulShutdown::new();
-    tokio::pin!(stop);
-    loop {
-        tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => connection(&server, &graceful, stream, routes.clone()),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-            () = &mut stop => break,
-        }
+impl Port {
+    /// Where it is; the system has chosen the number if the URL had 0.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
     }
-    drop(listener);
-    if tokio::time::timeout(CLOSING_TIME, graceful.shutdown())
-        .await
-        .is_err()
-    {
-        tracing::info!("closing connections that did not end in time");
+
+    /// Serves `routes` until `close` is cancelled; then takes no more connections and gives those there are two seconds.
+    pub async fn serve(self, routes: Router, close: CancellationToken) {
+        let graceful = GracefulShutdown::new();
+        let door = Arc::new(Door {
+            server: server(),
+            wall: self.wall,
+            routes,
+        });
+        loop {
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, from)) => {
+                        let connection = Arc::clone(&door).take(stream, from, graceful.watcher());
+                        tokio::spawn(close.clone().run_until_cancelled_owned(connection));
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                },
+                () = close.cancelled() => break,
+            }
+        }
+        drop(self.listener);
+        if tokio::time::timeout(CLOSING_TIME, graceful.shutdown())
+            .await
+            .is_err()
+        {
+            tracing::info!("closing connections that did not end in time");
+        }
     }
 }
 
@@ -88,24 +164,90 @@ fn server() -> auto::Builder<TokioExecutor> {
     server
 }
 
-fn connection(
-    server: &auto::Builder<TokioExecutor>,
-    graceful: &GracefulShutdown,
-    stream: TcpStream,
+/// What every connection of a port goes through.
+struct Door {
+    server: auto::Builder<TokioExecutor>,
+    wall: Wall,
     routes: Router,
-) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "cannot send small packets at once");
-    }
-    let service = TowerToHyperService::new(routes);
-    let connection = server
-        .serve_connection(TokioIo::new(stream), service)
-        .into_owned();
-    let watched = graceful.watch(connection);
-    tokio::spawn(async move {
-        // Connections break all the time, mostly by clients that go away.
-        if let Err(error) = watched.await {
-            tracing::debug!(%error, "a connection ended");
+}
+
+impl Door {
+    /// Everything before the first request; the connection itself then lives in a task that closing does not cut.
+    async fn take(self: Arc<Self>, stream: TcpStream, from: SocketAddr, watcher: Watcher) {
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "cannot send small packets at once");
         }
-    });
+        let acceptor = match &self.wall {
+            Wall::Plain => None,
+            Wall::Tls(acceptor) => Some(acceptor),
+            Wall::Either(acceptor) => match speaks_tls(&stream).await {
+                Ok(true) => Some(acceptor),
+                Ok(false) => None,
+                Err(error) => return tracing::debug!(%error, %from, "a connection said nothing"),
+            },
+        };
+        let Some(acceptor) = acceptor else {
+            return self.serve(stream, ClientIdentity::default(), watcher);
+        };
+        match acceptor.accept(stream, from).await {
+            Ok((stream, identity)) => self.serve(stream, identity, watcher),
+            Err(error) => {
+                let side = acceptor.side();
+                tracing::warn!(remote_addr = %from, %error, "rejected connection on {side} endpoint");
+            }
+        }
+    }
+
+    fn serve<S>(&self, stream: S, identity: ClientIdentity, watcher: Watcher)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let service = TowerToHyperService::new(Identified {
+            identity,
+            inner: self.routes.clone(),
+        });
+        let connection = self
+            .server
+            .serve_connection(TokioIo::new(stream), service)
+            .into_owned();
+        let watched = watcher.watch(connection);
+        tokio::spawn(async move {
+            // Connections break all the time, mostly by clients that go away.
+            if let Err(error) = watched.await {
+                tracing::debug!(%error, "a connection ended");
+            }
+        });
+    }
+}
+
+async fn speaks_tls(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    let peeked = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut first)).await;
+    let length = peeked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
+    Ok(length > 0 && first[0] == TLS_HANDSHAKE)
+}
+
+/// Tells every request of a connection whose certificate was shown on it.
+#[derive(Clone)]
+struct Identified {
+    identity: ClientIdentity,
+    inner: Router,
+}
+
+impl<B> Service<http::Request<B>> for Identified
+where
+    Router: Service<http::Request<B>>,
+{
+    type Response = <Router as Service<http::Request<B>>>::Response;
+    type Error = <Router as Service<http::Request<B>>>::Error;
+    type Future = <Router as Service<http::Request<B>>>::Future;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Service::<http::Request<B>>::poll_ready(&mut self.inner, context)
+    }
+
+    fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
+        request.extensions_mut().insert(self.identity.clone());
+        self.inner.call(request)
+    }
 }

@@ -3,6 +3,8 @@
 //! What this module does not do: explain etcd. The help says in one line each what a flag does here.
 
 use super::retention::AutoCompaction;
+use super::security::{self, Security};
+use super::switch::switch;
 use super::unserved::{self, Unserved};
 use super::url::{Url, UrlError};
 use super::{ClusterState, Config, ConfigError, Invocation};
@@ -134,10 +136,10 @@ struct Flags {
     #[arg(long, value_name = "N", default_value_t = 1)]
     max_learners: usize,
     /// Ask before an election whether it could be won.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", value_name = "BOOL", action = clap::ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", value_name = "BOOL", value_parser = switch, action = clap::ArgAction::Set)]
     pre_vote: bool,
     /// Refuse membership changes that would lose the quorum.
-    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", value_name = "BOOL", action = clap::ArgAction::Set)]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", value_name = "BOOL", value_parser = switch, action = clap::ArgAction::Set)]
     strict_reconfig_check: bool,
     /// The least serious line that is logged.
     #[arg(long, value_enum, default_value = "info")]
@@ -145,6 +147,8 @@ struct Flags {
     /// The log's shape.
     #[arg(long, value_enum, default_value = "json")]
     log_format: LogFormat,
+    #[command(flatten)]
+    security: Security,
 }
 
 /// etcd's default quota: 2 GiB.
@@ -211,6 +215,13 @@ impl Flags {
             || BTreeMap::from([(self.name.clone(), initial_advertise_peer_urls.clone())]),
             |cluster| cluster.0,
         );
+        let secured = self.security.read().map_err(ConfigError)?;
+        let urls = security::Urls {
+            client: &self.listen_client_urls.0,
+            metrics: &self.listen_metrics_urls.0,
+            peer: &self.listen_peer_urls.0,
+        };
+        secured.check(&urls, &mut warnings).map_err(ConfigError)?;
         let data_dir = self
             .data_dir
             .unwrap_or_else(|| format!("{}.etcd", self.name));
@@ -242,6 +253,10 @@ impl Flags {
             strict_reconfig_check: self.strict_reconfig_check,
             log_level: self.log_level,
             log_format: self.log_format,
+            client_tls: secured.client,
+            peer_tls: secured.peer,
+            tls_protocol: secured.protocol,
+            self_signed_years: secured.self_signed_years,
             warnings,
         })
     }

@@ -86,9 +86,26 @@ fn switches_are_read_as_go_reads_them() {
     assert!(read("--pre-vote --name x", &[]).unwrap().pre_vote);
 }
 
+/// Each line is refused in one sentence that says all of its parts.
+fn refuse_all(cases: &[(&str, &[&str])]) {
+    for (line, parts) in cases {
+        let said = refusal(line);
+        for part in *parts {
+            assert!(
+                said.contains(part),
+                "{line}: {said:?} does not say {part:?}"
+            );
+        }
+        assert!(
+            !said.contains('\n'),
+            "{line}: {said:?} is more than a sentence"
+        );
+    }
+}
+
 #[test]
 fn every_refusal_names_the_flag_and_the_way_out() {
-    for (line, parts) in [
+    refuse_all(&[
         ("--bogus=1", &["--bogus", "--help"][..]),
         ("--heartbeat-interval=x", &["--heartbeat-interval"]),
         (
@@ -116,8 +133,8 @@ fn every_refusal_names_the_flag_and_the_way_out() {
             &["--advertise-client-urls", "required"],
         ),
         (
-            "--initial-advertise-peer-urls=https://a:2380",
-            &["--initial-advertise-peer-urls", "http://"],
+            "--initial-advertise-peer-urls=ftp://a:2380",
+            &["--initial-advertise-peer-urls", "https://"],
         ),
         (
             "--initial-cluster=a",
@@ -133,11 +150,6 @@ fn every_refusal_names_the_flag_and_the_way_out() {
         ),
         ("--snapshot-count=0", &["--snapshot-count", "at least 1"]),
         ("--name=", &["--name", "name"]),
-        (
-            "--cert-file=/a",
-            &["--cert-file", "not there yet", "remove"],
-        ),
-        ("--peer-auto-tls", &["--peer-auto-tls", "TLS"]),
         ("--auth-token jwt", &["--auth-token", "authentication"]),
         (
             "--discovery-srv=example.com",
@@ -145,19 +157,44 @@ fn every_refusal_names_the_flag_and_the_way_out() {
         ),
         ("--unsafe-no-fsync", &["--unsafe-no-fsync", "durable"]),
         ("stray", &["stray"]),
-    ] {
-        let said = refusal(line);
-        for part in parts {
-            assert!(
-                said.contains(part),
-                "{line}: {said:?} does not say {part:?}"
-            );
-        }
-        assert!(
-            !said.contains('\n'),
-            "{line}: {said:?} is more than a sentence"
-        );
-    }
+    ]);
+}
+
+#[test]
+fn refusals_of_tls_name_the_flag_and_the_way_out() {
+    refuse_all(&[
+        ("--cert-file=/a", &["--cert-file", "--key-file"][..]),
+        (
+            "--peer-client-key-file=/a",
+            &["--peer-client-key-file", "--peer-client-cert-file"],
+        ),
+        (
+            "--peer-cert-allowed-cn=a --peer-cert-allowed-hostname=b",
+            &["--peer-cert-allowed-cn", "--peer-cert-allowed-hostname"],
+        ),
+        (
+            "--listen-peer-urls=https://127.0.0.1:2380",
+            &["--listen-peer-urls", "--peer-cert-file"],
+        ),
+        (
+            "--listen-metrics-urls=https://127.0.0.1:2381",
+            &["--listen-metrics-urls", "--cert-file"],
+        ),
+        ("--tls-min-version=TLS1.1", &["--tls-min-version", "TLS1.2"]),
+        (
+            "--tls-min-version=TLS1.3 --tls-max-version=TLS1.2",
+            &["--tls-min-version", "--tls-max-version"],
+        ),
+        (
+            "--tls-min-version=TLS1.3 --cipher-suites=x",
+            &["--cipher-suites", "TLS1.3"],
+        ),
+        ("--client-cert-auth=maybe", &["--client-cert-auth", "true"]),
+        (
+            "--self-signed-cert-validity=0",
+            &["--self-signed-cert-validity", "1 year"],
+        ),
+    ]);
 }
 
 #[test]
@@ -165,9 +202,9 @@ fn unserved_flags_that_ask_for_nothing_pass() {
     let line =
         "--client-cert-auth=false --auth-token simple --enable-pprof=false --logger=zap --name x";
     assert_eq!(read(line, &[]).unwrap().name, "x");
-    let error = read("", &[("ETCD_TRUSTED_CA_FILE", "/ca")]).unwrap_err();
+    let error = read("", &[("ETCD_AUTH_TOKEN", "jwt")]).unwrap_err();
     assert!(
-        error.contains("ETCD_TRUSTED_CA_FILE") && error.contains("not there yet"),
+        error.contains("ETCD_AUTH_TOKEN") && error.contains("not there yet"),
         "{error}"
     );
 }
@@ -212,4 +249,17 @@ fn version_and_help_are_printed() {
 fn addresses_that_nobody_can_reach_are_warned_of() {
     let config = read("--advertise-client-urls=http://0.0.0.0:2379", &[]).unwrap();
     assert!(config.warnings[0].contains("--advertise-client-urls"));
+}
+
+#[test]
+fn certificates_that_no_url_asks_for_are_warned_of() {
+    let with =
+        "--cert-file=/c --key-file=/k --client-cert-auth=T --advertise-client-urls=http://h:1";
+    let mixed = format!("{with} --listen-client-urls=http://127.0.0.1:1,https://127.0.0.1:1");
+    let config = read(&mixed, &[]).unwrap();
+    assert!(config.client_tls.client_cert_auth);
+    assert_eq!(config.warnings.len(), 1);
+    assert!(config.warnings[0].contains("http://127.0.0.1:1, which is plain HTTP"));
+    let secure = format!("{with} --listen-client-urls=https://127.0.0.1:1");
+    assert_eq!(read(&secure, &[]).unwrap().warnings, Vec::<String>::new());
 }

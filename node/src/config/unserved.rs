@@ -19,7 +19,6 @@ enum Why {
     Foreign(&'static str),
 }
 
-const TLS: Why = Why::NotYet("TLS");
 const AUTH: Why = Why::NotYet("authentication");
 const DISCOVERY: Why =
     Why::Foreign("discovery is not served; list the members in --initial-cluster");
@@ -106,30 +105,6 @@ const UNSERVED: &[Unserved] = &[
         &["write-only", "gone"],
         Why::Foreign("there is no v2 store"),
     ),
-    flag("cert-file", &[], TLS),
-    flag("key-file", &[], TLS),
-    flag("client-cert-auth", &["false"], TLS),
-    flag("client-cert-file", &[], TLS),
-    flag("client-key-file", &[], TLS),
-    flag("client-crl-file", &[], TLS),
-    flag("client-cert-allowed-hostname", &[], TLS),
-    flag("trusted-ca-file", &[], TLS),
-    flag("auto-tls", &["false"], TLS),
-    flag("peer-cert-file", &[], TLS),
-    flag("peer-key-file", &[], TLS),
-    flag("peer-client-cert-auth", &["false"], TLS),
-    flag("peer-client-cert-file", &[], TLS),
-    flag("peer-client-key-file", &[], TLS),
-    flag("peer-trusted-ca-file", &[], TLS),
-    flag("peer-cert-allowed-cn", &[], TLS),
-    flag("peer-cert-allowed-hostname", &[], TLS),
-    flag("peer-auto-tls", &["false"], TLS),
-    flag("peer-crl-file", &[], TLS),
-    flag("peer-skip-client-san-verification", &["false"], TLS),
-    flag("self-signed-cert-validity", &["1"], TLS),
-    flag("cipher-suites", &[], TLS),
-    flag("tls-min-version", &["TLS1.2", "TLS1.3"], TLS),
-    flag("tls-max-version", &["TLS1.2", "TLS1.3"], TLS),
     flag("cors", &["*"], Why::NotYet("a list of origins")),
     flag(
         "host-whitelist",

@@ -6,9 +6,29 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
-/// `http://host:port`. Ordered and compared by host and port, so that equal lists of URLs are equal values.
+/// Whether a URL asks for TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scheme {
+    /// Plain TCP.
+    Http,
+    /// TLS.
+    Https,
+}
+
+impl fmt::Display for Scheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        })
+    }
+}
+
+/// `http://host:port` or `https://host:port`. Ordered and compared by scheme, host and port, so that equal lists of URLs are
+/// equal values.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Url {
+    scheme: Scheme,
     host: String,
     port: u16,
 }
@@ -16,14 +36,13 @@ pub struct Url {
 /// Why a text is no URL that a flag may carry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    /// TLS is a later slice.
-    #[error("{0} asks for TLS, which is not there yet: use http://")]
-    TlsNotYet(String),
     /// Unix sockets are etcd's; nobody of ours needs them.
-    #[error("{0} is a Unix socket, which is not served: use http://<address>:<port>")]
+    #[error(
+        "{0} is a Unix socket, which is not served: use http://<address>:<port> or https://<address>:<port>"
+    )]
     UnixSocket(String),
     /// No scheme that etcd knows.
-    #[error("{0:?} does not begin with http://")]
+    #[error("{0:?} does not begin with http:// or https://")]
     Scheme(String),
     /// The port is missing or no number.
     #[error("{0:?} does not have the form http://<host>:<port>")]
@@ -42,10 +61,11 @@ pub enum UrlError {
 }
 
 impl Url {
-    /// The URL of a host (a name, or an address without brackets) and a port.
+    /// The plain URL of a host (a name, or an address without brackets) and a port.
     #[must_use]
     pub fn new(host: impl Into<String>, port: u16) -> Self {
         Self {
+            scheme: Scheme::Http,
             host: host.into(),
             port,
         }
@@ -55,6 +75,12 @@ impl Url {
     #[must_use]
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Whether it asks for TLS.
+    #[must_use]
+    pub fn is_secure(&self) -> bool {
+        self.scheme == Scheme::Https
     }
 
     /// The port.
@@ -108,9 +134,9 @@ impl FromStr for Url {
     type Err = UrlError;
 
     fn from_str(text: &str) -> Result<Self, UrlError> {
-        let rest = match text.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => return Err(UrlError::TlsNotYet(text.to_owned())),
+        let (scheme, rest) = match text.split_once("://") {
+            Some(("http", rest)) => (Scheme::Http, rest),
+            Some(("https", rest)) => (Scheme::Https, rest),
             Some(("unix" | "unixs", _)) => return Err(UrlError::UnixSocket(text.to_owned())),
             _ => return Err(UrlError::Scheme(text.to_owned())),
         };
@@ -118,11 +144,13 @@ impl FromStr for Url {
         if rest.contains(['/', '?', '#', '@']) {
             return Err(UrlError::Path(text.to_owned()));
         }
-        host_and_port(rest).ok_or_else(|| UrlError::HostPort(text.to_owned()))
+        let (host, port) =
+            host_and_port(rest).ok_or_else(|| UrlError::HostPort(text.to_owned()))?;
+        Ok(Self { scheme, host, port })
     }
 }
 
-fn host_and_port(text: &str) -> Option<Url> {
+fn host_and_port(text: &str) -> Option<(String, u16)> {
     let (host, port) = text.rsplit_once(':')?;
     let port = port.parse().ok()?;
     let host = match host
@@ -133,15 +161,16 @@ fn host_and_port(text: &str) -> Option<Url> {
         None if host.is_empty() || host.contains([':', '[', ']', ' ']) => return None,
         None => host.to_ascii_lowercase(),
     };
-    Some(Url { host, port })
+    Some((host, port))
 }
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') {
-            write!(f, "http://[{}]:{}", self.host, self.port)
+        let Self { scheme, host, port } = self;
+        if host.contains(':') {
+            write!(f, "{scheme}://[{host}]:{port}")
         } else {
-            write!(f, "http://{}:{}", self.host, self.port)
+            write!(f, "{scheme}://{host}:{port}")
         }
     }
 }
@@ -156,8 +185,12 @@ mod tests {
             "http://127.0.0.1:2379",
             "http://kv-a.kv-peers.ns.svc:2380",
             "http://[::1]:2379",
+            "https://[::1]:2379",
+            "https://a.example:1",
         ] {
-            assert_eq!(text.parse::<Url>().unwrap().to_string(), text);
+            let url: Url = text.parse().unwrap();
+            assert_eq!(url.to_string(), text);
+            assert_eq!(url.is_secure(), text.starts_with("https"));
         }
         let url: Url = "http://Host:1/".parse().unwrap();
         assert_eq!((url.host(), url.port()), ("host", 1));
@@ -166,7 +199,7 @@ mod tests {
     #[test]
     fn what_no_flag_may_carry_is_refused_by_reason() {
         let refusal = |text: &str| text.parse::<Url>().unwrap_err().to_string();
-        assert!(refusal("https://a:1").contains("not there yet"));
+        assert!(refusal("ftp://a:1").contains("https://"));
         assert!(refusal("unix://a:1").contains("Unix socket"));
         assert!(refusal("a:1").contains("http://"));
         assert!(refusal("http://a").contains("<host>:<port>"));

@@ -59,7 +59,9 @@ async fn lone_member(folder: &std::path::Path, disk: &Arc<Disk>) -> Member {
         ..Options::default()
     };
     let (resolver, rng) = (Resolver::new(None), SmallRng::seed_from_u64(7));
-    Member::begin(&config, resolver, options, rng, Duration::from_millis(50))
+    let security = Security::open(&config, resolver.clone()).unwrap();
+    let patience = Duration::from_millis(50);
+    Member::begin(&config, resolver, &security, options, rng, patience)
         .await
         .unwrap()
 }

@@ -21,8 +21,9 @@ const LOCK: &str = "LOCK";
 const WAL: &str = "wal";
 const CHECKPOINTS: &str = "checkpoints";
 
-/// What a fresh volume may hold besides us: the folder that ext file systems make; and the token that bootstrap keeps.
-const TOLERATED: &[&str] = &[LOCK, WAL, CHECKPOINTS, "lost+found", "token"];
+/// What a fresh volume may hold besides us: the folder that ext file systems make; the token that bootstrap keeps; and the
+/// certificates of `--auto-tls`.
+const TOLERATED: &[&str] = &[LOCK, WAL, CHECKPOINTS, "lost+found", "token", "fixtures"];
 
 impl DataDir {
     /// Makes the directory if it is not there, locks it, and looks whether it is empty or ours.

@@ -2,6 +2,8 @@
 //!
 //! What this module deliberately does not do: retry. Who calls knows how long it is worth it.
 
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,10 +11,12 @@ use hyper_util::rt::TokioIo;
 use proto::etcdserverpb::Member;
 use proto::peer::peer_client::PeerClient;
 use proto::peer::{MembersRequest, MembersResponse, ReconfigureRequest};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Code, Status};
 
 use crate::resolve::Resolver;
+use crate::tls::Credentials;
 
 /// A connection is asked this often whether it lives, and given up when it does not answer in time: well within the
 /// patience of clients, well above a pause of a busy machine.
@@ -25,7 +29,14 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug, Default)]
 pub struct Dialer {
     resolver: Resolver,
+    /// For `https://`.
+    credentials: Option<Arc<Credentials>>,
 }
+
+/// A connection, whatever is below it.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// Why a call has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -39,10 +50,13 @@ pub enum Unanswered {
 }
 
 impl Dialer {
-    /// Dials by `resolver`.
+    /// Dials by `resolver`, and where a URL asks for TLS, with `credentials`.
     #[must_use]
-    pub const fn new(resolver: Resolver) -> Self {
-        Self { resolver }
+    pub const fn new(resolver: Resolver, credentials: Arc<Credentials>) -> Self {
+        Self {
+            resolver,
+            credentials: Some(credentials),
+        }
     }
 
     /// A connection to the first of the URLs that accepts one.
@@ -61,14 +75,10 @@ impl Dialer {
     }
 
     async fn connect_one(&self, url: &str) -> Result<Channel, tonic::transport::Error> {
-        let resolver = self.resolver.clone();
+        let dialer = self.clone();
         let connector = tower::service_fn(move |uri: Uri| {
-            let resolver = resolver.clone();
-            async move {
-                let host = uri.host().unwrap_or_default();
-                let stream = resolver.dial(host, uri.port_u16().unwrap_or(80)).await?;
-                Ok::<_, std::io::Error>(TokioIo::new(stream))
-            }
+            let dialer = dialer.clone();
+            async move { dialer.stream(&uri).await.map(TokioIo::new) }
         });
         Endpoint::from_shared(url.to_owned())?
             .http2_keep_alive_interval(PING_EVERY)
@@ -76,6 +86,22 @@ impl Dialer {
             .keep_alive_while_idle(true)
             .connect_with_connector(connector)
             .await
+    }
+
+    async fn stream(&self, uri: &Uri) -> io::Result<Box<dyn Stream>> {
+        let host = uri.host().unwrap_or_default();
+        let is_secure = uri.scheme_str() == Some("https");
+        let usual = if is_secure { 443 } else { 80 };
+        let stream = self
+            .resolver
+            .dial(host, uri.port_u16().unwrap_or(usual))
+            .await?;
+        if !is_secure {
+            return Ok(Box::new(stream));
+        }
+        let credentials = self.credentials.clone();
+        let credentials = credentials.ok_or_else(|| io::Error::other("no TLS to dial with"))?;
+        Ok(Box::new(credentials.connect(host, stream).await?))
     }
 
     /// The members as the one at `urls` knows them.

@@ -16,6 +16,7 @@ use raft::{Body, Message, PeerId, SnapshotMeta, Term};
 use store::Image;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -145,15 +146,11 @@ impl Feeder {
     async fn run(mut self) {
         loop {
             self.keep_trying().await;
-            self.connected.store(false, Ordering::Relaxed);
-            self.context
-                .handle
-                .bring(Event::Unreachable(self.peer))
-                .await;
         }
     }
 
-    /// Returns when a stream that was open has ended.
+    /// Returns when a stream that was open for a while has ended. One that ends at once, as a peer refuses us, counts as a try
+    /// like one that never was.
     async fn keep_trying(&mut self) {
         let retries = ExponentialBuilder::default()
             .with_min_delay(RETRY_FIRST)
@@ -161,13 +158,20 @@ impl Feeder {
             .with_jitter()
             .without_max_times();
         for (pause, attempt) in retries.build().zip(1u64..) {
+            let began = Instant::now();
             let (error, was_open) = self.stream().await;
+            let has_lasted = was_open && began.elapsed() > RETRY_MOST;
+            if was_open {
+                self.connected.store(false, Ordering::Relaxed);
+                let lost = Event::Unreachable(self.peer);
+                self.context.handle.bring(lost).await;
+            }
             // The first failure is news, the hundredth of the same outage is not.
-            if was_open || attempt == 1 {
+            if has_lasted || attempt == 1 {
                 tracing::warn!(peer = %id(self.peer), urls = ?self.urls, error, "no stream to peer; trying again");
             }
             tokio::time::sleep(pause).await;
-            if was_open {
+            if has_lasted {
                 return;
             }
         }
