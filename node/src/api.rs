@@ -19,8 +19,8 @@ pub mod port;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Response, StatusCode, Uri};
+use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use proto::etcdserverpb::ResponseHeader;
 use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::kv_server::KvServer;
@@ -39,7 +39,7 @@ use crate::refusal::Refusal;
 use crate::transport::Dialer;
 
 /// What the frame of a gRPC message may have beyond `--max-request-bytes`; etcd's figure.
-const OVERHEAD_BYTES: usize = 512 << 10;
+pub(crate) const OVERHEAD_BYTES: usize = 512 << 10;
 
 /// What the services need to know.
 #[derive(Clone, Debug)]
@@ -137,7 +137,13 @@ pub async fn nothing_here(uri: Uri, headers: HeaderMap) -> Response<Body> {
     if content_type.is_some_and(|value| value.starts_with("application/grpc")) {
         return Status::unimplemented(format!("{} is not served", uri.path())).into_http();
     }
-    let mut response = Response::new(Body::new(format!("{} is not served\n", uri.path())));
+    let mut response = Response::new(Body::new("404 page not found\n".to_owned()));
     *response.status_mut() = StatusCode::NOT_FOUND;
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod config;
 pub mod convert;
 pub mod event;
+pub mod gateway;
 pub mod handle;
 pub mod health;
 pub mod metrics;

@@ -10,8 +10,10 @@ use axum::Router;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::api::OVERHEAD_BYTES;
 use crate::api::port::{self, Port};
 use crate::config::{Config, Url};
+use crate::gateway;
 use crate::handle::Handle;
 use crate::health::{self, Alive};
 use crate::metrics::Metrics;
@@ -34,6 +36,7 @@ pub struct Surface {
     ports: Vec<Port>,
     name: String,
     quota_bytes: u64,
+    message_bytes_max: usize,
 }
 
 impl Surface {
@@ -49,6 +52,7 @@ impl Surface {
             ports,
             name: config.name.clone(),
             quota_bytes: config.quota_backend_bytes,
+            message_bytes_max: config.max_request_bytes + OVERHEAD_BYTES,
         })
     }
 
@@ -73,7 +77,11 @@ impl Surface {
         let ports: JoinSet<()> = self.ports.into_iter().map(serve).collect();
         tokio::spawn(say_when_ready(member.handle(), self.name));
         let metrics = self.metrics;
-        let all = |grpc: Router| metrics.count_calls(grpc).merge(http.clone());
+        let all = |grpc: Router| {
+            let grpc = metrics.count_calls(grpc);
+            let gateway = gateway::routes(grpc.clone(), self.message_bytes_max);
+            grpc.merge(http.clone()).merge(gateway)
+        };
         let ended = member.serve(all, stop).await;
         close.cancel();
         ports.join_all().await;

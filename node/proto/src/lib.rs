@@ -25,3 +25,7 @@ pub use generated::{authpb, etcdserverpb, mvccpb};
 pub mod peer {
     pub use crate::generated::quorate::peer::v1::*;
 }
+
+/// All messages and services as an encoded `google.protobuf.FileDescriptorSet`, every field under the name that etcd's JSON has
+/// for it.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
