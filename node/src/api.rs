@@ -3,18 +3,20 @@
 //! A service's work here: check what can be checked without the state, turn the wire's messages into the store's (field by
 //! field, moving keys and values, never copying them), ask the loop, put the header before the answer.
 //!
-//! Served: KV but for `RangeStream`, Cluster, Maintenance, and `grpc.health.v1`.
+//! Served: KV but for `RangeStream`, Watch, Cluster, Maintenance, and `grpc.health.v1`.
 //! Everything else answers `Unimplemented`.
 //!
 //! What this module deliberately does not do: authenticate. Whoever reaches the port may do everything.
 
 mod cluster;
 mod convert;
+mod cut;
 mod downgrade;
 mod gate;
 mod kv;
 mod maintenance;
 pub mod port;
+mod watch;
 
 use std::sync::Arc;
 
@@ -25,13 +27,16 @@ use proto::etcdserverpb::ResponseHeader;
 use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::kv_server::KvServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
+use proto::etcdserverpb::watch_server::WatchServer;
 use store::{AlarmChange, AlarmKind, Command, Response as Answer, StoreError};
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
 pub(crate) use self::convert::member as member_to_wire;
+use self::cut::{Cut, Scissors};
 use self::gate::Gate;
 use crate::handle::Handle;
 use crate::quota;
@@ -52,6 +57,10 @@ pub struct Limits {
     pub max_learners: u32,
     /// `--quota-backend-bytes`.
     pub quota_bytes: u64,
+    /// `--watch-progress-notify-interval`.
+    pub progress_interval: std::time::Duration,
+    /// `--election-timeout`: streams whose clients want a leader are cut after three of them without one.
+    pub election_timeout: std::time::Duration,
     /// How long a request may take that is passed on to the leader.
     pub request_timeout: std::time::Duration,
 }
@@ -106,23 +115,28 @@ impl Shared {
     }
 }
 
-/// All gRPC services of the client port; what is not served answers `Unimplemented`.
+/// All gRPC services of the client port; what is not served answers `Unimplemented`. Streams end once it is `closing`.
 pub fn routes<H: Health>(
     handle: Handle,
     limits: Limits,
     dialer: Dialer,
     health: HealthServer<H>,
+    closing: CancellationToken,
 ) -> axum::Router {
     let limit = limits.max_request_bytes + OVERHEAD_BYTES;
+    let scissors = Scissors::new(handle.clone(), limits.election_timeout, closing);
     let shared = Arc::new(Shared {
         handle: handle.clone(),
         limits,
         dialer,
     });
     let kv = KvServer::new(kv::Kv(Arc::clone(&shared))).max_decoding_message_size(limit);
+    let watch = WatchServer::new(watch::Watch(Arc::clone(&shared)));
+    let watch = Cut::new(scissors, watch.max_decoding_message_size(limit));
     let cluster = ClusterServer::new(cluster::Cluster(Arc::clone(&shared)));
     let maintenance = MaintenanceServer::new(maintenance::Maintenance(shared));
     Routes::new(Gate::new(handle.clone(), kv))
+        .add_service(Gate::new(handle.clone(), watch))
         .add_service(Gate::new(handle.clone(), cluster))
         .add_service(Gate::new(handle, maintenance))
         .add_service(health)

@@ -21,6 +21,7 @@ pub use url::{Scheme, Url, UrlError};
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Why the start ends. The text is for the user: one sentence, the flag's name, the way out.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -88,6 +89,8 @@ pub struct Config {
     pub max_txn_ops: usize,
     /// `--max-learners`.
     pub max_learners: usize,
+    /// `--watch-progress-notify-interval`; etcd's ten minutes where 0 was given.
+    pub watch_progress_notify_interval: Duration,
     /// `--pre-vote`.
     pub pre_vote: bool,
     /// `--strict-reconfig-check`.

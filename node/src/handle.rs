@@ -15,6 +15,7 @@ use crate::event::{Event, Outcome, Read, Request};
 use crate::refusal::Refusal;
 use crate::replica;
 use crate::status::Status;
+use crate::watch::Watches;
 
 /// Who waits for an answer of the loop.
 pub type Waiter = oneshot::Sender<Outcome>;
@@ -33,19 +34,33 @@ const LARGE_READ_PATIENCE: Duration = Duration::from_secs(5);
 pub struct Handle {
     events: mpsc::Sender<Event<Waiter>>,
     status: watch::Receiver<Status>,
+    watches: Watches,
     /// One large read at a time: each makes an index of the whole store.
     large: Arc<Semaphore>,
 }
 
 impl Handle {
-    /// A handle on the loop that takes these events and publishes this status.
+    /// A handle on the loop that takes these events and publishes this status, and lets nobody watch.
     #[must_use]
     pub fn new(events: mpsc::Sender<Event<Waiter>>, status: watch::Receiver<Status>) -> Self {
         Self {
             events,
             status,
+            watches: Watches::new().0,
             large: Arc::new(Semaphore::new(1)),
         }
+    }
+
+    /// The same, that lets watch what the loop applies.
+    #[must_use]
+    pub fn with_watches(self, watches: Watches) -> Self {
+        Self { watches, ..self }
+    }
+
+    /// How to watch.
+    #[must_use]
+    pub const fn watches(&self) -> &Watches {
+        &self.watches
     }
 
     /// What the loop last knew.

@@ -26,3 +26,4 @@ pub mod tls;
 pub mod transport;
 pub mod turn;
 pub mod version;
+pub mod watch;

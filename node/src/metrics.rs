@@ -4,13 +4,14 @@
 //! happens. A series exists from the start with every label it can have, as an alert on a series that appears only with the
 //! first failure stays silent about that failure. A name of etcd's is only there if something counts for it.
 //!
-//! What this module deliberately does not do: etcd's `etcd_debugging_*` beyond the revision, anything of Go's runtime, and
+//! What this module deliberately does not do: etcd's `etcd_debugging_*` beyond the revision and watching, anything of Go's runtime, and
 //! `etcd_disk_backend_commit_duration_seconds`' samples: there is no backend that commits beside the log, and a checkpoint,
 //! which takes long and blocks nobody, would raise the alert on slow commits.
 
 mod calls;
 mod peers;
 mod process;
+mod watchers;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,7 @@ use crate::version::{ETCD_VERSION, served};
 use calls::Calls;
 use peers::Peers;
 use process::Process;
+use watchers::Watchers;
 
 /// All figures of one member.
 #[derive(Debug)]
@@ -46,6 +48,7 @@ pub struct Metrics {
     disk: Disk,
     health: Health,
     peers: Peers,
+    watchers: Watchers,
 }
 
 /// What the loop publishes.
@@ -106,6 +109,7 @@ impl Metrics {
             disk: Disk::new(&make),
             health: Health::new(&make),
             peers: Peers::new(&make),
+            watchers: Watchers::new(&make),
             registry: make.0,
         };
         metrics.empty_backend();
@@ -188,6 +192,8 @@ struct Scraped {
 async fn scrape(State(scraped): State<Arc<Scraped>>) -> Response {
     let status = scraped.handle.status();
     scraped.metrics.peers.observe(&scraped.traffic);
+    let sent = scraped.handle.watches().events_taken();
+    scraped.metrics.watchers.observe(&status.watch, sent);
     match scraped
         .metrics
         .text(&status, scraped.quota_bytes, &scraped.vitals)

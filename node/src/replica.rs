@@ -4,7 +4,7 @@
 //!
 //! 1. [`Replica::on`] for everything that happened; nothing leaves by it.
 //! 2. When the disk is idle, [`Replica::turn`]: what to write, and, behind the door of [`Turn`], what to send then.
-//! 3. [`Replica::apply`] while the disk works, then [`Replica::take_answers`].
+//! 3. [`Replica::apply`] while the disk works, then [`Replica::take_written`] and [`Replica::take_answers`].
 //! 4. [`Replica::written`] when the disk is done.
 //!
 //! Invariants:
@@ -37,7 +37,7 @@ use raft::{
 };
 use store::{Command, MemberAttributes, Members, Store, StoreError};
 
-pub use apply::{Unreadable, answer};
+pub use apply::{Unreadable, Written, answer};
 pub use batch::{Batch, BatchError};
 pub use founding::founding_entries;
 pub use retention::Retention;
@@ -106,6 +106,7 @@ pub struct Replica<W> {
     /// Snapshots that arrived since the last turn, for the core to choose.
     arrived: Vec<(SnapshotMeta, Bytes, Box<Store>)>,
     answers: Vec<(W, Outcome)>,
+    written: Written,
     /// A snapshot has brought another membership, which [`Replica::apply`] has not told yet.
     membership_arrived: bool,
     unsound: u64,
@@ -147,6 +148,7 @@ impl<W> Replica<W> {
             applied,
             arrived: Vec::new(),
             answers: Vec::new(),
+            written: Written::default(),
             membership_arrived: false,
             unsound: 0,
             applied_bytes: 0,
@@ -236,6 +238,12 @@ impl<W> Replica<W> {
     #[must_use]
     pub fn take_answers(&mut self) -> Vec<(W, Outcome)> {
         std::mem::take(&mut self.answers)
+    }
+
+    /// What was written since the last time, for those who watch.
+    #[must_use]
+    pub fn take_written(&mut self) -> Written {
+        std::mem::take(&mut self.written)
     }
 
     /// Frees memory of compacted history, visiting up to `records` records; changes nothing that can be read.
@@ -464,6 +472,7 @@ impl<W> Replica<W> {
         let (_, image, store) = self.arrived.swap_remove(place);
         self.store = *store;
         self.divergence.replaced();
+        self.written = Written::replaced();
         self.membership_arrived = true;
         self.applied = meta.clone();
         self.unapplied.retain(|entry| entry.index > meta.index);

@@ -31,7 +31,8 @@ use crate::status::{Membership, Status};
 use crate::storage::{Options, StorageError, Vitals};
 use crate::tls::{Acceptor, Security};
 use crate::transport::{self, Context, Dialer, Peers, Traffic};
-use rounds::{Rounds, Schedule};
+use crate::watch::Watches;
+use rounds::{Channels, Rounds, Schedule};
 
 /// How long a client's request may wait beside two election timeouts; etcd's figure.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -92,6 +93,8 @@ pub struct Member {
     traffic: Arc<Traffic>,
     rounds: JoinHandle<Result<Ended, ServeError>>,
     stop_rounds: CancellationToken,
+    /// Closes the client port and ends its streams.
+    close: CancellationToken,
     clients: Vec<Port>,
     peers: Vec<Port>,
     peer_routes: Router,
@@ -134,7 +137,13 @@ impl Member {
         let vitals = beginning.storage.vitals();
         let (events, waiting) = mpsc::channel(EVENTS_MAX);
         let (status, published) = watch::channel(Status::new(identity));
-        let handle = Handle::new(events, published);
+        let (watches, asks) = Watches::new();
+        let handle = Handle::new(events, published).with_watches(watches);
+        let channels = Channels {
+            events: waiting,
+            asks,
+            status,
+        };
         let context = Context {
             identity,
             dialer: dialer.clone(),
@@ -143,13 +152,18 @@ impl Member {
             traffic: Arc::default(),
         };
         let known = beginning.known.clone();
-        let rounds = begin_rounds(
-            config, beginning, &context, &mut rng, waiting, status, &known,
-        )?;
+        let rounds = begin_rounds(config, beginning, &context, &mut rng, channels, &known)?;
         let stop_rounds = CancellationToken::new();
         let rounds = tokio::spawn(rounds.run(stop_rounds.clone(), close_patience));
         let (health, health_service) = tonic_health::server::health_reporter();
-        let client_routes = api::routes(handle.clone(), limits(config), dialer, health_service);
+        let close = CancellationToken::new();
+        let client_routes = api::routes(
+            handle.clone(),
+            limits(config),
+            dialer,
+            health_service,
+            close.clone(),
+        );
         let traffic = Arc::clone(&context.traffic);
         let peer_routes = transport::routes(context);
         Ok(Self {
@@ -158,6 +172,7 @@ impl Member {
             traffic,
             rounds,
             stop_rounds,
+            close,
             clients,
             peers,
             peer_routes,
@@ -197,7 +212,7 @@ impl Member {
         complete: impl FnOnce(Router) -> Router,
         stop: impl Future<Output = ()>,
     ) -> Result<Ended, ServeError> {
-        let close = CancellationToken::new();
+        let close = self.close;
         let client_routes = complete(self.client_routes).fallback(api::nothing_here);
         let clients = open_ports(self.clients, &client_routes, &close);
         // Peers hold their streams open for ever: these ports close with the value, without waiting for anybody.
@@ -247,8 +262,7 @@ fn begin_rounds(
     beginning: Beginning,
     context: &Context,
     rng: &mut SmallRng,
-    waiting: mpsc::Receiver<crate::event::Event<crate::handle::Waiter>>,
-    status: watch::Sender<Status>,
+    channels: Channels,
     known: &Membership,
 ) -> Result<Rounds, StartError> {
     let Beginning {
@@ -276,8 +290,7 @@ fn begin_rounds(
         replica,
         storage,
         peers,
-        waiting,
-        status,
+        channels,
         schedule,
         context.removed.clone(),
     ))
@@ -334,6 +347,8 @@ fn limits(config: &Config) -> Limits {
         max_txn_ops: config.max_txn_ops,
         max_learners: u32::try_from(config.max_learners).unwrap_or(u32::MAX),
         quota_bytes: config.quota_backend_bytes,
+        progress_interval: config.watch_progress_notify_interval,
+        election_timeout: Duration::from_millis(config.election_timeout_ms),
         request_timeout: request_timeout(config),
     }
 }

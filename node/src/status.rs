@@ -9,6 +9,7 @@ use std::sync::Arc;
 use store::{Alarm, AlarmKind, Member, Members, Version};
 
 use crate::storage::Identity;
+use crate::watch::Figures;
 
 /// One picture of the member. Published whenever something in it changed, at most once per turn of the loop.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub struct Status {
     pub downgrade: Option<Version>,
     /// Client commands that wait to be applied.
     pub pending: u64,
+    /// Who watches.
+    pub watch: Figures,
     /// Who belongs to the cluster, as far as this member has applied.
     pub membership: Arc<Membership>,
 }
@@ -73,6 +76,7 @@ impl Status {
             cluster_version: None,
             downgrade: None,
             pending: 0,
+            watch: Figures::default(),
             membership: Arc::default(),
         }
     }

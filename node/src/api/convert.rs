@@ -82,7 +82,7 @@ fn compare(compare: pb::Compare) -> store::Compare {
     }
 }
 
-fn key_value(kv: store::KeyValue) -> mvccpb::KeyValue {
+pub(super) fn key_value(kv: store::KeyValue) -> mvccpb::KeyValue {
     mvccpb::KeyValue {
         key: kv.key,
         create_revision: kv.create_revision,

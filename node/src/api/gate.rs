@@ -4,7 +4,7 @@
 //! - A learner serves its status, snapshots and serializable ranges alone, as in etcd; the last is known only by the service, so
 //!   that the gate lets `Range` through and the service decides.
 //!
-//! What this module deliberately does not do: cut streams when the leader is lost; there are none yet.
+//! What this module deliberately does not do: cut streams when the leader is lost; [`super::cut`] does.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -48,12 +48,16 @@ impl<S> Gate<S> {
         if is_learner && !OF_LEARNERS.contains(&path) {
             return Err(Refusal::NotForLearner);
         }
-        let wants_leader = headers.get(HAS_LEADER).is_some_and(|value| value == "true");
-        if wants_leader && leader.is_none() {
+        if wants_leader(headers) && leader.is_none() {
             return Err(Refusal::NoLeader);
         }
         Ok(())
     }
+}
+
+/// Whether the client wants no answer without a leader.
+pub(super) fn wants_leader(headers: &HeaderMap) -> bool {
+    headers.get(HAS_LEADER).is_some_and(|value| value == "true")
 }
 
 impl<S: NamedService> NamedService for Gate<S> {

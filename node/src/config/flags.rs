@@ -10,6 +10,7 @@ use super::url::{Url, UrlError};
 use super::{ClusterState, Config, ConfigError, Invocation};
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// `--log-level`, in etcd's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -135,6 +136,9 @@ struct Flags {
     /// The most learners at a time.
     #[arg(long, value_name = "N", default_value_t = 1)]
     max_learners: usize,
+    /// How often watchers are told of progress that want it; 0 for ten minutes, at least 100ms.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "0")]
+    watch_progress_notify_interval: Duration,
     /// Ask before an election whether it could be won.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", value_name = "BOOL", value_parser = switch, action = clap::ArgAction::Set)]
     pre_vote: bool,
@@ -153,6 +157,10 @@ struct Flags {
 
 /// etcd's default quota: 2 GiB.
 const QUOTA_DEFAULT_BYTES: u64 = 2 << 30;
+
+/// etcd's default interval between two notices of progress, and the shortest.
+const PROGRESS_DEFAULT: Duration = Duration::from_mins(10);
+const PROGRESS_MIN: Duration = Duration::from_millis(100);
 
 /// etcd's upper limit: a cluster that takes longer to notice a dead leader is not one that serves.
 const ELECTION_MAX_MS: u64 = 50_000;
@@ -249,6 +257,7 @@ impl Flags {
             max_request_bytes: self.max_request_bytes,
             max_txn_ops: self.max_txn_ops,
             max_learners: self.max_learners,
+            watch_progress_notify_interval: interval(self.watch_progress_notify_interval),
             pre_vote: self.pre_vote,
             strict_reconfig_check: self.strict_reconfig_check,
             log_level: self.log_level,
@@ -303,6 +312,15 @@ impl Flags {
             }
             None => Ok(()),
         }
+    }
+}
+
+/// Of progress notices.
+fn interval(asked: Duration) -> Duration {
+    if asked.is_zero() {
+        PROGRESS_DEFAULT
+    } else {
+        asked.max(PROGRESS_MIN)
     }
 }
 
@@ -394,6 +412,11 @@ fn sentence(error: &clap::Error) -> String {
 
 fn urls(text: &str) -> Result<Urls, UrlError> {
     Url::list(text).map(Urls)
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let read = super::retention::duration(text);
+    read.ok_or_else(|| "a duration is a number with its unit, as 10m, 1h30m or 500ms".to_owned())
 }
 
 fn listen_urls(text: &str) -> Result<Urls, UrlError> {

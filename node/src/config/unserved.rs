@@ -158,11 +158,6 @@ const UNSERVED: &[Unserved] = &[
     flag("compact-hash-check-time", &["1m", "1m0s"], CHECKS),
     flag("compaction-batch-limit", &["1000"], BACKEND),
     flag("compaction-sleep-interval", &["10ms"], BACKEND),
-    flag(
-        "watch-progress-notify-interval",
-        &["10m", "10m0s"],
-        Why::NotYet("Watch"),
-    ),
     flag("downgrade-check-time", &["5s"], Why::NotYet("downgrade")),
     flag(
         "force-new-cluster",

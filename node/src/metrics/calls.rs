@@ -3,8 +3,7 @@
 //! A call is over when its trailers went out, or when its body was dropped before: then the client has gone away, which is
 //! `Canceled`.
 //!
-//! What this module deliberately does not do: count messages of streams. There are none yet; a unary call has one message
-//! each way.
+//! What this module deliberately does not do: count messages of streams. A unary call has one message each way.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -50,7 +49,7 @@ const UNKNOWN: usize = 2;
 const DEADLINE_EXCEEDED: usize = 4;
 const UNAVAILABLE: usize = 14;
 
-/// Everything that is served: service, then its methods. All of them are unary.
+/// Everything that is served: service, then its methods.
 const SERVED: &[(&str, &[&str])] = &[
     (
         "etcdserverpb.KV",
@@ -78,8 +77,20 @@ const SERVED: &[(&str, &[&str])] = &[
             "Downgrade",
         ],
     ),
+    ("etcdserverpb.Watch", &["Watch"]),
     ("grpc.health.v1.Health", &["Check"]),
 ];
+
+const UNARY: &str = "unary";
+
+/// What gRPC's library calls a method by its messages.
+fn type_of(method: &str) -> &'static str {
+    match method {
+        "Watch" | "LeaseKeepAlive" => "bidi_stream",
+        "RangeStream" | "Snapshot" | "Observe" => "server_stream",
+        _ => UNARY,
+    }
+}
 
 /// Calls whose command goes through the log.
 const PROPOSING: [&str; 4] = ["Put", "DeleteRange", "Txn", "Compact"];
@@ -106,6 +117,7 @@ struct Method {
     sent: IntCounter,
     seconds: Histogram,
     proposes: bool,
+    is_unary: bool,
     /// Of `Defragment` alone.
     upkeep: Option<Upkeep>,
 }
@@ -155,15 +167,16 @@ impl Calls {
             .iter()
             .flat_map(|(service, methods)| methods.iter().map(|method| (*service, *method)));
         let series = |(service, method): (&str, &str)| {
-            let labels = [service, method, "unary"];
+            let labels = [service, method, type_of(method)];
             let by_code =
-                |code: &&str| handled.with_label_values(&[service, method, "unary", *code]);
+                |code: &&str| handled.with_label_values(&[service, method, type_of(method), *code]);
             let series = Method {
                 started: started.with_label_values(&labels),
                 handled: CODES.iter().map(by_code).collect(),
                 received: received.with_label_values(&labels),
                 sent: sent.with_label_values(&labels),
                 seconds: seconds.with_label_values(&labels),
+                is_unary: type_of(method) == UNARY,
                 proposes: service == "etcdserverpb.KV" && PROPOSING.contains(&method),
                 upkeep: (method == "Defragment").then(|| upkeep.clone()),
             };
@@ -254,11 +267,11 @@ impl Call {
             upkeep.inflight.dec();
             upkeep.seconds.observe(self.begun.elapsed().as_secs_f64());
         }
-        if code != UNKNOWN {
+        if code != UNKNOWN && method.is_unary {
             method.received.inc();
         }
         match code {
-            OK => method.sent.inc(),
+            OK if method.is_unary => method.sent.inc(),
             DEADLINE_EXCEEDED | UNAVAILABLE if method.proposes => {
                 self.calls.proposals_failed.inc();
             }

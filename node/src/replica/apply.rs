@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use raft::{Entry, Index, Payload};
-use store::{Authored, DecodeError, Op, RangeRequest, Response, Store, StoreError};
+use store::{Authored, Change, DecodeError, Op, RangeRequest, Response, Store, StoreError};
 
 use super::Replica;
 use super::batch::{Batch, BatchError};
@@ -29,6 +29,24 @@ enum UnreadableCause {
     Batch(#[from] BatchError),
     #[error(transparent)]
     Command(#[from] DecodeError),
+}
+
+/// What applying did to the keys, for those who watch.
+#[derive(Debug, Default)]
+pub struct Written {
+    /// A snapshot took the store's place; what was written before it is not among the changes.
+    pub is_replaced: bool,
+    /// Every write since then, in order.
+    pub changes: Vec<Change>,
+}
+
+impl Written {
+    pub(super) const fn replaced() -> Self {
+        Self {
+            is_replaced: true,
+            changes: Vec::new(),
+        }
+    }
 }
 
 impl<W> Replica<W> {
@@ -89,6 +107,7 @@ impl<W> Replica<W> {
             self.note_space(&command);
             let applied = self.store.apply_by(index.0, &command, author.as_ref());
             members_changed |= matches!(applied.response, Response::Members(_));
+            self.written.changes.extend(applied.changes);
             if let Some(waiter) = self.proposals.applied(batch.starter, number) {
                 self.answers
                     .push((waiter, Outcome::Applied(applied.response)));

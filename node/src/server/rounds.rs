@@ -16,14 +16,17 @@ use tokio_util::sync::CancellationToken;
 use super::{Ended, ServeError};
 use crate::event::{Event, Outcome};
 use crate::handle::Waiter;
-use crate::replica::Replica;
+use crate::replica::{Replica, Written};
 use crate::status::{Membership, Status};
 use crate::storage::{Completion, Storage};
 use crate::transport::{Peers, REMOVED};
 use crate::turn::{Release, Turn};
+use crate::watch::{Ask, Hub, Outbox};
 
 /// Events taken in at once, before the clock and the disk are looked at again.
 const EVENTS_AT_ONCE: usize = 4_096;
+/// Asks of watchers taken in at once.
+const ASKS_AT_ONCE: usize = 256;
 /// A checkpoint is due when this much log would be freed by it, however few entries that is: entries hold many commands.
 const CHECKPOINT_BYTES: u64 = 256 << 20;
 /// Memory of compacted history freed at every tick, in records, beside what applying frees.
@@ -40,12 +43,21 @@ pub(super) struct Schedule {
     pub(super) checkpoint_entries: u64,
 }
 
+/// How the rest of the process reaches the loop, and hears of it.
+pub(super) struct Channels {
+    pub(super) events: mpsc::Receiver<Event<Waiter>>,
+    pub(super) asks: mpsc::Receiver<Ask<Outbox>>,
+    pub(super) status: watch::Sender<Status>,
+}
+
 /// See the module.
 pub(super) struct Rounds {
     replica: Replica<Waiter>,
     storage: Storage,
     peers: Peers,
     events: mpsc::Receiver<Event<Waiter>>,
+    asks: mpsc::Receiver<Ask<Outbox>>,
+    hub: Hub<Outbox>,
     status: watch::Sender<Status>,
     membership: Arc<Membership>,
     leader_changes: u64,
@@ -78,8 +90,7 @@ impl Rounds {
         replica: Replica<Waiter>,
         storage: Storage,
         peers: Peers,
-        events: mpsc::Receiver<Event<Waiter>>,
-        status: watch::Sender<Status>,
+        channels: Channels,
         schedule: Schedule,
         removed: CancellationToken,
     ) -> Self {
@@ -94,11 +105,13 @@ impl Rounds {
         };
         let membership = Arc::new(Membership::of(replica.store().members()));
         Self {
+            hub: Hub::new(replica.store().revision()),
             replica,
             storage,
             peers,
-            events,
-            status,
+            events: channels.events,
+            asks: channels.asks,
+            status: channels.status,
             membership,
             leader_changes: 0,
             schedule,
@@ -144,14 +157,24 @@ impl Rounds {
                 _ = self.events.recv_many(&mut gathered, EVENTS_AT_ONCE) => {
                     gathered.drain(..).for_each(|event| self.replica.on(event));
                 }
+                Some(ask) = self.asks.recv() => self.hear(ask),
                 () = stop.cancelled() => return Ok(Ended::Stopped),
                 () = self.removed.cancelled(), if self.leave_at.is_none() => self.leave_soon(),
+                () = tokio::task::yield_now(), if self.hub.is_behind() => {}
             }
             self.take_turns()?;
             if self.leave_at.is_some_and(|at| at <= Instant::now()) {
                 tracing::warn!("{REMOVED}");
                 return Ok(Ended::Removed);
             }
+        }
+    }
+
+    fn hear(&mut self, ask: Ask<Outbox>) {
+        self.hub.on(ask, self.replica.store());
+        for _ in 1..ASKS_AT_ONCE {
+            let Ok(ask) = self.asks.try_recv() else { break };
+            self.hub.on(ask, self.replica.store());
         }
     }
 
@@ -175,11 +198,23 @@ impl Rounds {
         if self.replica.apply()? {
             self.note_membership();
         }
-        // Before anybody is answered: who was told that something is so finds it in the status.
+        // Before anybody is answered: who was told that something is so finds it in the status, and is not told it as news
+        // when he begins to watch.
+        self.tell_watchers();
         self.publish();
         answer(self.replica.take_answers());
         self.checkpoint_if_due();
         Ok(())
+    }
+
+    fn tell_watchers(&mut self) {
+        let Written {
+            is_replaced,
+            changes,
+        } = self.replica.take_written();
+        let store = self.replica.store();
+        self.hub.publish(changes, is_replaced, store);
+        self.hub.step(store);
     }
 
     fn begin(&mut self, mut turn: Turn) {
@@ -291,6 +326,7 @@ impl Rounds {
             cluster_version: store.cluster_version(),
             downgrade: store.downgrade(),
             pending: self.replica.pending() as u64,
+            watch: self.hub.figures(),
             membership: Arc::clone(&self.membership),
             ..before.clone()
         };

@@ -19,6 +19,7 @@ use proto::etcdserverpb as pb;
 use proto::etcdserverpb::cluster_client::ClusterClient;
 use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
+use proto::etcdserverpb::watch_client::WatchClient;
 use tempfile::TempDir;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
@@ -201,6 +202,10 @@ impl Member {
 
     pub fn kv(&self) -> KvClient<Channel> {
         KvClient::new(self.channel()).max_decoding_message_size(usize::MAX)
+    }
+
+    pub fn watches(&self) -> WatchClient<Channel> {
+        WatchClient::new(self.channel())
     }
 
     pub fn cluster(&self) -> ClusterClient<Channel> {
