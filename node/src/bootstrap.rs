@@ -14,12 +14,12 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use raft::{HardState, Index, Persist, SnapshotMeta, Term, Ticket};
+use raft::{HardState, Index, PeerId, Persist, SnapshotMeta, Term, Ticket};
 use sha2::{Digest, Sha256};
 use store::{DecodeError, Member, Store};
 
 use crate::config::{ClusterState, Config, ConfigError, Url};
-use crate::replica::founding_entries;
+use crate::replica::{forcing_entries, founding_entries};
 use crate::status::Membership;
 use crate::storage::{DataDir, Identity, Options, Recovered, Storage, StorageError};
 use crate::transport::Dialer;
@@ -70,6 +70,17 @@ pub enum BootstrapError {
         /// What the system says.
         #[source]
         source: std::io::Error,
+    },
+    /// A forced member must belong to the cluster that it forces.
+    #[error(
+        "--force-new-cluster: member {member_id:x} does not belong to its cluster any more, which ends with {members:?}: \
+         force one of these, or restore a snapshot"
+    )]
+    NotForced {
+        /// Who.
+        member_id: u64,
+        /// Ids of the members that its log ends with.
+        members: Vec<String>,
     },
     /// Nobody told who belongs to the cluster.
     #[error(
@@ -137,7 +148,15 @@ pub(crate) async fn begin(
                 said: token.clone(),
             });
         }
-        let opening = tokio::task::spawn_blocking(move || reopen(directory, options));
+        let forced = config.force_new_cluster;
+        let opening = tokio::task::spawn_blocking(move || {
+            let beginning = reopen(directory, options)?;
+            if forced {
+                force(beginning)
+            } else {
+                Ok(beginning)
+            }
+        });
         let opened = opening
             .await
             .expect("opening a data directory does not panic");
@@ -200,6 +219,38 @@ fn reopen(directory: DataDir, options: Options) -> Result<Beginning, BootstrapEr
         durable,
         known,
     })
+}
+
+/// Makes this member's data a cluster of its own; see `replica::forced`.
+fn force(mut beginning: Beginning) -> Result<Beginning, BootstrapError> {
+    let me = PeerId(beginning.identity.member_id);
+    let recovered = &mut beginning.recovered;
+    let entries = forcing_entries(me, recovered).map_err(|members| BootstrapError::NotForced {
+        member_id: me.0,
+        members: members
+            .peers()
+            .map(|peer| format!("{:x}", peer.0))
+            .collect(),
+    })?;
+    tracing::warn!(
+        removed = entries.len(),
+        "forcing a new cluster of this member alone: all others are removed for ever"
+    );
+    if let Some(last) = entries.last() {
+        recovered.hard_state.term = last.term;
+    }
+    recovered.entries.extend(entries.iter().cloned());
+    let end = recovered.entries.last().map(|entry| entry.index);
+    beginning.durable = end.unwrap_or(recovered.snapshot.index);
+    recovered.hard_state.commit = beginning.durable;
+    let persist = Persist {
+        ticket: Ticket::default(),
+        entries,
+        hard_state: Some(recovered.hard_state),
+        must_sync: true,
+    };
+    beginning.storage.submit(persist).wait()?;
+    Ok(beginning)
 }
 
 async fn found(

@@ -65,6 +65,8 @@ pub struct Config {
     pub initial_cluster: BTreeMap<String, Vec<Url>>,
     /// `--initial-cluster-state`.
     pub initial_cluster_state: ClusterState,
+    /// `--force-new-cluster`: this member goes on without all others, for ever.
+    pub force_new_cluster: bool,
     /// `--initial-cluster-token`: keeps clusters with equal URLs apart; part of every id derived at founding.
     pub initial_cluster_token: String,
     /// `--listen-metrics-urls`: where health and metrics are served besides the client port, with its certificate.

@@ -57,6 +57,7 @@ pub fn of(command: &Command) -> u64 {
     match command {
         Command::Put(put) => of_put(put),
         Command::Txn(txn) => of_txn(txn),
+        Command::LeaseGrant(_) => LEASE_BYTES,
         _ => 0,
     }
 }

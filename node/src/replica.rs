@@ -19,6 +19,7 @@ mod alarms;
 mod apply;
 mod batch;
 mod divergence;
+mod forced;
 mod founding;
 mod handover;
 mod membership;
@@ -39,6 +40,7 @@ use store::{Command, MemberAttributes, Members, Store, StoreError};
 
 pub use apply::{Unreadable, Written, answer};
 pub use batch::{Batch, BatchError};
+pub use forced::forcing_entries;
 pub use founding::founding_entries;
 pub use retention::Retention;
 

@@ -327,3 +327,61 @@ async fn data_of_another_cluster_is_refused() {
         "{log}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_of_three_is_forced_to_go_on_alone_and_grows_again() {
+    let mut lab = Lab::new();
+    let mut members = lab.cluster(&["a", "b", "c"], &[]).await;
+    let place = lab::leader(&members).await;
+    for number in 0..20 {
+        let key = format!("key-{number}");
+        members[place].put(&key, "kept").await.unwrap();
+    }
+    let mut survivor = members.remove((place + 1) % 3);
+    let lost_ids = [members[0].id().await, members[1].id().await];
+    members.iter_mut().for_each(Member::kill);
+    survivor.kill();
+    survivor.with(&["--force-new-cluster"]);
+    survivor.start();
+    eventually("it serves alone", async || {
+        let put = survivor.put("after", "the loss").await;
+        put.map_err(|error| error.to_string())
+    })
+    .await;
+    for number in 0..20 {
+        let value = survivor.get(&format!("key-{number}")).await.unwrap();
+        assert_eq!(value.as_deref(), Some("kept"), "key-{number}");
+    }
+    let request = pb::MemberListRequest { linearizable: true };
+    let list = survivor.cluster().member_list(request).await.unwrap();
+    let ids: Vec<u64> = list.into_inner().members.iter().map(|it| it.id).collect();
+    assert_eq!(ids, [survivor.id().await]);
+
+    // One of the lost comes back after all: it is told that it is out.
+    members[0].start();
+    let ended = members[0].ended().await;
+    assert!(ended.success(), "{ended}");
+    assert!(members[0].log().contains("permanently removed"));
+
+    survivor.kill();
+    survivor.with(&["--force-new-cluster=false"]);
+    survivor.start();
+    let mut newcomer = lab.member("d");
+    eventually("the survivor runs again", async || {
+        let status = survivor.status().await.map_err(|it| it.to_string())?;
+        (status.leader != 0)
+            .then_some(())
+            .ok_or("no leader".to_owned())
+    })
+    .await;
+    let id = add_learner(&survivor, &newcomer).await;
+    assert!(!lost_ids.contains(&id));
+    let survivors = [survivor];
+    joins(&mut newcomer, &survivors);
+    promote(&survivors[0], id).await;
+    let value = eventually("the newcomer serves", async || {
+        newcomer.get("key-0").await.map_err(|it| it.to_string())
+    })
+    .await;
+    assert_eq!(value.as_deref(), Some("kept"));
+}

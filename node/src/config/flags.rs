@@ -97,6 +97,9 @@ struct Flags {
     /// Found a cluster, or join one that added this member already. Ignored once there is data.
     #[arg(long, value_enum, default_value = "new")]
     initial_cluster_state: ClusterState,
+    /// Go on alone with this member's data and remove all other members, which must be lost for ever; for one start only.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_name = "BOOL", action = clap::ArgAction::Set)]
+    force_new_cluster: bool,
     /// Keeps clusters with equal URLs apart.
     #[arg(long, value_name = "TOKEN", default_value = "etcd-cluster")]
     initial_cluster_token: String,
@@ -242,6 +245,7 @@ impl Flags {
             initial_advertise_peer_urls,
             initial_cluster,
             initial_cluster_state: self.initial_cluster_state,
+            force_new_cluster: self.force_new_cluster,
             initial_cluster_token: self.initial_cluster_token,
             listen_metrics_urls: self.listen_metrics_urls.0,
             metrics: self.metrics,

@@ -160,11 +160,6 @@ const UNSERVED: &[Unserved] = &[
     flag("compaction-sleep-interval", &["10ms"], BACKEND),
     flag("downgrade-check-time", &["5s"], Why::NotYet("downgrade")),
     flag(
-        "force-new-cluster",
-        &["false"],
-        Why::NotYet("forcing a new cluster out of one member"),
-    ),
-    flag(
         "unsafe-no-fsync",
         &["false"],
         Why::Foreign("what is acknowledged is durable, always"),
