@@ -34,6 +34,37 @@ struct Member {
     child: Option<Child>,
 }
 
+/// The flags of a member that a restore takes too.
+const OF_RESTORE: [&str; 5] = [
+    "--name=",
+    "--data-dir=",
+    "--initial-cluster=",
+    "--initial-cluster-token=",
+    "--initial-advertise-peer-urls=",
+];
+
+impl Member {
+    async fn restore(&self, restorer: &Path, snapshot: &Path) -> Result<()> {
+        let taken = |flag: &&String| OF_RESTORE.iter().any(|name| flag.starts_with(name));
+        let ended = Command::new(restorer)
+            .args(["snapshot", "restore"])
+            .arg(snapshot)
+            .args(self.args.iter().filter(taken))
+            .output()
+            .await
+            .with_context(|| format!("run {}", restorer.display()))?;
+        if !ended.status.success() {
+            let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+            bail!(
+                "{} refuses {}: {said}",
+                restorer.display(),
+                snapshot.display()
+            );
+        }
+        Ok(())
+    }
+}
+
 /// A cluster of bare processes; they are killed when it is dropped.
 #[derive(Debug)]
 pub struct Members {
@@ -48,6 +79,28 @@ impl Members {
     /// # Errors
     /// When a process does not start or nobody leads in time.
     pub async fn start(program: &Path, count: usize) -> Result<Self> {
+        Self::laid_out(program, count)?.started().await
+    }
+
+    /// Starts members whose data directories `restorer` makes of a snapshot: `etcdutl`, or a program that takes its flags.
+    ///
+    /// # Errors
+    /// When the snapshot is refused, and as [`Members::start`].
+    pub async fn restored(
+        program: &Path,
+        restorer: &Path,
+        snapshot: &Path,
+        count: usize,
+    ) -> Result<Self> {
+        let members = Self::laid_out(program, count)?;
+        for member in &members.members {
+            member.restore(restorer, snapshot).await?;
+        }
+        members.started().await
+    }
+
+    /// Nobody runs yet.
+    fn laid_out(program: &Path, count: usize) -> Result<Self> {
         let folder = Folder::new("members")?;
         let address = address_of_our_own();
         let peers: Vec<String> = (0..count)
@@ -56,16 +109,19 @@ impl Members {
         let members = (0..count)
             .map(|n| member(n, address, &peers.join(","), folder.path()))
             .collect();
-        let mut members = Self {
+        Ok(Self {
             program: program.to_owned(),
             members,
             folder,
-        };
-        for number in 0..count {
-            members.restart(number)?;
+        })
+    }
+
+    async fn started(mut self) -> Result<Self> {
+        for number in 0..self.members.len() {
+            self.restart(number)?;
         }
-        members.leader().await?;
-        Ok(members)
+        self.leader().await?;
+        Ok(self)
     }
 
     /// Client URLs of all members, dead ones too.
