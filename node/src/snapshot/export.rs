@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use bolt::{Bucket, Entry, Layout};
 use prost::Message;
 use proto::etcdserverpb::AlarmMember;
-use store::{Change, Image, KeyValue, Revision, Store, Version};
+use store::{Auth, Change, Image, KeyValue, Lease, Revision, Role, Store, User, Version};
 
-use super::schema::{self, RevisionKey};
+use super::schema::{self, RevisionKey, UserValue};
 use crate::version::cluster_text;
 
 /// An image, ready to be written.
@@ -129,7 +129,11 @@ fn tables(image: &Image, term: u64) -> Tables {
     let removed = |id| (schema::member_key(id), b"removed".to_vec());
     Tables::from([
         (schema::ALARM, alarms(&store)),
+        (schema::AUTH, auth(image.auth())),
+        (schema::AUTH_ROLES, image.auth().roles().map(role).collect()),
+        (schema::AUTH_USERS, image.auth().users().map(user).collect()),
         (schema::CLUSTER, cluster(&store)),
+        (schema::LEASE, store.leases().iter().map(lease).collect()),
         (schema::MEMBERS, members.iter().map(member).collect()),
         (
             schema::MEMBERS_REMOVED,
@@ -151,6 +155,29 @@ fn cluster(store: &Store) -> Table {
         );
     }
     cluster
+}
+
+/// `leasepb.Lease` has the same fields.
+fn lease(lease: &Lease) -> (Vec<u8>, Vec<u8>) {
+    (lease.id.to_be_bytes().to_vec(), lease.encode_to_vec())
+}
+
+fn auth(auth: &Auth) -> Table {
+    let revision = auth.revision().to_be_bytes().to_vec();
+    let mut table = Table::from([(schema::AUTH_REVISION.to_vec(), revision)]);
+    if auth.is_enabled() {
+        table.insert(schema::AUTH_ENABLED.to_vec(), vec![1]);
+    }
+    table
+}
+
+fn role(role: &Role) -> (Vec<u8>, Vec<u8>) {
+    (role.name.clone().into_bytes(), role.encode_to_vec())
+}
+
+fn user(user: &User) -> (Vec<u8>, Vec<u8>) {
+    let value = UserValue::from(user).encode_to_vec();
+    (user.name.clone().into_bytes(), value)
 }
 
 fn alarms(store: &Store) -> Table {

@@ -10,9 +10,11 @@
 use bolt::{Item, Source};
 use prost::Message;
 use proto::etcdserverpb::AlarmMember;
-use store::{Alarm, DecodeError, Import, KeyValue, Store, Tables, Version};
+use store::{
+    Alarm, Auth, DecodeError, Import, KeyValue, Lease, Role, Store, Tables, User, Version,
+};
 
-use super::schema;
+use super::schema::{self, UserValue};
 
 /// The newest etcd whose storage is known here.
 const NEWEST: Version = Version::new(3, 7);
@@ -70,6 +72,10 @@ struct Gathering {
     seen: Vec<Vec<u8>>,
     import: Import,
     tables: Tables,
+    users: Vec<User>,
+    roles: Vec<Role>,
+    auth_enabled: bool,
+    auth_revision: u64,
     scheduled: i64,
     finished: i64,
     /// The newest revision that any key names.
@@ -107,8 +113,40 @@ impl Gathering {
                 });
                 Ok(())
             }
+            schema::LEASE => self.lease(key, value),
+            schema::AUTH => self.auth(key, value),
+            schema::AUTH_USERS => {
+                self.users.push(UserValue::decode(value)?.into());
+                Ok(())
+            }
+            schema::AUTH_ROLES => {
+                self.roles.push(Role::decode(value)?);
+                Ok(())
+            }
             _ => Ok(()),
         }
+    }
+
+    fn auth(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
+        match key {
+            schema::AUTH_ENABLED => self.auth_enabled = value == [1],
+            schema::AUTH_REVISION => {
+                let revision = value.try_into().map(u64::from_be_bytes);
+                self.auth_revision =
+                    revision.map_err(|_| Refused::because("a revision has 8 bytes"))?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn lease(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
+        let lease = Lease::decode(value)?;
+        if lease.id == 0 || key != lease.id.to_be_bytes() {
+            return Err(Refused::because("it is not the id of the lease"));
+        }
+        self.tables.leases.push(lease);
+        Ok(())
     }
 
     fn write(&mut self, key: &[u8], value: &[u8]) -> Result<(), Refused> {
@@ -146,6 +184,8 @@ impl Gathering {
             }
         }
         let mut tables = std::mem::take(&mut self.tables);
+        let (users, roles) = (self.users.drain(..), self.roles.drain(..));
+        tables.auth = Auth::restore(self.auth_enabled, self.auth_revision, users, roles);
         tables.compacted = self.scheduled.max(self.finished);
         tables.revision = self.newest.max(tables.compacted);
         Ok(tables)

@@ -5,7 +5,9 @@
 //!
 //! It does not know files.
 
-use store::{Member, Revision};
+use bytes::Bytes;
+use prost::Message;
+use store::{Member, Revision, User};
 
 pub(super) const ALARM: &[u8] = b"alarm";
 pub(super) const AUTH: &[u8] = b"auth";
@@ -32,6 +34,8 @@ pub(super) const BUCKETS: [&[u8]; 10] = [
     META,
 ];
 
+pub(super) const AUTH_ENABLED: &[u8] = b"authEnabled";
+pub(super) const AUTH_REVISION: &[u8] = b"authRevision";
 pub(super) const CONF_STATE: &[u8] = b"confState";
 pub(super) const CONSISTENT_INDEX: &[u8] = b"consistent_index";
 pub(super) const FINISHED_COMPACT: &[u8] = b"finishedCompactRev";
@@ -114,6 +118,51 @@ pub(super) fn conf_state<'a>(members: impl Iterator<Item = &'a Member>) -> Vec<u
         value["learners"] = ids(learners).into();
     }
     value.to_string().into_bytes()
+}
+
+/// `authpb.User`. Roles are stored as etcd has them: `authpb.Role` is [`store::Role`], field by field.
+#[derive(Clone, PartialEq, Eq, Message)]
+#[prost(skip_debug)]
+pub(super) struct UserValue {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(bytes = "bytes", tag = "2")]
+    password: Bytes,
+    #[prost(string, repeated, tag = "3")]
+    roles: Vec<String>,
+    #[prost(message, optional, tag = "4")]
+    options: Option<UserOptions>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+struct UserOptions {
+    #[prost(bool, tag = "1")]
+    no_password: bool,
+}
+
+impl From<&User> for UserValue {
+    fn from(user: &User) -> Self {
+        let no_password = user.no_password;
+        Self {
+            name: user.name.clone(),
+            password: user.password.bytes.clone(),
+            roles: user.roles.clone(),
+            options: Some(UserOptions { no_password }),
+        }
+    }
+}
+
+impl From<UserValue> for User {
+    fn from(value: UserValue) -> Self {
+        let mut roles = value.roles;
+        roles.sort();
+        Self {
+            name: value.name,
+            password: value.password.into(),
+            roles,
+            no_password: value.options.is_some_and(|options| options.no_password),
+        }
+    }
 }
 
 #[cfg(test)]

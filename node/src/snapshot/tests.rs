@@ -10,7 +10,7 @@ use proto::etcdserverpb::SnapshotResponse;
 use sha2::{Digest, Sha256};
 use store::{
     Alarm, AlarmChange, AlarmKind, Command, CompactionRequest, DeleteRangeRequest, KeyValue,
-    Member, MemberAdd, PutRequest, RangeRequest, Revision, Store, Tables,
+    LeaseGrant, Member, MemberAdd, PutRequest, RangeRequest, Revision, Store, Tables,
 };
 
 use super::*;
@@ -54,6 +54,14 @@ fn store() -> Store {
     commands.extend((0..300).map(|number| put(&format!("k{}", number % 90), &[7; 100])));
     commands.extend([put("large", &[9; 40_000]), delete("k3"), compact(200)]);
     commands.push(put("k4", b"last"));
+    for id in [-5, 9] {
+        commands.push(Command::LeaseGrant(LeaseGrant { id, ttl: 600 }));
+    }
+    commands.push(Command::Put(PutRequest {
+        key: "leased".into(),
+        lease: 9,
+        ..PutRequest::default()
+    }));
     commands.push(Command::Alarm(AlarmChange::raise(AlarmKind::NoSpace, 7)));
     let mut store = Store::new();
     for (index, command) in (1..).zip(&commands) {
@@ -140,6 +148,11 @@ fn a_store_that_went_out_and_came_in_is_the_same() {
     assert_eq!(back.compact_revision(), 200);
     let alarms: Vec<Alarm> = back.alarms().iter().collect();
     assert_eq!(alarms, [Alarm::new(AlarmKind::NoSpace, 7)]);
+    assert!(
+        back.leases() == store.leases(),
+        "leases and what hangs on them"
+    );
+    assert_eq!(back.leases().keys(9).count(), 1);
     assert_eq!(back.members().iter().count(), 0, "members are not taken");
 }
 

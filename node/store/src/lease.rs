@@ -109,6 +109,11 @@ impl Leases {
         }
     }
 
+    /// Makes these the table; what hangs on them stays.
+    pub(crate) fn fill(&mut self, leases: &[Lease]) {
+        self.table = leases.iter().map(|lease| (lease.id, *lease)).collect();
+    }
+
     /// All leases, by id.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Lease> {
         self.table.values()

@@ -16,7 +16,7 @@ use super::{Header, Image, empty_store};
 use crate::keyspace::{FIRST_REVISION, Keyspace, NEVER_COMPACTED};
 use crate::record::{Change, Record, Revision};
 use crate::store::digest_record;
-use crate::{Alarm, Auth, DecodeError, KeyValue, Member, Store};
+use crate::{Alarm, Auth, DecodeError, KeyValue, Lease, Member, Store};
 
 impl Image {
     /// A store of everything but the keys: the tables, which are small.
@@ -79,6 +79,8 @@ pub struct Tables {
     pub alarms: Vec<Alarm>,
     /// Users and roles.
     pub auth: Auth,
+    /// All leases; what hangs on them is in the records.
+    pub leases: Vec<Lease>,
 }
 
 /// Makes a store of what another format holds: first the records, oldest first, then everything else.
@@ -128,6 +130,7 @@ impl Import {
             members: tables.members,
             alarms: tables.alarms,
             auth: tables.auth.to_image(),
+            leases: tables.leases,
             ..Header::default()
         };
         let mut store = empty_store(&header)?;
@@ -137,6 +140,7 @@ impl Import {
             sweep: (compacted > 0).then(Revision::default),
             ..self.keyspace
         };
+        store.keyspace.leases.fill(&header.leases);
         store.keyspace.sweep_all();
         store.digest.bytes(&header.encode_to_vec());
         let records = store.keyspace.timeline.iter();
