@@ -5,6 +5,8 @@
 //!
 //! It does not know files.
 
+use std::fmt;
+
 use bytes::Bytes;
 use prost::Message;
 use store::{Member, Revision, User};
@@ -138,6 +140,13 @@ pub(super) struct UserValue {
 struct UserOptions {
     #[prost(bool, tag = "1")]
     no_password: bool,
+}
+
+impl fmt::Debug for UserValue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The hash of a password is nobody's to read.
+        write!(formatter, "UserValue({:?})", self.name)
+    }
 }
 
 impl From<&User> for UserValue {

@@ -4,13 +4,15 @@ use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use bolt::{Bucket, Layout};
+use bytes::Bytes;
 use futures::StreamExt;
 use prost::Message;
 use proto::etcdserverpb::SnapshotResponse;
 use sha2::{Digest, Sha256};
 use store::{
-    Alarm, AlarmChange, AlarmKind, Command, CompactionRequest, DeleteRangeRequest, KeyValue,
-    LeaseGrant, Member, MemberAdd, PutRequest, RangeRequest, Revision, Store, Tables,
+    Alarm, AlarmChange, AlarmKind, Auth, Command, CompactionRequest, DeleteRangeRequest, Import,
+    KeyValue, LeaseGrant, Member, MemberAdd, Permission, PermissionKind, PutRequest, RangeRequest,
+    Revision, Role, Store, Tables, User,
 };
 
 use super::*;
@@ -154,6 +156,81 @@ fn a_store_that_went_out_and_came_in_is_the_same() {
     );
     assert_eq!(back.leases().keys(9).count(), 1);
     assert_eq!(back.members().iter().count(), 0, "members are not taken");
+}
+
+#[test]
+fn users_and_roles_go_out_and_come_in() {
+    let role = Role {
+        name: "r".to_owned(),
+        permissions: vec![Permission {
+            kind: PermissionKind::ReadWrite as i32,
+            key: "a".into(),
+            range_end: "z".into(),
+        }],
+    };
+    let user = |name: &str, role: &str, no_password| User {
+        name: name.to_owned(),
+        password: Bytes::from_static(b"$2a$").into(),
+        roles: vec![role.to_owned()],
+        no_password,
+    };
+    let users = [user("root", "root", false), user("u", "r", true)];
+    let tables = Tables {
+        auth: Auth::restore(true, 7, users, [role]),
+        ..Tables::default()
+    };
+    let store = Import::default().finish(tables).unwrap();
+    let back = imported(&database(&store)).unwrap();
+    assert_eq!(back.snapshot().auth(), store.snapshot().auth());
+}
+
+/// Values that etcd 3.7.3 has written.
+#[test]
+fn users_and_roles_of_etcd_are_read() {
+    let rows = |rows: &[(&[u8], &[u8])]| {
+        let owned = rows
+            .iter()
+            .map(|(key, value)| (key.to_vec(), value.to_vec()));
+        owned.collect::<Vec<_>>()
+    };
+    let bytes = made_of(&[
+        (
+            schema::AUTH,
+            rows(&[
+                (schema::AUTH_ENABLED, b"\x01"),
+                (schema::AUTH_REVISION, b"\0\0\0\0\0\0\0\x07"),
+            ]),
+        ),
+        (
+            schema::AUTH_ROLES,
+            rows(&[(b"r", b"\n\x01r\x12\x08\x08\x02\x12\x01a\x1a\x01z")]),
+        ),
+        (
+            schema::AUTH_USERS,
+            rows(&[(b"u", b"\n\x01u\x12\x04hash\x1a\x01r\"\0")]),
+        ),
+        (schema::KEY, vec![]),
+        version("3.7.0"),
+    ]);
+    let image = imported(&bytes).unwrap().snapshot();
+    let auth = image.auth();
+    assert!(auth.is_enabled());
+    assert_eq!(auth.revision(), 7);
+    let user = auth.user("u").unwrap();
+    assert_eq!(&user.password.bytes[..], b"hash");
+    assert_eq!(
+        (user.roles.as_slice(), user.no_password),
+        (&["r".to_owned()][..], false)
+    );
+    let role = auth.role("r").unwrap();
+    assert_eq!(role.permissions[0].kind, PermissionKind::ReadWrite as i32);
+    assert_eq!(
+        (
+            &role.permissions[0].key[..],
+            &role.permissions[0].range_end[..]
+        ),
+        (&b"a"[..], &b"z"[..])
+    );
 }
 
 #[test]
