@@ -2,12 +2,13 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context;
 use quorate_node::config::{Config, Invocation};
 use quorate_node::resolve::{HOSTS_FILE_VARIABLE, Resolver};
 use quorate_node::server::{Ended, Member};
-use quorate_node::storage::Options;
+use quorate_node::storage::{Options, Scrubbing};
 use quorate_node::surface::Surface;
 use quorate_node::tls::Security;
 use quorate_node::{telemetry, version};
@@ -71,6 +72,7 @@ async fn live(config: &Config) -> anyhow::Result<Ended> {
     let surface = Surface::open(config, &security)?;
     let options = Options {
         observer: surface.metrics(),
+        scrub: scrubbing(config),
         ..Options::default()
     };
     let rng = SmallRng::seed_from_u64(seed());
@@ -79,6 +81,18 @@ async fn live(config: &Config) -> anyhow::Result<Ended> {
         () = &mut stop => return Ok(Ended::Stopped),
     };
     Ok(surface.serve(member, stop).await?)
+}
+
+/// An hour between two passes: damage at rest is rare, and a pass of a large member takes about as long.
+const SCRUB_PAUSE: Duration = Duration::from_secs(3_600);
+
+fn scrubbing(config: &Config) -> Option<Scrubbing> {
+    let bytes_per_second = config.scrub_rate_bytes;
+    let pause = SCRUB_PAUSE;
+    (bytes_per_second > 0).then_some(Scrubbing {
+        bytes_per_second,
+        pause,
+    })
 }
 
 /// Resolves at SIGTERM or SIGINT, also one that came before it was asked.

@@ -30,7 +30,7 @@ use prometheus::{
 
 use crate::handle::Handle;
 use crate::status::{Status, alarm_name};
-use crate::storage::{Observer, Vitals};
+use crate::storage::{Observer, StorageError, Vitals};
 use crate::transport::Traffic;
 use crate::version::{ETCD_VERSION, served};
 use calls::Calls;
@@ -81,6 +81,8 @@ struct Disk {
     checkpoint: Histogram,
     log_bytes: IntGauge,
     waiting: Gauge,
+    scrubbed: IntCounter,
+    damaged: IntCounter,
 }
 
 #[derive(Debug)]
@@ -217,6 +219,14 @@ impl Observer for Metrics {
         self.disk.fsync.observe(took.as_secs_f64());
     }
 
+    fn scrubbed(&self, bytes: u64) {
+        self.disk.scrubbed.inc_by(bytes);
+    }
+
+    fn damaged(&self, _error: &StorageError) {
+        self.disk.damaged.inc();
+    }
+
     fn checkpointed(&self, _bytes: u64, took: Duration) {
         self.disk.checkpoint.observe(took.as_secs_f64());
     }
@@ -347,6 +357,14 @@ impl Disk {
             waiting: make.float(
                 "quorate_disk_wal_write_waiting_seconds",
                 "How long the write that runs now has been running; 0 while none runs. A disk that hangs shows here alone.",
+            ),
+            scrubbed: make.counter(
+                "quorate_disk_scrubbed_bytes_total",
+                "Bytes of log and checkpoints that were read again in the background.",
+            ),
+            damaged: make.counter(
+                "quorate_disk_damage_found_total",
+                "How often a file was found damaged in the background; one that stays is found with every pass.",
             ),
         }
     }

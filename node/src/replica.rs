@@ -27,6 +27,7 @@ mod proposals;
 mod reads;
 mod relay;
 mod retention;
+mod stall;
 mod versions;
 
 use std::collections::VecDeque;
@@ -55,6 +56,7 @@ use proposals::Proposals;
 use reads::Reads;
 use relay::Relay;
 use retention::Historian;
+use stall::Stall;
 use versions::Versions;
 
 /// What the replica is told once. Times are in ticks of [`Event::Tick`].
@@ -92,6 +94,7 @@ pub struct Replica<W> {
     relay: Relay,
     wanted_alarms: Wanted,
     versions: Versions,
+    stall: Stall,
     divergence: Divergence,
     /// The newest term of which an entry was applied, and when those are answered who sent in older ones.
     overtaken: Option<(Term, u64)>,
@@ -141,6 +144,7 @@ impl<W> Replica<W> {
             relay: Relay::default(),
             wanted_alarms: Wanted::default(),
             versions: Versions::default(),
+            stall: Stall::default(),
             divergence: Divergence::default(),
             overtaken: None,
             publish_again_at: 0,
@@ -211,7 +215,11 @@ impl<W> Replica<W> {
             self.durable = self.durable.min(first.index.previous());
         }
         let ahead = self.ahead(ready.persist.hard_state);
-        Turn::new(install, ready.persist, ready.messages, ahead)
+        let turn = Turn::new(install, ready.persist, ready.messages, ahead);
+        if turn.must_wait() {
+            self.stall.begins(self.now);
+        }
+        turn
     }
 
     /// Only a leader speaks ahead of its disk, and only if what makes it the leader of these members is on the disk.
@@ -229,6 +237,7 @@ impl<W> Replica<W> {
 
     /// What the turn asked for is durable.
     pub fn written(&mut self, release: &Release) {
+        self.stall.ends();
         let ticket = release.ticket;
         self.durable = release.durable.unwrap_or(self.durable);
         if ticket > Ticket(0) {
@@ -326,6 +335,7 @@ impl<W> Replica<W> {
         self.reads.retry(|patience| patience <= now);
         self.publish();
         self.forget_history();
+        self.mind_the_disk();
         self.compare_digests();
         self.raise_alarms();
         self.decide_version();

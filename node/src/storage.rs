@@ -19,6 +19,8 @@
 //! go, so that recovery survives the loss of either. Nothing here blocks a caller: one thread writes the log, another
 //! checkpoints.
 //!
+//! What lies there is read again in the background ([`Scrubbing`]), and what is found damaged can be written anew from memory.
+//!
 //! What this module does not do: understand entries or images, retry, repair from peers, or decide when to checkpoint. It
 //! trusts the file system to keep the order of a rename after an `fsync`; what a disk does that lies about `fdatasync` shows
 //! as damage, or not at all.
@@ -32,6 +34,7 @@ mod log;
 mod record;
 mod recovery;
 mod replay;
+mod scrub;
 mod segment;
 mod vitals;
 mod wal;
@@ -40,11 +43,13 @@ mod writer;
 pub use directory::DataDir;
 pub use error::StorageError;
 pub use recovery::{Cut, Recovered};
+pub use scrub::Scrubbing;
 pub use vitals::{Observer, Silent, Vitals};
 
 use bytes::Bytes;
 use keeper::{Image, Keeper};
 use raft::{Persist, SnapshotMeta};
+use scrub::Scrub;
 use std::future::Future;
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -68,6 +73,8 @@ pub struct Identity {
 pub struct Options {
     /// The size a segment is preallocated with. One batch that is larger gets a segment of its own size.
     pub segment_bytes: u64,
+    /// How what was written is read again in the background; none: not at all.
+    pub scrub: Option<Scrubbing>,
     /// Is told how long the disk takes.
     pub observer: Arc<dyn Observer>,
 }
@@ -77,6 +84,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             segment_bytes: 64 << 20,
+            scrub: None,
             observer: Arc::new(Silent),
         }
     }
@@ -85,6 +93,7 @@ impl Default for Options {
 /// The open storage of one member. Dropping it stops its threads after what was submitted is done; [`Storage::close`] says
 /// how that went.
 pub struct Storage {
+    _scrub: Option<Scrub>,
     // Dropped in this order: the keeper still has jobs for the writer, and the writer waits for all who may.
     keeper: Keeper,
     writer: Writer,
@@ -184,6 +193,14 @@ impl Storage {
         options: Options,
         vitals: Arc<Vitals>,
     ) -> Self {
+        let folders = (
+            directory.wal().to_owned(),
+            directory.checkpoints().to_owned(),
+        );
+        let scrub = options.scrub.map(|scrubbing| {
+            let observer = Arc::clone(&options.observer);
+            Scrub::start(folders, scrubbing, observer, Arc::clone(&vitals))
+        });
         let writer = Writer::start(wal);
         let keeper = Keeper::start(
             directory,
@@ -194,6 +211,7 @@ impl Storage {
             Arc::clone(&vitals),
         );
         Self {
+            _scrub: scrub,
             writer,
             keeper,
             vitals,
@@ -219,6 +237,17 @@ impl Storage {
         encode: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
     ) -> Completion {
         self.keeper.checkpoint(meta, Image::Own(Box::new(encode)))
+    }
+
+    /// As [`Storage::checkpoint`], and in the place of everything written before: older checkpoints and the log up to
+    /// `meta.index` go, damaged or not. For a state in memory that is sound, after [`Vitals::damage_found`].
+    #[must_use]
+    pub fn renew(
+        &self,
+        meta: SnapshotMeta,
+        encode: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+    ) -> Completion {
+        self.keeper.renew(meta, Image::Own(Box::new(encode)))
     }
 
     /// Takes a received snapshot in the place of log and state: it becomes the newest checkpoint, and the log restarts after

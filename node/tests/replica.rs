@@ -593,3 +593,57 @@ fn two_members_that_differ_cannot_tell_who_is_right() {
         assert_eq!(alarms(&world, id), [(2, 0)], "about nobody in particular");
     }
 }
+
+/// Half of it is what a leader's disk may take, the whole is when the others begin to wonder.
+const ELECTION_TICKS: u64 = 10;
+
+#[test]
+fn a_leader_whose_disk_stalls_hands_over_within_an_election_timeout() {
+    for seed in 0..20 {
+        let mut world = World::new(3);
+        let leader = world.elect();
+        world.tick_all(seed % 7);
+        world.stall(leader);
+        world.ask(leader, put("k", "v"), 1);
+        world.settle();
+        world.tick_all(ELECTION_TICKS * 4 / 5);
+        let next = world.leader().expect("somebody else leads");
+        assert_ne!(next, leader);
+        world.ask(next, put("k", "w"), 2);
+        world.settle();
+        assert_eq!(revision(&world.answered()[&2]), 3);
+    }
+}
+
+#[test]
+fn a_leader_whose_disk_is_slow_but_not_stalled_stays() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    for client in 0..5 {
+        world.stall(leader);
+        world.ask(leader, put("k", "v"), client);
+        world.settle();
+        world.tick_all(ELECTION_TICKS / 2 - 1);
+        world.heal();
+        world.settle();
+    }
+    assert_eq!(world.leader(), Some(leader));
+    assert_eq!(world.role(leader), raft::Role::Leader);
+}
+
+#[test]
+fn a_leader_whose_disk_stalls_stays_where_nobody_could_follow_it() {
+    let mut world = World::new(3);
+    let leader = world.elect();
+    let others: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
+    world.crash(others[0]);
+    // Until it counts as away.
+    world.tick_all(2 * ELECTION_TICKS);
+    world.stall(leader);
+    world.ask(leader, put("k", "v"), 1);
+    world.settle();
+    world.tick_all(ELECTION_TICKS * 4 / 5);
+    let ordered = |message: &&Message| matches!(message.body, Body::TimeoutNow);
+    assert_eq!(world.on_its_way().filter(ordered).count(), 0);
+    assert_eq!(world.role(leader), raft::Role::Leader);
+}

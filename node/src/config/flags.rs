@@ -121,6 +121,9 @@ struct Flags {
     /// Entries kept behind a checkpoint for slow followers; of large ones fewer, as many as 64 MiB hold.
     #[arg(long, value_name = "N", default_value_t = 5_000)]
     snapshot_catchup_entries: u64,
+    /// Bytes a second of log and checkpoints to read again in the background, so that damage is found; 0 for none.
+    #[arg(long, value_name = "BYTES", default_value_t = 1_048_576)]
+    scrub_rate_bytes: u64,
     /// The most bytes the store may hold; 0 for 2 GiB.
     #[arg(long, value_name = "BYTES", default_value_t = 0)]
     quota_backend_bytes: u64,
@@ -252,6 +255,7 @@ impl Flags {
             heartbeat_interval_ms: self.heartbeat_interval,
             election_timeout_ms: self.election_timeout,
             snapshot_count: self.snapshot_count,
+            scrub_rate_bytes: self.scrub_rate_bytes,
             snapshot_catchup_entries: self.snapshot_catchup_entries,
             quota_backend_bytes: match self.quota_backend_bytes {
                 0 => QUOTA_DEFAULT_BYTES,

@@ -82,6 +82,8 @@ struct Writing {
 struct Checkpoint {
     index: Index,
     at_bytes: u64,
+    /// How much of the damage found at rest was answered with a renewal.
+    answered_damage: u64,
     writing: Option<(Index, Completion)>,
 }
 
@@ -101,6 +103,7 @@ impl Rounds {
         let checkpoint = Checkpoint {
             index,
             at_bytes: 0,
+            answered_damage: 0,
             writing: None,
         };
         let membership = Arc::new(Membership::of(replica.store().members()));
@@ -181,6 +184,8 @@ impl Rounds {
     fn tick(&mut self) {
         self.replica.on(Event::Tick);
         self.replica.sweep(SWEEP_PER_TICK);
+        let orders = self.replica.take_orders();
+        self.send(orders);
         if let Some(digests) = self.replica.digests() {
             self.peers.tell(&digests);
         }
@@ -350,14 +355,26 @@ impl Rounds {
         let installs = self.writing.as_ref().is_some_and(|it| it.installs);
         // What has diverged must not take the place of what is sound.
         let is_sound = !self.replica.has_diverged();
-        if !due || !is_sound || self.checkpoint.writing.is_some() || installs {
+        let damage = self.storage.vitals().damage_found();
+        let is_damaged = damage > self.checkpoint.answered_damage;
+        if !(due || is_damaged) || !is_sound || self.checkpoint.writing.is_some() || installs {
             return;
         }
         self.checkpoint.at_bytes = self.replica.applied_bytes();
         let image = self.replica.store().snapshot();
-        let completion = self.storage.checkpoint(applied.clone(), move |out| {
+        let encode = move |out: &mut dyn std::io::Write| {
             image.frames().try_for_each(|frame| out.write_all(&frame))
-        });
+        };
+        let completion = if is_damaged {
+            tracing::warn!(
+                index = applied.index.0,
+                "writing everything anew from memory, as damage was found at rest"
+            );
+            self.checkpoint.answered_damage = damage;
+            self.storage.renew(applied.clone(), encode)
+        } else {
+            self.storage.checkpoint(applied.clone(), encode)
+        };
         self.checkpoint.writing = Some((applied.index, completion));
     }
 

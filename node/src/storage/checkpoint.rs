@@ -306,6 +306,104 @@ impl Source<'_> {
     }
 }
 
+/// Checks every byte of a checkpoint without keeping it in memory.
+pub(super) fn verify(path: &Path, input: &mut dyn io::Read) -> Result<(), StorageError> {
+    let mut passing = Passing {
+        path,
+        input,
+        hasher: Sha256::new(),
+        offset: 0,
+    };
+    passing.header()?;
+    let mut image_bytes = 0;
+    for number in 0.. {
+        match passing.chunk(number)? {
+            0 => break,
+            bytes => image_bytes += bytes,
+        }
+    }
+    passing.end(image_bytes)
+}
+
+/// A checkpoint that is read from front to back and forgotten.
+struct Passing<'a> {
+    path: &'a Path,
+    input: &'a mut dyn io::Read,
+    hasher: Sha256,
+    offset: u64,
+}
+
+impl Passing<'_> {
+    fn take(&mut self, length: usize) -> Result<Vec<u8>, StorageError> {
+        let mut bytes = vec![0; length];
+        match self.input.read_exact(&mut bytes) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                return Err(self.damaged("it ends early"));
+            }
+            Err(error) => {
+                return Err(StorageError::attempt("read the checkpoint", self.path)(
+                    error,
+                ));
+            }
+        }
+        self.hasher.update(&bytes);
+        self.offset += length as u64;
+        Ok(bytes)
+    }
+
+    fn number<const N: usize>(&mut self) -> Result<[u8; N], StorageError> {
+        let bytes = self.take(N)?;
+        Ok(std::array::from_fn(|place| bytes[place]))
+    }
+
+    fn damaged(&self, what: &str) -> StorageError {
+        StorageError::corrupt(self.path, self.offset, what)
+    }
+
+    fn header(&mut self) -> Result<(), StorageError> {
+        let mut covered = self.take(MAGIC.len() + 4)?;
+        let length = self.number::<4>()?;
+        covered.extend(length);
+        let length = u32::from_le_bytes(length) as usize;
+        if !covered.starts_with(MAGIC) || length > CHUNK_BYTES {
+            return Err(self.damaged("it does not begin as a checkpoint does"));
+        }
+        covered.extend(self.take(length)?);
+        if u32::from_le_bytes(self.number()?) != crc32fast::hash(&covered) {
+            return Err(self.damaged("the header's checksum is another"));
+        }
+        Ok(())
+    }
+
+    /// The length of the next chunk; 0 at the end.
+    fn chunk(&mut self, number: u64) -> Result<u64, StorageError> {
+        let length = u32::from_le_bytes(self.number()?) as usize;
+        if length == 0 {
+            return Ok(0);
+        }
+        let sum = u32::from_le_bytes(self.number()?);
+        let begins = self.offset;
+        let is_sound = length <= CHUNK_BYTES && checksum(number, &self.take(length)?) == sum;
+        if !is_sound {
+            self.offset = begins;
+            return Err(self.damaged("the chunk's checksum is another"));
+        }
+        Ok(length as u64)
+    }
+
+    fn end(mut self, image_bytes: u64) -> Result<(), StorageError> {
+        if u64::from_le_bytes(self.number()?) != image_bytes {
+            return Err(self.damaged("the image's length is another"));
+        }
+        let hash = self.hasher.clone().finalize();
+        if self.take(hash.len())? != hash[..] {
+            return Err(self.damaged("the hash of the whole is another"));
+        }
+        Ok(())
+    }
+}
+
 fn decode_header(mut reader: Reader<'_>) -> Option<Header> {
     let identity = codec::identity(&mut reader)?;
     let origin = match reader.u8()? {

@@ -43,7 +43,17 @@ impl Image {
 struct Job {
     meta: SnapshotMeta,
     image: Image,
+    extent: Extent,
     done: Done,
+}
+
+/// What a new checkpoint takes the place of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    /// The oldest beyond those that are kept.
+    Oldest,
+    /// Everything before, which cannot be relied on.
+    Everything,
 }
 
 /// The handle of the thread.
@@ -85,12 +95,26 @@ impl Keeper {
     }
 
     pub(super) fn checkpoint(&self, meta: SnapshotMeta, image: Image) -> Completion {
+        self.ask(meta, image, Extent::Oldest)
+    }
+
+    pub(super) fn renew(&self, meta: SnapshotMeta, image: Image) -> Completion {
+        self.ask(meta, image, Extent::Everything)
+    }
+
+    fn ask(&self, meta: SnapshotMeta, image: Image, extent: Extent) -> Completion {
         let (done, completion) = Completion::new();
         let jobs = self
             .jobs
             .as_ref()
             .expect("the sender goes only with the keeper");
-        if let Err(mpsc::SendError(job)) = jobs.send(Job { meta, image, done }) {
+        let job = Job {
+            meta,
+            image,
+            extent,
+            done,
+        };
+        if let Err(mpsc::SendError(job)) = jobs.send(job) {
             job.done.with(Err(StorageError::Stopped));
         }
         completion
@@ -136,15 +160,19 @@ const KEPT: usize = 2;
 
 impl Work {
     fn run(self, queue: &Receiver<Job>) {
-        while let Ok(Job { meta, image, done }) = queue.recv() {
-            done.with(self.keep(meta, image));
+        while let Ok(job) = queue.recv() {
+            job.done.with(self.keep(job.meta, job.image, job.extent));
         }
     }
 
-    fn keep(&self, meta: SnapshotMeta, image: Image) -> Result<(), StorageError> {
+    fn keep(&self, meta: SnapshotMeta, image: Image, extent: Extent) -> Result<(), StorageError> {
         let origin = image.origin();
         let newest = self.kept().last().map(|kept| kept.meta.index);
-        if origin == Origin::Own && newest >= Some(meta.index) {
+        let is_known = match extent {
+            Extent::Oldest => newest >= Some(meta.index),
+            Extent::Everything => newest > Some(meta.index),
+        };
+        if origin == Origin::Own && is_known {
             return Ok(());
         }
         let begun = Instant::now();
@@ -162,15 +190,19 @@ impl Work {
         }
         self.vitals.set_checkpoint_bytes(bytes);
         self.observer.checkpointed(bytes, begun.elapsed());
-        self.retire(kept)
+        let stay = match extent {
+            Extent::Oldest => KEPT,
+            Extent::Everything => 1,
+        };
+        self.retire(kept, stay)
     }
 
-    /// Adds a checkpoint, lets those beyond the last two go, and then the log that only they needed.
-    fn retire(&self, added: Kept) -> Result<(), StorageError> {
+    /// Adds a checkpoint, lets those beyond the last few go, and then the log that only they needed.
+    fn retire(&self, added: Kept, stay: usize) -> Result<(), StorageError> {
         let mut kept = self.kept();
         kept.retain(|kept| kept.path != added.path);
         kept.push(added);
-        let surplus = kept.len().saturating_sub(KEPT);
+        let surplus = kept.len().saturating_sub(stay);
         let gone: Vec<_> = kept.drain(..surplus).collect();
         for old in &gone {
             std::fs::remove_file(&old.path)
@@ -180,7 +212,7 @@ impl Work {
         if !gone.is_empty() {
             sync_folder(self.directory.checkpoints())?;
         }
-        if kept.len() == KEPT {
+        if kept.len() == stay {
             self.log.release(kept[0].meta.index);
         }
         Ok(())

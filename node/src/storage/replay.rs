@@ -67,6 +67,25 @@ pub(super) fn replay(folder: &Path, paths: &[PathBuf]) -> Result<Replayed, Stora
     Ok(reading.finish(tail))
 }
 
+/// Checks every byte of a segment that is closed, by itself.
+pub(super) fn verify(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    let sequence = sequence_of(path)
+        .ok_or_else(|| StorageError::corrupt(path, 0, "its name is no segment's name"))?;
+    let segment = Source {
+        path,
+        bytes,
+        sequence,
+    };
+    let read = Reading::begin(&segment)?.batches(&segment)?;
+    let end = read.position.offset;
+    let seal = Record::at(bytes, end, sequence).filter(Record::is_seal);
+    let rest = seal.map_or(end, |seal| seal.end).min(bytes.len());
+    if bytes[rest..].iter().any(|byte| *byte != 0) {
+        return Err(segment.corrupt(read.stopped.1, "what stands here is no record"));
+    }
+    Ok(())
+}
+
 /// The segments' numbers, which must be successive.
 fn sequences(folder: &Path, paths: &[PathBuf]) -> Result<Vec<u64>, StorageError> {
     let mut found: Vec<u64> = Vec::new();

@@ -11,6 +11,10 @@ pub trait Observer: Send + Sync {
     fn wrote(&self, _bytes: u64, _took: Duration) {}
     /// An `fdatasync` of the log ended well.
     fn synced(&self, _took: Duration) {}
+    /// So many bytes were read again in the background.
+    fn scrubbed(&self, _bytes: u64) {}
+    /// A file was found damaged in the background.
+    fn damaged(&self, _error: &super::StorageError) {}
     /// A checkpoint is durable.
     fn checkpointed(&self, _bytes: u64, _took: Duration) {}
     /// Between any two operations whose order matters: a crash here must be survived. Tests copy the directory.
@@ -33,6 +37,7 @@ pub struct Vitals {
     synced_at: AtomicU64,
     log_bytes: AtomicU64,
     checkpoint_bytes: AtomicU64,
+    damage_found: AtomicU64,
 }
 
 impl Vitals {
@@ -43,6 +48,7 @@ impl Vitals {
             synced_at: AtomicU64::new(0),
             log_bytes: AtomicU64::new(0),
             checkpoint_bytes: AtomicU64::new(0),
+            damage_found: AtomicU64::new(0),
         }
     }
 
@@ -69,6 +75,16 @@ impl Vitals {
     #[must_use]
     pub fn checkpoint_bytes(&self) -> u64 {
         self.checkpoint_bytes.load(Ordering::Relaxed)
+    }
+
+    /// How often a file was found damaged at rest since the start; one that stays is found again with every pass.
+    #[must_use]
+    pub fn damage_found(&self) -> u64 {
+        self.damage_found.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_damage(&self) {
+        self.damage_found.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn write_begins(&self) {

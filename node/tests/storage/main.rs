@@ -7,3 +7,4 @@ mod checkpoints;
 mod lab;
 mod model;
 mod rules;
+mod scrub;

@@ -434,6 +434,16 @@ impl World {
         }
     }
 
+    /// What goes ahead of busy disks.
+    fn give_orders(&mut self) {
+        let ids: Vec<u64> = self.nodes.keys().copied().collect();
+        for id in ids {
+            let replica = self.nodes.get_mut(&id).unwrap().replica.as_mut();
+            let orders = replica.map(Replica::take_orders).unwrap_or_default();
+            self.post_all(id, orders);
+        }
+    }
+
     /// Everybody tells everybody how his store has been, as far as they hear each other.
     fn tell_digests(&mut self) {
         let ids: Vec<u64> = self.nodes.keys().copied().collect();
@@ -483,6 +493,7 @@ impl World {
             {
                 replica.on(Event::Tick);
             }
+            self.give_orders();
             self.tell_digests();
             self.settle();
         }

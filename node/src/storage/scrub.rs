@@ -1,0 +1,187 @@
+//! Reads at rest what was written long ago, slowly, so that damage is found while it can still be made good.
+//!
+//! A pass goes over all closed segments of the log and all checkpoints, from the disk and not from the memory of the operating
+//! system; then it pauses. What is damaged is said with file and byte, counted, and told by [`Vitals::damage_found`]: whoever
+//! holds a sound state in memory then writes it anew ([`super::Storage::renew`]), which takes the place of every damaged
+//! file. Without a sound state nothing is changed, and the next start refuses the file.
+//!
+//! Not read: the segment that is being written, which a reader beside the writer would see half changed; it is read once it is
+//! closed. That a last batch was wiped to zeros is not found here, but at the next start, by the seal or the segment behind it.
+//!
+//! What this module does not do: repair.
+
+use super::checkpoint;
+use super::directory::files;
+use super::error::StorageError;
+use super::replay;
+use super::vitals::{Observer, Vitals};
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// How fast and how often everything is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scrubbing {
+    /// Bytes a second, at least one.
+    pub bytes_per_second: u64,
+    /// Between the end of a pass and the next.
+    pub pause: Duration,
+}
+
+/// Reads a file through and says what is wrong with it.
+type Verify = fn(&Path, &mut dyn Read) -> Result<(), StorageError>;
+
+fn verify_segment(path: &Path, file: &mut dyn Read) -> Result<(), StorageError> {
+    let mut bytes = Vec::new();
+    let read = file.read_to_end(&mut bytes);
+    read.map_err(StorageError::attempt("read the log file", path))?;
+    replay::verify(path, &bytes)
+}
+
+/// Before a file that looks damaged is read once more.
+const SECOND_LOOK: Duration = Duration::from_millis(100);
+
+/// Read at once, and then slept for.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// The handle of the thread.
+pub(super) struct Scrub {
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Scrub {
+    /// Begins the first pass at once.
+    pub(super) fn start(
+        folders: (PathBuf, PathBuf),
+        scrubbing: Scrubbing,
+        observer: Arc<dyn Observer>,
+        vitals: Arc<Vitals>,
+    ) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        let (wal, checkpoints) = folders;
+        let work = Work {
+            wal,
+            checkpoints,
+            scrubbing,
+            observer,
+            vitals,
+            stopped,
+        };
+        let thread = std::thread::Builder::new().name("scrub".to_owned());
+        Self {
+            stop: Some(stop),
+            // Where no thread can be had, nothing is scrubbed; the member serves all the same.
+            thread: thread.spawn(move || work.run()).ok(),
+        }
+    }
+}
+
+impl Drop for Scrub {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+struct Work {
+    wal: PathBuf,
+    checkpoints: PathBuf,
+    scrubbing: Scrubbing,
+    observer: Arc<dyn Observer>,
+    vitals: Arc<Vitals>,
+    stopped: Receiver<()>,
+}
+
+/// The storage is being closed.
+struct Stopped;
+
+impl Work {
+    fn run(self) {
+        while self.pass().is_ok() && self.sleep(self.scrubbing.pause).is_ok() {}
+    }
+
+    fn pass(&self) -> Result<(), Stopped> {
+        let mut segments = files(&self.wal, ".wal").unwrap_or_default();
+        segments.pop();
+        for path in &segments {
+            self.look(path, verify_segment)?;
+        }
+        for path in &files(&self.checkpoints, ".checkpoint").unwrap_or_default() {
+            self.look(path, checkpoint::verify)?;
+        }
+        Ok(())
+    }
+
+    fn look(&self, path: &Path, verify: Verify) -> Result<(), Stopped> {
+        let Some(first) = self.read(path, verify)? else {
+            return Ok(());
+        };
+        // A segment that was closed this very moment has its seal written behind it: look twice before crying.
+        self.sleep(SECOND_LOOK)?;
+        if self.read(path, verify)?.is_some() {
+            tracing::error!(error = %first, "found damage at rest");
+            self.observer.damaged(&first);
+            self.vitals.count_damage();
+        }
+        Ok(())
+    }
+
+    /// What is wrong with the file; none if nothing is, or if it was released since the folder was listed.
+    fn read(&self, path: &Path, verify: Verify) -> Result<Option<StorageError>, Stopped> {
+        let Ok(file) = File::open(path) else {
+            return Ok(None);
+        };
+        // Best effort: what the operating system remembers is not what the disk holds.
+        let forget = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+        if let Err(error) = posix_fadvise(&file, 0, 0, forget) {
+            tracing::debug!(%error, "reading what the operating system remembers");
+        }
+        let mut slow = Slow {
+            work: self,
+            file,
+            stopped: false,
+        };
+        let verified = verify(path, &mut slow);
+        if slow.stopped {
+            return Err(Stopped);
+        }
+        Ok(verified.err())
+    }
+
+    fn sleep(&self, time: Duration) -> Result<(), Stopped> {
+        match self.stopped.recv_timeout(time) {
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            _ => Err(Stopped),
+        }
+    }
+}
+
+/// A file read no faster than allowed.
+struct Slow<'a> {
+    work: &'a Work,
+    file: File,
+    stopped: bool,
+}
+
+impl Read for Slow<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let piece = buffer.len().min(PIECE_BYTES);
+        let read = self.file.read(&mut buffer[..piece])?;
+        self.work.observer.scrubbed(read as u64);
+        let rate = self.work.scrubbing.bytes_per_second.max(1);
+        let time = Duration::from_secs_f64(read as f64 / rate as f64);
+        if self.work.sleep(time).is_err() {
+            self.stopped = true;
+            return Err(io::Error::other("the storage is being closed"));
+        }
+        Ok(read)
+    }
+}
