@@ -67,6 +67,7 @@ struct Cluster(BTreeMap<String, Vec<Url>>);
 #[command(
     name = "quorate-node",
     disable_version_flag = true,
+    after_help = "quorate-node snapshot --help: look into snapshots of etcd's format, and make members of them.",
     args_override_self = true
 )]
 struct Flags {

@@ -182,3 +182,56 @@ fn failed(error: &dyn std::error::Error) -> Failure {
     }
     (text, 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flags(arguments: &[&str]) -> Result<Restore, String> {
+        let words = ["quorate-node snapshot", "restore", "file.db"];
+        let cli = Cli::try_parse_from(words.iter().chain(arguments));
+        match cli.map_err(|error| error.to_string())?.command {
+            Command::Restore(flags) => Ok(flags),
+            Command::Status { .. } => panic!("a restore was asked for"),
+        }
+    }
+
+    #[test]
+    fn defaults_are_etcdutls() {
+        let config = config(&flags(&[]).unwrap()).unwrap();
+        assert_eq!(config.name, "default");
+        assert_eq!(config.data_dir.to_str(), Some("default.etcd"));
+        assert_eq!(config.initial_cluster_token, "etcd-cluster");
+        assert!(config.check_founding().is_ok());
+    }
+
+    #[test]
+    fn flags_are_written_as_for_etcdutl() {
+        let given = flags(&[
+            "--skip-hash-check",
+            "--mark-compacted=true",
+            "--bump-revision",
+            "7",
+            "--initial-memory-map-size=0",
+        ]);
+        let given = given.unwrap();
+        assert!(given.skip_hash_check && given.mark_compacted);
+        assert_eq!(given.bump_revision, 7);
+        assert!(!flags(&["--skip-hash-check=false"]).unwrap().skip_hash_check);
+        assert!(flags(&["--unknown"]).is_err());
+    }
+
+    #[test]
+    fn flags_that_contradict_each_other_are_refused() {
+        let bad: [&[&str]; 4] = [
+            &["--bump-revision=1"],
+            &["--mark-compacted"],
+            &["--wal-dir=elsewhere"],
+            &["--initial-advertise-peer-urls=nonsense"],
+        ];
+        for arguments in bad {
+            let (text, code) = restore_with(&flags(arguments).unwrap()).unwrap_err();
+            assert_eq!(code, BAD_ARGUMENTS, "{arguments:?}: {text}");
+        }
+    }
+}
