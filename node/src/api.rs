@@ -3,7 +3,7 @@
 //! A service's work here: check what can be checked without the state, turn the wire's messages into the store's (field by
 //! field, moving keys and values, never copying them), ask the loop, put the header before the answer.
 //!
-//! Served: KV but for `RangeStream`, Watch, Cluster, Maintenance, and `grpc.health.v1`.
+//! Served: KV but for `RangeStream`, Watch, Lease, Cluster, Maintenance, and `grpc.health.v1`.
 //! Everything else answers `Unimplemented`.
 //!
 //! What this module deliberately does not do: authenticate. Whoever reaches the port may do everything.
@@ -14,6 +14,7 @@ mod cut;
 mod downgrade;
 mod gate;
 mod kv;
+mod lease;
 mod maintenance;
 pub mod port;
 mod watch;
@@ -26,6 +27,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use proto::etcdserverpb::ResponseHeader;
 use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::kv_server::KvServer;
+use proto::etcdserverpb::lease_server::LeaseServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use proto::etcdserverpb::watch_server::WatchServer;
 use store::{AlarmChange, AlarmKind, Command, Response as Answer, StoreError};
@@ -38,10 +40,11 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 pub(crate) use self::convert::member as member_to_wire;
 use self::cut::{Cut, Scissors};
 use self::gate::Gate;
+pub use self::lease::LeaseIds;
 use crate::handle::Handle;
 use crate::quota;
 use crate::refusal::Refusal;
-use crate::transport::Dialer;
+use crate::transport::{Dialer, LeaderLine};
 
 /// What the frame of a gRPC message may have beyond `--max-request-bytes`; etcd's figure.
 pub(crate) const OVERHEAD_BYTES: usize = 512 << 10;
@@ -55,6 +58,8 @@ pub struct Limits {
     pub max_txn_ops: usize,
     /// How many learners the cluster may have at once.
     pub max_learners: u32,
+    /// The shortest time to live of a lease, in seconds.
+    pub min_lease_ttl: i64,
     /// `--quota-backend-bytes`.
     pub quota_bytes: u64,
     /// `--watch-progress-notify-interval`.
@@ -71,6 +76,8 @@ pub(crate) struct Shared {
     handle: Handle,
     limits: Limits,
     dialer: Dialer,
+    leader: LeaderLine,
+    lease_ids: LeaseIds,
 }
 
 impl Shared {
@@ -120,6 +127,7 @@ pub fn routes<H: Health>(
     handle: Handle,
     limits: Limits,
     dialer: Dialer,
+    lease_ids: LeaseIds,
     health: HealthServer<H>,
     closing: CancellationToken,
 ) -> axum::Router {
@@ -128,15 +136,20 @@ pub fn routes<H: Health>(
     let shared = Arc::new(Shared {
         handle: handle.clone(),
         limits,
+        leader: LeaderLine::new(dialer.clone()),
         dialer,
+        lease_ids,
     });
     let kv = KvServer::new(kv::Kv(Arc::clone(&shared))).max_decoding_message_size(limit);
     let watch = WatchServer::new(watch::Watch(Arc::clone(&shared)));
-    let watch = Cut::new(scissors, watch.max_decoding_message_size(limit));
+    let watch = Cut::new(scissors.clone(), watch.max_decoding_message_size(limit));
+    let lease = LeaseServer::new(lease::Lease(Arc::clone(&shared)));
+    let lease = Cut::new(scissors, lease);
     let cluster = ClusterServer::new(cluster::Cluster(Arc::clone(&shared)));
     let maintenance = MaintenanceServer::new(maintenance::Maintenance(shared));
     Routes::new(Gate::new(handle.clone(), kv))
         .add_service(Gate::new(handle.clone(), watch))
+        .add_service(Gate::new(handle.clone(), lease))
         .add_service(Gate::new(handle.clone(), cluster))
         .add_service(Gate::new(handle, maintenance))
         .add_service(health)

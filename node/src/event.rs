@@ -93,8 +93,40 @@ pub enum Read {
     Txn(TxnRequest),
     /// The membership.
     Members,
+    /// The ids of all leases: by the leader the next to end first, by others in their order.
+    Leases,
+    /// What only the leader says of a lease.
+    Lease(LeaseRead),
     /// Nothing: the caller wants to know whether the cluster answers.
     Nothing,
+}
+
+/// What only the leader says of a lease, as it alone measures; others refuse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseRead {
+    /// Let it begin anew.
+    Renew {
+        /// Which.
+        id: i64,
+    },
+    /// How long it still lives.
+    TimeToLive {
+        /// Which.
+        id: i64,
+        /// Whether to say what hangs on it.
+        keys: bool,
+    },
+}
+
+/// A lease as its leader sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeaseState {
+    /// Its time to live, in seconds.
+    pub granted_ttl: i64,
+    /// What is left of that, in seconds; negative when it is about to be revoked.
+    pub left: i64,
+    /// What hangs on it, if that was asked.
+    pub keys: Vec<Bytes>,
 }
 
 /// What a client is told.
@@ -108,6 +140,15 @@ pub enum Outcome {
     Txn(TxnResponse),
     /// All members, by id.
     Members(Vec<store::Member>),
+    /// All leases.
+    Leases(Vec<i64>),
+    /// One lease.
+    Lease(LeaseState),
+    /// A lease has begun anew.
+    Renewed {
+        /// How long it lives, in seconds.
+        ttl: i64,
+    },
     /// The store.
     Image(store::Image),
     /// A read that would hold up the loop: to be answered from this image, by [`answer`](crate::replica::answer), by

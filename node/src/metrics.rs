@@ -4,11 +4,12 @@
 //! happens. A series exists from the start with every label it can have, as an alert on a series that appears only with the
 //! first failure stays silent about that failure. A name of etcd's is only there if something counts for it.
 //!
-//! What this module deliberately does not do: etcd's `etcd_debugging_*` beyond the revision and watching, anything of Go's runtime, and
+//! What this module deliberately does not do: etcd's `etcd_debugging_*` beyond the revision, watching and leases, anything of Go's runtime, and
 //! `etcd_disk_backend_commit_duration_seconds`' samples: there is no backend that commits beside the log, and a checkpoint,
 //! which takes long and blocks nobody, would raise the alert on slow commits.
 
 mod calls;
+mod leases;
 mod peers;
 mod process;
 mod watchers;
@@ -34,6 +35,7 @@ use crate::storage::{Observer, StorageError, Vitals};
 use crate::transport::Traffic;
 use crate::version::{ETCD_VERSION, served};
 use calls::Calls;
+use leases::Leases;
 use peers::Peers;
 use process::Process;
 use watchers::Watchers;
@@ -49,6 +51,7 @@ pub struct Metrics {
     health: Health,
     peers: Peers,
     watchers: Watchers,
+    leases: Leases,
 }
 
 /// What the loop publishes.
@@ -112,6 +115,7 @@ impl Metrics {
             health: Health::new(&make),
             peers: Peers::new(&make),
             watchers: Watchers::new(&make),
+            leases: Leases::new(&make),
             registry: make.0,
         };
         metrics.empty_backend();
@@ -146,6 +150,7 @@ impl Metrics {
     /// All figures as text, the published ones as of this status.
     fn text(&self, status: &Status, quota_bytes: u64, vitals: &Vitals) -> Result<String, String> {
         self.member.observe(status, quota_bytes);
+        self.leases.observe(status.leases);
         self.disk.observe(vitals);
         self.process.observe();
         let mut text = Vec::new();

@@ -22,6 +22,8 @@ mod divergence;
 mod forced;
 mod founding;
 mod handover;
+mod leases;
+mod lessor;
 mod membership;
 mod proposals;
 mod reads;
@@ -43,14 +45,18 @@ pub use apply::{Unreadable, Written, answer};
 pub use batch::{Batch, BatchError};
 pub use forced::forcing_entries;
 pub use founding::founding_entries;
+pub use leases::LeaseCounts;
+pub use lessor::LeaseClock;
 pub use retention::Retention;
 
-use crate::event::{Event, Outcome, Request};
+use crate::event::{Event, LeaseRead, Outcome, Read, Request};
 use crate::refusal::Refusal;
 use crate::turn::{Ahead, Release, Turn};
 use alarms::Wanted;
 use divergence::Divergence;
 use handover::Handover;
+use leases::Renewals;
+use lessor::Lessor;
 use membership::Ground;
 use proposals::Proposals;
 use reads::Reads;
@@ -74,6 +80,8 @@ pub struct Settings {
     pub retention: Option<Retention>,
     /// `--quota-backend-bytes`.
     pub quota_bytes: u64,
+    /// How leases are measured, if this member leads.
+    pub leases: LeaseClock,
     /// Drawn at random at every start: names this start in the log.
     pub starter: u64,
 }
@@ -92,6 +100,9 @@ pub struct Replica<W> {
     reads: Reads<W>,
     handover: Handover<W>,
     relay: Relay,
+    lessor: Lessor,
+    renewals: Renewals<W>,
+    lease_counts: LeaseCounts,
     wanted_alarms: Wanted,
     versions: Versions,
     stall: Stall,
@@ -142,6 +153,13 @@ impl<W> Replica<W> {
             reads: Reads::new(settings.starter),
             handover: Handover::default(),
             relay: Relay::default(),
+            lessor: Lessor::new(
+                settings.leases,
+                settings.raft.election_ticks.into(),
+                settings.request_timeout_ticks,
+            ),
+            renewals: Renewals::default(),
+            lease_counts: LeaseCounts::default(),
             wanted_alarms: Wanted::default(),
             versions: Versions::default(),
             stall: Stall::default(),
@@ -202,6 +220,7 @@ impl<W> Replica<W> {
         self.ask_gathered();
         let ready = self.raft.ready();
         self.note_leader();
+        self.note_office();
         for (id, index) in ready.reads {
             self.reads.confirm(id, index);
         }
@@ -265,6 +284,7 @@ impl<W> Replica<W> {
     /// Answers everybody who still waits: this member stops.
     pub fn stop(&mut self) -> Vec<(W, Outcome)> {
         let waiters = self.proposals.drain().into_iter().chain(self.reads.drain());
+        let waiters = waiters.chain(self.renewals.drain());
         let waiters = waiters.chain(self.changes.drain(..).map(|(_, waiter, _)| waiter));
         let waiters: Vec<W> = waiters.chain(self.handover.drain()).collect();
         self.refuse(waiters, Refusal::Stopped);
@@ -339,6 +359,7 @@ impl<W> Replica<W> {
         self.compare_digests();
         self.raise_alarms();
         self.decide_version();
+        self.end_leases();
         self.move_leadership();
         self.expire();
     }
@@ -364,7 +385,15 @@ impl<W> Replica<W> {
                     self.refuse([waiter], Refusal::TooManyRequests);
                 }
             }
-            Request::Read(read) => self.reads.gather(read, waiter, deadline),
+            Request::Read(Read::Lease(_)) if !self.leads() => {
+                self.refuse([waiter], Refusal::NotLeader);
+            }
+            Request::Read(read) => {
+                if let Read::Lease(LeaseRead::Renew { id }) = read {
+                    self.take_checkpoint_back(id);
+                }
+                self.reads.gather(read, waiter, deadline);
+            }
             Request::ReadLocal(read) => {
                 let outcome = self.read(read);
                 self.answers.push((waiter, outcome));
@@ -532,6 +561,7 @@ impl<W> Replica<W> {
         };
         let mut late = self.proposals.expired(now);
         late.extend(self.reads.expired(now));
+        late.extend(self.renewals.expired(now));
         while self
             .changes
             .front()

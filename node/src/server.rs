@@ -21,11 +21,11 @@ use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 use crate::api::port::{self, Port};
-use crate::api::{self, Limits};
+use crate::api::{self, LeaseIds, Limits};
 use crate::bootstrap::{self, Beginning, BootstrapError};
 use crate::config::{AutoCompaction, Config, Url};
 use crate::handle::{EVENTS_MAX, Handle};
-use crate::replica::{Replica, Retention, Settings, Unreadable};
+use crate::replica::{LeaseClock, Replica, Retention, Settings, Unreadable};
 use crate::resolve::Resolver;
 use crate::status::{Membership, Status};
 use crate::storage::{Options, StorageError, Vitals};
@@ -157,10 +157,12 @@ impl Member {
         let rounds = tokio::spawn(rounds.run(stop_rounds.clone(), close_patience));
         let (health, health_service) = tonic_health::server::health_reporter();
         let close = CancellationToken::new();
+        let lease_ids = LeaseIds::new(rng.random());
         let client_routes = api::routes(
             handle.clone(),
             limits(config),
             dialer,
+            lease_ids,
             health_service,
             close.clone(),
         );
@@ -318,6 +320,10 @@ fn settings(config: &Config, member_id: u64, starter: u64) -> Settings {
         },
         retention: config.auto_compaction.map(|kept| retention(kept, tick_ms)),
         quota_bytes: config.quota_backend_bytes,
+        leases: LeaseClock {
+            tick_ms,
+            checkpoint_every: None,
+        },
         starter,
     }
 }
@@ -341,11 +347,19 @@ fn request_timeout(config: &Config) -> Duration {
     REQUEST_TIMEOUT + 2 * Duration::from_millis(config.election_timeout_ms)
 }
 
+/// One and a half election timeouts in whole ticks, then in whole seconds: a lease must outlive a change of leader. etcd's rule.
+fn min_lease_ttl(config: &Config) -> i64 {
+    let ticks = 3 * config.election_ticks() / 2;
+    let milliseconds = ticks.saturating_mul(config.heartbeat_interval_ms);
+    i64::try_from(milliseconds.div_ceil(1_000)).unwrap_or(i64::MAX)
+}
+
 fn limits(config: &Config) -> Limits {
     Limits {
         max_request_bytes: config.max_request_bytes,
         max_txn_ops: config.max_txn_ops,
         max_learners: u32::try_from(config.max_learners).unwrap_or(u32::MAX),
+        min_lease_ttl: min_lease_ttl(config),
         quota_bytes: config.quota_backend_bytes,
         progress_interval: config.watch_progress_notify_interval,
         election_timeout: Duration::from_millis(config.election_timeout_ms),

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use store::{Alarm, AlarmKind, Member, Members, Version};
 
+use crate::replica::LeaseCounts;
 use crate::storage::Identity;
 use crate::watch::Figures;
 
@@ -40,6 +41,8 @@ pub struct Status {
     pub cluster_version: Option<Version>,
     /// Where a downgrade goes that is under way.
     pub downgrade: Option<Version>,
+    /// What became of leases since the start.
+    pub leases: LeaseCounts,
     /// Client commands that wait to be applied.
     pub pending: u64,
     /// Who watches.
@@ -75,6 +78,7 @@ impl Status {
             alarms: Vec::new(),
             cluster_version: None,
             downgrade: None,
+            leases: LeaseCounts::default(),
             pending: 0,
             watch: Figures::default(),
             membership: Arc::default(),

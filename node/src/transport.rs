@@ -9,6 +9,7 @@
 //! What this module deliberately does not do: TLS, and learning peers by itself; the membership is given to it.
 
 mod dial;
+mod lease;
 mod link;
 mod service;
 mod snapshot;
@@ -23,6 +24,7 @@ use store::Image;
 use tokio::time::Instant;
 
 pub use dial::{Dialer, Unanswered};
+pub use lease::LeaderLine;
 pub use service::routes;
 pub use traffic::{Counts, Traffic};
 

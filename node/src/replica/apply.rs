@@ -106,6 +106,7 @@ impl<W> Replica<W> {
             let Authored { command, author } = Authored::from_bytes(command)?;
             self.note_space(&command);
             let applied = self.store.apply_by(index.0, &command, author.as_ref());
+            self.note_lease(&command, &applied.response);
             members_changed |= matches!(applied.response, Response::Members(_));
             self.written.changes.extend(applied.changes);
             if let Some(waiter) = self.proposals.applied(batch.starter, number) {
@@ -118,8 +119,13 @@ impl<W> Replica<W> {
 
     fn serve_reads(&mut self) {
         for pending in self.reads.serve(self.applied.index) {
-            let outcome = self.read(pending.read);
-            self.answers.push((pending.waiter, outcome));
+            match pending.read {
+                Read::Lease(read) => self.answer_lease(read, pending.waiter, pending.deadline),
+                read => {
+                    let outcome = self.read(read);
+                    self.answers.push((pending.waiter, outcome));
+                }
+            }
         }
     }
 
@@ -132,7 +138,10 @@ impl<W> Replica<W> {
         if is_large(&self.store, &read, LARGE_READ) {
             return Outcome::Large(self.store.snapshot(), read);
         }
-        answer(&self.store, read)
+        match (&read, self.lessor.by_end()) {
+            (Read::Leases, Some(ids)) => Outcome::Leases(ids),
+            _ => answer(&self.store, read),
+        }
     }
 }
 
@@ -164,7 +173,7 @@ fn is_large(store: &Store, read: &Read, most: usize) -> bool {
                 .try_fold(most, |left, it| spend(left, &it));
             left.and_then(|left| ranges.try_fold(left, spend)).is_none()
         }
-        Read::Members | Read::Nothing => false,
+        Read::Members | Read::Leases | Read::Lease(_) | Read::Nothing => false,
     }
 }
 
@@ -176,6 +185,8 @@ pub fn answer(store: &Store, read: Read) -> Outcome {
         Read::Range(request) => store.range(&request).map_or_else(refused, Outcome::Range),
         Read::Txn(request) => store.read_txn(&request).map_or_else(refused, Outcome::Txn),
         Read::Members => Outcome::Members(store.members().iter().cloned().collect()),
+        Read::Leases => Outcome::Leases(store.leases().iter().map(|lease| lease.id).collect()),
+        Read::Lease(_) => Outcome::Refused(Refusal::NotLeader),
         Read::Nothing => Outcome::Done,
     }
 }

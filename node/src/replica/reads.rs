@@ -18,7 +18,7 @@ use crate::event::Read;
 pub(super) struct Pending<W> {
     pub(super) read: Read,
     pub(super) waiter: W,
-    deadline: u64,
+    pub(super) deadline: u64,
 }
 
 /// See the module.

@@ -330,6 +330,7 @@ impl Rounds {
             alarms: store.alarms().iter().collect(),
             cluster_version: store.cluster_version(),
             downgrade: store.downgrade(),
+            leases: self.replica.lease_counts(),
             pending: self.replica.pending() as u64,
             watch: self.hub.figures(),
             membership: Arc::clone(&self.membership),

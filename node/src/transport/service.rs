@@ -10,8 +10,9 @@ use proto::peer::delivery::Part;
 use proto::peer::message::Body as Wire;
 use proto::peer::peer_server::{self, PeerServer};
 use proto::peer::{
-    self, Batch, DeliverResponse, Delivery, Hello, InstallSnapshotResponse, MembersRequest,
-    MembersResponse, ReconfigureRequest, ReconfigureResponse, SnapshotPiece,
+    self, Batch, DeliverResponse, Delivery, Hello, InstallSnapshotResponse, LeaseTimeToLiveRequest,
+    LeaseTimeToLiveResponse, MembersRequest, MembersResponse, ReconfigureRequest,
+    ReconfigureResponse, RenewLeaseRequest, RenewLeaseResponse, SnapshotPiece,
 };
 use raft::{Body, PeerId};
 use store::{Command, Response as Answer, Store, Version};
@@ -23,7 +24,7 @@ use super::{Context, REMOVED, snapshot};
 use crate::api::member_to_wire;
 use crate::config::REQUEST_BYTES_LIMIT;
 use crate::convert;
-use crate::event::Event;
+use crate::event::{Event, LeaseRead, Outcome, Read};
 
 /// The largest message to take from a peer, in bytes: twice what `--max-request-bytes` can be, as a batch of messages ends
 /// with the one that makes it large. Not made from this member's own flag: what a leader with another one has taken in must be
@@ -142,6 +143,37 @@ impl peer_server::Peer for Service {
             other => unreachable!("a change of the membership is not answered by {other:?}"),
         }
     }
+
+    async fn renew_lease(
+        &self,
+        request: Request<RenewLeaseRequest>,
+    ) -> Result<Response<RenewLeaseResponse>, Status> {
+        let RenewLeaseRequest { cluster_id, id } = request.into_inner();
+        match self.read_lease(cluster_id, LeaseRead::Renew { id }).await? {
+            Outcome::Renewed { ttl } => Ok(Response::new(RenewLeaseResponse { ttl })),
+            other => unreachable!("a renewal is not answered by {other:?}"),
+        }
+    }
+
+    async fn lease_time_to_live(
+        &self,
+        request: Request<LeaseTimeToLiveRequest>,
+    ) -> Result<Response<LeaseTimeToLiveResponse>, Status> {
+        let LeaseTimeToLiveRequest {
+            cluster_id,
+            id,
+            keys,
+        } = request.into_inner();
+        let read = LeaseRead::TimeToLive { id, keys };
+        match self.read_lease(cluster_id, read).await? {
+            Outcome::Lease(state) => Ok(Response::new(LeaseTimeToLiveResponse {
+                ttl: state.left,
+                granted_ttl: state.granted_ttl,
+                keys: state.keys,
+            })),
+            other => unreachable!("what is left of a lease is not answered by {other:?}"),
+        }
+    }
 }
 
 /// What one member asks another to propose for a client. Everything else a client's own member proposes.
@@ -156,6 +188,11 @@ const fn changes_membership(command: &Command) -> bool {
 }
 
 impl Service {
+    async fn read_lease(&self, cluster_id: u64, read: LeaseRead) -> Result<Outcome, Status> {
+        self.check_cluster(cluster_id)?;
+        Ok(self.context.handle.read(Read::Lease(read)).await?)
+    }
+
     fn check_hello(&self, hello: &Hello) -> Result<(), Status> {
         self.check_cluster(hello.cluster_id)?;
         let me = self.context.identity.member_id;

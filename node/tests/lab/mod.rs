@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::cluster_client::ClusterClient;
 use proto::etcdserverpb::kv_client::KvClient;
+use proto::etcdserverpb::lease_client::LeaseClient;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use proto::etcdserverpb::watch_client::WatchClient;
 use tempfile::TempDir;
@@ -206,6 +207,10 @@ impl Member {
 
     pub fn watches(&self) -> WatchClient<Channel> {
         WatchClient::new(self.channel())
+    }
+
+    pub fn lease(&self) -> LeaseClient<Channel> {
+        LeaseClient::new(self.channel())
     }
 
     pub fn cluster(&self) -> ClusterClient<Channel> {

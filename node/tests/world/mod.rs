@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quorate_node::event::{Event, Outcome, Request};
-use quorate_node::replica::{Batch, Replica, Retention, Settings, founding_entries};
+use quorate_node::replica::{Batch, LeaseClock, Replica, Retention, Settings, founding_entries};
 use quorate_node::turn::Turn;
 use raft::{Body, Entry, HardState, Index, Message, PeerId, Raft, Recovered, SnapshotMeta, Term};
 use rand::rngs::SmallRng;
@@ -23,6 +23,9 @@ use store::{Command, Member, MemberAttributes, PutRequest, Store};
 
 /// How long clients wait, in ticks.
 pub const TIMEOUT: u64 = 70;
+
+/// How long a tick is.
+pub const TICK_MS: u64 = 100;
 
 /// What a member's store may hold.
 pub const QUOTA_BYTES: u64 = 4 << 20;
@@ -61,6 +64,7 @@ pub struct World {
     /// Members whose disks take what they are given and never finish.
     stalled: BTreeSet<u64>,
     retention: Option<Retention>,
+    leases: LeaseClock,
     starts: u64,
     snapshots: usize,
     /// Members that were told of another membership.
@@ -111,6 +115,10 @@ impl World {
             cut: BTreeSet::new(),
             stalled: BTreeSet::new(),
             retention,
+            leases: LeaseClock {
+                tick_ms: TICK_MS,
+                checkpoint_every: None,
+            },
             starts: 0,
             snapshots: 0,
             told: BTreeSet::new(),
@@ -121,11 +129,21 @@ impl World {
         world
     }
 
+    /// All members from now on checkpoint leases that live longer than so many ticks.
+    pub fn checkpoint_leases(&mut self, every: u64) {
+        self.leases.checkpoint_every = Some(every);
+        let ids: Vec<u64> = self.nodes.keys().copied().collect();
+        for id in ids {
+            self.crash(id);
+            self.restart(id);
+        }
+    }
+
     /// Starts a member from its disk, unless it runs.
     pub fn restart(&mut self, id: u64) {
         self.starts += 1;
         let starter = self.starts << 32;
-        let settings = settings(id, starter, self.retention);
+        let settings = settings(id, starter, self.retention, self.leases);
         let node = self.nodes.get_mut(&id).unwrap();
         if node.replica.is_some() {
             return;
@@ -484,6 +502,11 @@ impl World {
         entry.unwrap()
     }
 
+    /// A tick at one member.
+    pub fn tick(&mut self, id: u64) {
+        self.replica(id).on(Event::Tick);
+    }
+
     pub fn tick_all(&mut self, ticks: u64) {
         for _ in 0..ticks {
             for replica in self
@@ -519,7 +542,7 @@ impl World {
     }
 }
 
-fn settings(id: u64, starter: u64, retention: Option<Retention>) -> Settings {
+fn settings(id: u64, starter: u64, retention: Option<Retention>, leases: LeaseClock) -> Settings {
     let mut raft = raft::Config::new(PeerId(id));
     raft.catchup_entries = 3;
     Settings {
@@ -533,6 +556,7 @@ fn settings(id: u64, starter: u64, retention: Option<Retention>) -> Settings {
         },
         retention,
         quota_bytes: QUOTA_BYTES,
+        leases,
         starter,
     }
 }
