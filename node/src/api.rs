@@ -22,8 +22,8 @@ mod watch;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Uri};
 use proto::etcdserverpb::ResponseHeader;
 use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::kv_server::KvServer;
@@ -33,7 +33,6 @@ use proto::etcdserverpb::watch_server::WatchServer;
 use store::{AlarmChange, AlarmKind, Command, Response as Answer, StoreError};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
-use tonic::body::Body;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::{Health, HealthServer};
 
@@ -42,6 +41,7 @@ use self::cut::{Cut, Scissors};
 use self::gate::Gate;
 pub use self::lease::LeaseIds;
 use crate::handle::Handle;
+use crate::plain;
 use crate::quota;
 use crate::refusal::Refusal;
 use crate::transport::{Dialer, LeaderLine};
@@ -157,20 +157,17 @@ pub fn routes<H: Health>(
 }
 
 /// The answer to a path that nothing is served at: to a gRPC call `Unimplemented`, to anything else 404.
-pub async fn nothing_here(uri: Uri, headers: HeaderMap) -> Response<Body> {
+pub async fn nothing_here(uri: Uri, headers: HeaderMap) -> axum::response::Response {
     let content_type = headers
         .get(CONTENT_TYPE)
         .and_then(|value| value.to_str().ok());
     if content_type.is_some_and(|value| value.starts_with("application/grpc")) {
-        return Status::unimplemented(format!("{} is not served", uri.path())).into_http();
+        let service = uri.path().trim_start_matches('/');
+        let service = service
+            .rsplit_once('/')
+            .map_or(service, |(service, _)| service);
+        // In the words of Go's gRPC.
+        return Status::unimplemented(format!("unknown service {service}")).into_http();
     }
-    let mut response = Response::new(Body::new("404 page not found\n".to_owned()));
-    *response.status_mut() = StatusCode::NOT_FOUND;
-    let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    response
+    plain::not_found()
 }

@@ -29,6 +29,8 @@ use http::Method as HttpMethod;
 use http::header::CONTENT_TYPE;
 use tonic::Status;
 
+pub(crate) use bindings::pool;
+
 use bindings::Method;
 use call::{Answer, Messages};
 

@@ -22,12 +22,13 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
-use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
+use http::header::CONTENT_TYPE;
 use store::{Alarm, AlarmKind, Version};
 
 use crate::event::Read;
 use crate::handle::Handle;
 use crate::metrics::Metrics;
+use crate::plain;
 use crate::status::alarm_name;
 use crate::storage::Vitals;
 use crate::version::{ETCD_VERSION, cluster_text};
@@ -133,7 +134,9 @@ impl Check {
                     .ok_or_else(|| "alarm activated: CORRUPT".to_owned())
             }
             Self::SerializableRead => in_time(patience, pulse.read_local()).await,
-            Self::LinearizableRead if !pulse.has_leader() => Err("there is no leader".to_owned()),
+            Self::LinearizableRead if !pulse.has_leader() => {
+                Err("etcdserver: no leader".to_owned())
+            }
             Self::LinearizableRead => in_time(patience, pulse.confirm()).await,
             Self::DiskWrite => match pulse.writing_for() {
                 Some(busy) if busy > STALL => Err(format!(
@@ -212,13 +215,20 @@ pub fn routes<P: Pulse>(pulse: P, metrics: Arc<Metrics>) -> Router {
 fn routes_of<P: Pulse>(shared: Shared<P>) -> Router {
     let shared = Arc::new(shared);
     Router::new()
-        .route("/health", get(health::<P>))
-        .route("/livez", get(livez::<P>))
-        .route("/livez/{check}", get(one_of_livez::<P>))
-        .route("/readyz", get(readyz::<P>))
-        .route("/readyz/{check}", get(one_of_readyz::<P>))
-        .route("/version", get(version::<P>))
+        .route("/health", get(health::<P>).fallback(only_get))
+        .route("/livez", get(livez::<P>).fallback(only_get))
+        .route("/livez/{check}", get(one_of_livez::<P>).fallback(only_get))
+        .route("/readyz", get(readyz::<P>).fallback(only_get))
+        .route(
+            "/readyz/{check}",
+            get(one_of_readyz::<P>).fallback(only_get),
+        )
+        .route("/version", get(version::<P>).fallback(only_get))
         .with_state(shared)
+}
+
+async fn only_get() -> Response {
+    plain::only_get()
 }
 
 type Asked<P> = State<Arc<Shared<P>>>;
@@ -264,7 +274,15 @@ async fn health<P: Pulse>(State(shared): Asked<P>, RawQuery(query): RawQuery) ->
     let is_healthy = reason.is_empty();
     shared.metrics.health(is_healthy);
     let body = serde_json::json!({ "health": is_healthy.to_string(), "reason": reason });
-    plain(is_healthy, format!("{body}"))
+    if is_healthy {
+        (
+            [(CONTENT_TYPE, "text/plain; charset=utf-8")],
+            format!("{body}"),
+        )
+            .into_response()
+    } else {
+        plain::error(StatusCode::SERVICE_UNAVAILABLE, &format!("{body}"))
+    }
 }
 
 async fn version<P: Pulse>(State(shared): Asked<P>) -> Response {
@@ -283,35 +301,36 @@ impl<P: Pulse> Shared<P> {
         if let Some(alarm) = alarms.iter().find(is_asked) {
             return Err(alarm_reason(alarm));
         }
+        let range_error = |reason| format!("RANGE ERROR:{reason}");
         if query.serializable {
-            return Check::SerializableRead
-                .run(&self.pulse, self.patience)
-                .await;
+            let read = Check::SerializableRead.run(&self.pulse, self.patience);
+            return read.await.map_err(range_error);
         }
         if !self.pulse.has_leader() {
             // etcd's words, which dashboards look for.
             return Err("RAFT NO LEADER".to_owned());
         }
         Check::DiskWrite.run(&self.pulse, self.patience).await?;
-        Check::LinearizableRead
-            .run(&self.pulse, self.patience)
-            .await
+        let read = Check::LinearizableRead.run(&self.pulse, self.patience);
+        read.await.map_err(range_error)
     }
 
     /// Runs the checks of a question, or the one that is named.
     async fn answer(&self, question: Question, only: Option<String>, query: &Query) -> Response {
-        let asked = |check: &&Check| only.as_ref().is_none_or(|only| only == check.name());
+        let asked = |check: &&Check| match &only {
+            Some(only) => only == check.name(),
+            None => !query
+                .excluded
+                .iter()
+                .any(|excluded| excluded == check.name()),
+        };
         let checks: Vec<_> = question.checks().iter().filter(asked).collect();
-        if checks.is_empty() {
-            return (StatusCode::NOT_FOUND, "404 page not found\n").into_response();
+        if only.is_some() && checks.is_empty() {
+            return plain::not_found();
         }
         let (mut lines, mut is_well) = (String::new(), true);
         for check in checks {
             let name = check.name();
-            if query.excluded.iter().any(|excluded| excluded == name) {
-                line(&mut lines, format_args!("[+]{name} excluded: ok"));
-                continue;
-            }
             let outcome = check.run(&self.pulse, self.patience).await;
             self.metrics.check(question.name(), name, outcome.is_ok());
             match outcome {
@@ -323,9 +342,9 @@ impl<P: Pulse> Shared<P> {
             }
         }
         match (is_well, query.verbose) {
-            (true, false) => plain(true, "ok\n".to_owned()),
-            (true, true) => plain(true, format!("{lines}ok\n")),
-            (false, _) => plain(false, format!("{lines}{} check failed\n", question.name())),
+            (true, false) => plain::text(StatusCode::OK, "ok\n".to_owned()),
+            (true, true) => plain::text(StatusCode::OK, format!("{lines}ok\n")),
+            (false, _) => plain::error(StatusCode::SERVICE_UNAVAILABLE, &lines),
         }
     }
 }
@@ -340,19 +359,6 @@ fn alarm_reason(alarm: &Alarm) -> String {
 
 fn line(lines: &mut String, text: std::fmt::Arguments<'_>) {
     writeln!(lines, "{text}").expect("a string takes everything");
-}
-
-fn plain(is_well: bool, body: String) -> Response {
-    let status = if is_well {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
-    let headers = [
-        (CONTENT_TYPE, "text/plain; charset=utf-8"),
-        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-    ];
-    (status, headers, body).into_response()
 }
 
 /// What a question says after its `?`.

@@ -12,6 +12,8 @@ pub mod gateway;
 pub mod handle;
 pub mod health;
 pub mod metrics;
+mod paths;
+mod plain;
 pub mod quota;
 pub mod refusal;
 pub mod replica;

@@ -10,6 +10,8 @@
 
 mod calls;
 mod leases;
+mod clients;
+mod frames;
 mod peers;
 mod process;
 mod watchers;
@@ -135,6 +137,8 @@ impl Metrics {
         vitals: Arc<Vitals>,
         traffic: Arc<Traffic>,
     ) -> Router {
+        // Refused where it is there already: whoever asks for the routes twice has them twice.
+        drop(self.registry.register(Box::new(traffic.round_trips())));
         let scraped = Scraped {
             metrics: self,
             handle,
@@ -198,7 +202,8 @@ struct Scraped {
 
 async fn scrape(State(scraped): State<Arc<Scraped>>) -> Response {
     let status = scraped.handle.status();
-    scraped.metrics.peers.observe(&scraped.traffic);
+    let me = status.identity.member_id;
+    scraped.metrics.peers.observe(&scraped.traffic, me);
     let sent = scraped.handle.watches().events_taken();
     scraped.metrics.watchers.observe(&status.watch, sent);
     match scraped

@@ -215,7 +215,7 @@ impl Member {
         stop: impl Future<Output = ()>,
     ) -> Result<Ended, ServeError> {
         let close = self.close;
-        let client_routes = complete(self.client_routes).fallback(api::nothing_here);
+        let client_routes = complete(self.client_routes);
         let clients = open_ports(self.clients, &client_routes, &close);
         // Peers hold their streams open for ever: these ports close with the value, without waiting for anybody.
         let _peers = open_ports(self.peers, &self.peer_routes, &CancellationToken::new());

@@ -10,8 +10,8 @@ use axum::Router;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::OVERHEAD_BYTES;
 use crate::api::port::{self, Port};
+use crate::api::{self, OVERHEAD_BYTES};
 use crate::config::{Config, Url};
 use crate::gateway;
 use crate::handle::Handle;
@@ -19,6 +19,7 @@ use crate::health::{self, Alive};
 use crate::metrics::Metrics;
 use crate::server::{Ended, Member, ServeError};
 use crate::tls::Security;
+use crate::{paths, plain};
 
 /// A port of `--listen-metrics-urls` cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -73,14 +74,16 @@ impl Surface {
     ) -> Result<Ended, ServeError> {
         let http = self.routes(&member);
         let close = CancellationToken::new();
-        let serve = |port: Port| port.serve(http.clone(), close.clone());
+        let shown = http.clone().fallback(async || plain::not_found());
+        let serve = |port: Port| port.serve(shown.clone(), close.clone());
         let ports: JoinSet<()> = self.ports.into_iter().map(serve).collect();
         tokio::spawn(say_when_ready(member.handle(), self.name));
         let metrics = self.metrics;
         let all = |grpc: Router| {
             let grpc = metrics.count_calls(grpc);
             let gateway = gateway::routes(grpc.clone(), self.message_bytes_max);
-            grpc.merge(http.clone()).merge(gateway)
+            let all = grpc.merge(http.clone()).merge(gateway);
+            paths::tidy(all.fallback(api::nothing_here))
         };
         let ended = member.serve(all, stop).await;
         close.cancel();

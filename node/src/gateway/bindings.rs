@@ -117,7 +117,7 @@ impl Method {
 }
 
 /// Every message and service that we know.
-pub(super) fn pool() -> DescriptorPool {
+pub(crate) fn pool() -> DescriptorPool {
     DescriptorPool::decode(proto::DESCRIPTORS).expect("our own descriptors are well formed")
 }
 

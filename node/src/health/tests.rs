@@ -104,7 +104,16 @@ async fn a_well_member_answers_as_etcd_does() {
         get(&WELL, "/readyz/nosuch").await,
         is(404, "404 page not found\n")
     );
-    assert_eq!(ask(&WELL, "POST", "/health").await.0, 405);
+    for path in [
+        "/health",
+        "/livez",
+        "/readyz",
+        "/readyz/disk_write",
+        "/version",
+    ] {
+        let only_get = is(405, "Method Not Allowed\n");
+        assert_eq!(ask(&WELL, "POST", path).await, only_get, "{path}");
+    }
     let version = r#"{"etcdserver":"3.6.14","etcdcluster":"3.5.0","storage":"3.5.0"}"#;
     assert_eq!(get(&WELL, "/version").await, is(200, version));
 }
@@ -117,7 +126,10 @@ async fn without_a_leader_a_member_is_alive_and_not_ready() {
     };
     assert_eq!(
         get(&patient, "/health").await,
-        is(503, r#"{"health":"false","reason":"RAFT NO LEADER"}"#)
+        is(
+            503,
+            "{\"health\":\"false\",\"reason\":\"RAFT NO LEADER\"}\n"
+        )
     );
     assert_eq!(get(&patient, "/health?serializable=true").await.0, 200);
     assert_eq!(get(&patient, "/livez").await.0, 200);
@@ -125,15 +137,12 @@ async fn without_a_leader_a_member_is_alive_and_not_ready() {
         get(&patient, "/readyz").await,
         is(
             503,
-            "[+]data_corruption ok\n[+]serializable_read ok\n[+]disk_write ok\n[-]linearizable_read failed: there is no leader\nreadyz check failed\n"
+            "[+]data_corruption ok\n[+]serializable_read ok\n[+]disk_write ok\n[-]linearizable_read failed: etcdserver: no leader\n\n"
         )
     );
     let (status, body) = get(&patient, "/readyz?exclude=linearizable_read&verbose").await;
     assert_eq!(status, 200);
-    assert!(
-        body.contains("[+]linearizable_read excluded: ok\n"),
-        "{body}"
-    );
+    assert!(!body.contains("linearizable_read"), "{body}");
 }
 
 #[tokio::test]
@@ -179,7 +188,7 @@ async fn a_member_that_stops_is_not_alive() {
     };
     let (status, body) = get(&patient, "/livez").await;
     assert!(
-        status == 503 && body.ends_with("livez check failed\n"),
+        status == 503 && body.starts_with("[-]serializable_read failed: "),
         "{body}"
     );
     assert!(body.contains("server stopped"), "{body}");
@@ -196,7 +205,10 @@ async fn alarms_come_first_and_can_be_looked_past() {
         ],
         ..WELL
     };
-    let unhealthy = |reason| is(503, &format!(r#"{{"health":"false","reason":"{reason}"}}"#));
+    let unhealthy = |reason| {
+        let body = serde_json::json!({"health": "false", "reason": reason});
+        is(503, &format!("{body}\n"))
+    };
     let reasons = [
         ("", "ALARM NOSPACE"),
         ("?exclude=NOSPACE", "ALARM CORRUPT"),

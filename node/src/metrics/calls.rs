@@ -3,7 +3,7 @@
 //! A call is over when its trailers went out, or when its body was dropped before: then the client has gone away, which is
 //! `Canceled`.
 //!
-//! What this module deliberately does not do: count messages of streams. A unary call has one message each way.
+//! What this module deliberately does not do: look into messages; only their frames are counted.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -20,8 +20,11 @@ use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Frame, SizeHint};
 use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntGauge};
+use prost_reflect::MethodDescriptor;
 
 use super::Maker;
+use super::clients::Clients;
+use super::frames::Frames;
 
 /// gRPC's codes in the order of their numbers, as labels.
 const CODES: [&str; 17] = [
@@ -43,57 +46,63 @@ const CODES: [&str; 17] = [
     "DataLoss",
     "Unauthenticated",
 ];
-const OK: usize = 0;
 const CANCELED: usize = 1;
 const UNKNOWN: usize = 2;
 const DEADLINE_EXCEEDED: usize = 4;
 const UNAVAILABLE: usize = 14;
 
-/// Everything that is served: service, then its methods.
-const SERVED: &[(&str, &[&str])] = &[
-    (
-        "etcdserverpb.KV",
-        &["Range", "Put", "DeleteRange", "Txn", "Compact"],
-    ),
-    (
-        "etcdserverpb.Cluster",
-        &[
-            "MemberAdd",
-            "MemberRemove",
-            "MemberUpdate",
-            "MemberList",
-            "MemberPromote",
-        ],
-    ),
-    (
-        "etcdserverpb.Maintenance",
-        &[
-            "Alarm",
-            "Status",
-            "Defragment",
-            "Hash",
-            "HashKV",
-            "MoveLeader",
-            "Downgrade",
-        ],
-    ),
-    ("etcdserverpb.Watch", &["Watch"]),
-    ("grpc.health.v1.Health", &["Check"]),
-];
+/// Of `grpc.health.v1`, whose descriptors are not ours.
+const HEALTH: &str = "grpc.health.v1.Health";
+const OF_HEALTH: [(&str, &str); 2] = [("Check", UNARY), ("Watch", SERVER_STREAM)];
 
 const UNARY: &str = "unary";
+const SERVER_STREAM: &str = "server_stream";
 
-/// What gRPC's library calls a method by its messages.
-fn type_of(method: &str) -> &'static str {
-    match method {
-        "Watch" | "LeaseKeepAlive" => "bidi_stream",
-        "RangeStream" | "Snapshot" | "Observe" => "server_stream",
-        _ => UNARY,
-    }
+/// Calls that only read; every other one of these services goes through the log.
+const READING: [&str; 12] = [
+    "Range",
+    "RangeStream",
+    "Watch",
+    "LeaseKeepAlive",
+    "LeaseTimeToLive",
+    "LeaseLeases",
+    "AuthStatus",
+    "Authenticate",
+    "UserGet",
+    "UserList",
+    "RoleGet",
+    "RoleList",
+];
+const WRITING_SERVICES: [&str; 3] = ["etcdserverpb.KV", "etcdserverpb.Lease", "etcdserverpb.Auth"];
+
+/// Service, method and kind of everything that clients can call.
+fn served() -> Vec<(String, String, &'static str)> {
+    let kind = |method: &MethodDescriptor| match (
+        method.is_client_streaming(),
+        method.is_server_streaming(),
+    ) {
+        (false, false) => UNARY,
+        (false, true) => SERVER_STREAM,
+        (true, false) => "client_stream",
+        (true, true) => "bidi_stream",
+    };
+    let pool = crate::gateway::pool();
+    let services = pool
+        .services()
+        .filter(|service| !service.package_name().starts_with("quorate"));
+    let ours = services.flat_map(|service| {
+        let named = |method: MethodDescriptor| {
+            (
+                service.full_name().to_owned(),
+                method.name().to_owned(),
+                kind(&method),
+            )
+        };
+        service.methods().map(named).collect::<Vec<_>>()
+    });
+    let health = OF_HEALTH.map(|(method, kind)| (HEALTH.to_owned(), method.to_owned(), kind));
+    ours.chain(health).collect()
 }
-
-/// Calls whose command goes through the log.
-const PROPOSING: [&str; 4] = ["Put", "DeleteRange", "Txn", "Compact"];
 
 /// etcd's buckets for the time a call takes.
 const SECONDS: [f64; 11] = [
@@ -104,6 +113,7 @@ const SECONDS: [f64; 11] = [
 #[derive(Debug)]
 pub(super) struct Calls {
     methods: HashMap<String, Arc<Method>>,
+    clients: Clients,
     received_bytes: IntCounter,
     sent_bytes: IntCounter,
     proposals_failed: IntCounter,
@@ -116,8 +126,8 @@ struct Method {
     received: IntCounter,
     sent: IntCounter,
     seconds: Histogram,
+    is_stream: bool,
     proposes: bool,
-    is_unary: bool,
     /// Of `Defragment` alone.
     upkeep: Option<Upkeep>,
 }
@@ -163,27 +173,25 @@ impl Calls {
         let seconds = HistogramVec::new(options.buckets(SECONDS.to_vec()), &LABELS);
         let seconds = make.register(seconds);
         let upkeep = Upkeep::new(make);
-        let methods = SERVED
-            .iter()
-            .flat_map(|(service, methods)| methods.iter().map(|method| (*service, *method)));
-        let series = |(service, method): (&str, &str)| {
-            let labels = [service, method, type_of(method)];
-            let by_code =
-                |code: &&str| handled.with_label_values(&[service, method, type_of(method), *code]);
+        let series = |(service, method, kind): (String, String, &'static str)| {
+            let labels = [service.as_str(), method.as_str(), kind];
+            let [of, name, _] = labels;
+            let by_code = |code: &&str| handled.with_label_values(&[of, name, kind, *code]);
             let series = Method {
                 started: started.with_label_values(&labels),
                 handled: CODES.iter().map(by_code).collect(),
                 received: received.with_label_values(&labels),
                 sent: sent.with_label_values(&labels),
                 seconds: seconds.with_label_values(&labels),
-                is_unary: type_of(method) == UNARY,
-                proposes: service == "etcdserverpb.KV" && PROPOSING.contains(&method),
+                is_stream: kind != UNARY,
+                proposes: WRITING_SERVICES.contains(&of) && !READING.contains(&name),
                 upkeep: (method == "Defragment").then(|| upkeep.clone()),
             };
             (format!("/{service}/{method}"), Arc::new(series))
         };
         Self {
-            methods: methods.map(series).collect(),
+            methods: served().into_iter().map(series).collect(),
+            clients: Clients::new(make),
             received_bytes: make.counter(
                 "etcd_network_client_grpc_received_bytes_total",
                 "Bytes of messages received from clients.",
@@ -210,6 +218,7 @@ async fn around(State(calls): State<Arc<Calls>>, request: Request, next: Next) -
         return next.run(request).await;
     };
     method.started.inc();
+    calls.clients.count(request.headers(), method.is_stream);
     if let Some(upkeep) = &method.upkeep {
         upkeep.inflight.inc();
     }
@@ -219,10 +228,13 @@ async fn around(State(calls): State<Arc<Calls>>, request: Request, next: Next) -
         begun: Instant::now(),
         ended: false,
     };
+    let received = call.method.received.clone();
     let request = request.map(|body| {
         Body::new(Counted {
             body,
             bytes: calls.received_bytes.clone(),
+            messages: received,
+            frames: Frames::default(),
             call: None,
         })
     });
@@ -234,6 +246,8 @@ async fn around(State(calls): State<Arc<Calls>>, request: Request, next: Next) -
     let body = Body::new(Counted {
         body,
         bytes: calls.sent_bytes.clone(),
+        messages: call.method.sent.clone(),
+        frames: Frames::default(),
         call: Some(call),
     });
     Response::from_parts(parts, body)
@@ -267,15 +281,8 @@ impl Call {
             upkeep.inflight.dec();
             upkeep.seconds.observe(self.begun.elapsed().as_secs_f64());
         }
-        if code != UNKNOWN && method.is_unary {
-            method.received.inc();
-        }
-        match code {
-            OK if method.is_unary => method.sent.inc(),
-            DEADLINE_EXCEEDED | UNAVAILABLE if method.proposes => {
-                self.calls.proposals_failed.inc();
-            }
-            _ => {}
+        if method.proposes && matches!(code, DEADLINE_EXCEEDED | UNAVAILABLE) {
+            self.calls.proposals_failed.inc();
         }
     }
 }
@@ -290,6 +297,8 @@ impl Drop for Call {
 struct Counted {
     body: Body,
     bytes: IntCounter,
+    messages: IntCounter,
+    frames: Frames,
     call: Option<Call>,
 }
 
@@ -305,6 +314,8 @@ impl hyper::body::Body for Counted {
         if let Poll::Ready(Some(Ok(frame))) = &polled {
             if let Some(bytes) = frame.data_ref() {
                 self.bytes.inc_by(bytes.len() as u64);
+                let ended = self.frames.count(bytes);
+                self.messages.inc_by(ended);
             }
             if let (Some(trailers), Some(call)) = (frame.trailers_ref(), &mut self.call) {
                 call.end(code(trailers));

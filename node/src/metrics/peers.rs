@@ -1,8 +1,8 @@
 //! What goes to and comes from every other member.
 //!
-//! What this module deliberately does not do: etcd's round trip times; nothing measures them.
+//! What this module deliberately does not do: measure round trips; the transport does, into a family of its own.
 
-use prometheus::IntCounterVec;
+use prometheus::{IntCounterVec, IntGaugeVec};
 
 use super::Maker;
 use crate::transport::Traffic;
@@ -13,6 +13,8 @@ pub(super) struct Peers {
     sent: IntCounterVec,
     received: IntCounterVec,
     failures: IntCounterVec,
+    active: IntGaugeVec,
+    disconnected: IntCounterVec,
 }
 
 impl Peers {
@@ -34,21 +36,36 @@ impl Peers {
                 "Messages to each peer that could not be sent.",
                 "To",
             ),
+            active: make.gauges(
+                "etcd_network_active_peers",
+                "Whether a stream to each peer is open.",
+                &["Local", "Remote"],
+            ),
+            disconnected: make.counters(
+                "etcd_network_disconnected_peers_total",
+                "How often the stream to each peer was lost.",
+                &["Local", "Remote"],
+            ),
         }
     }
 
-    pub(super) fn observe(&self, traffic: &Traffic) {
+    pub(super) fn observe(&self, traffic: &Traffic, me: u64) {
+        let me = format!("{me:x}");
         for (peer, counts) in traffic.all() {
             let peer = format!("{peer:x}");
-            raise(&self.sent, &peer, counts.sent_bytes());
-            raise(&self.received, &peer, counts.received_bytes());
-            raise(&self.failures, &peer, counts.failures());
+            raise(&self.sent, &[&peer], counts.sent_bytes());
+            raise(&self.received, &[&peer], counts.received_bytes());
+            raise(&self.failures, &[&peer], counts.failures());
+            let pair = [me.as_str(), peer.as_str()];
+            raise(&self.disconnected, &pair, counts.disconnects());
+            let active = self.active.with_label_values(&pair);
+            active.set(i64::from(counts.is_connected()));
         }
     }
 }
 
 /// Brings a counter to what was counted elsewhere.
-fn raise(series: &IntCounterVec, peer: &str, counted: u64) {
-    let series = series.with_label_values(&[peer]);
+fn raise(series: &IntCounterVec, labels: &[&str], counted: u64) {
+    let series = series.with_label_values(labels);
     series.inc_by(counted.saturating_sub(series.get()));
 }

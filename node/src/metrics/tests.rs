@@ -168,7 +168,7 @@ async fn answer(request: axum::extract::Request) -> axum::response::Response {
     match path.as_str() {
         "/etcdserverpb.KV/Put" => {
             let frames = [
-                Ok::<_, axum::Error>(Frame::data(bytes::Bytes::from_static(b"12345"))),
+                Ok::<_, axum::Error>(Frame::data(bytes::Bytes::from_static(b"\0\0\0\0\0"))),
                 Ok(Frame::trailers(trailers)),
             ];
             axum::response::Response::new(Body::new(StreamBody::new(futures::stream::iter(frames))))

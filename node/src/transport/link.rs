@@ -4,6 +4,7 @@
 //!
 //! What this module deliberately does not do: judge the peer. It says only what it could not send.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,7 +12,8 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use prost::Message as _;
 use proto::peer::delivery::Part;
-use proto::peer::{Batch, Delivery, Hello};
+use proto::peer::peer_client::PeerClient;
+use proto::peer::{Batch, Delivery, Hello, PingRequest};
 use raft::{Body, Message, PeerId, SnapshotMeta, Term};
 use store::Image;
 use tokio::sync::mpsc;
@@ -19,6 +21,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
+use tonic::transport::Channel;
 
 use super::{Context, Counts, REMOVED, snapshot};
 use crate::convert;
@@ -34,6 +37,8 @@ const BATCH_BYTES: u64 = 1 << 20;
 /// Between tries to reach a peer: soon at first, as most are away for a restart only, then once a second.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(1);
+/// How often the way to a peer is measured: as often as etcd does.
+const PING_EVERY: Duration = Duration::from_secs(3);
 
 /// What goes to a peer.
 #[derive(Debug)]
@@ -184,14 +189,18 @@ impl Feeder {
             Err(error) => return (error.to_string(), false),
         };
         let (deliveries, stream) = mpsc::channel(BATCHES_MAX);
+        let ping = ping(client.clone(), Arc::clone(&self.counts));
         let mut call =
             tokio::spawn(async move { client.deliver(ReceiverStream::new(stream)).await.err() });
         while self.waiting.try_recv().is_ok() {}
         self.connected.store(true, Ordering::Relaxed);
+        self.counts.connected();
         let ended = tokio::select! {
             ended = &mut call => ended.ok().flatten(),
             () = self.feed(deliveries) => (&mut call).await.ok().flatten(),
+            never = ping => match never {},
         };
+        self.counts.disconnected();
         self.heed(ended.as_ref());
         let why = ended.map_or_else(|| "the peer ended the stream".to_owned(), |s| s.to_string());
         (why, true)
@@ -247,6 +256,18 @@ impl Feeder {
     fn heed(&self, ended: Option<&Status>) {
         if ended.is_some_and(|status| status.message() == REMOVED) {
             self.context.removed.cancel();
+        }
+    }
+}
+
+/// Measures how long a word to a peer and back takes, on the connection that the messages go over.
+async fn ping(mut client: PeerClient<Channel>, counts: Arc<Counts>) -> Infallible {
+    let mut ticks = tokio::time::interval(PING_EVERY);
+    loop {
+        ticks.tick().await;
+        let began = Instant::now();
+        if client.ping(PingRequest {}).await.is_ok() {
+            counts.round_trip(began.elapsed());
         }
     }
 }

@@ -11,7 +11,7 @@ use proto::peer::message::Body as Wire;
 use proto::peer::peer_server::{self, PeerServer};
 use proto::peer::{
     self, Batch, DeliverResponse, Delivery, Hello, InstallSnapshotResponse, LeaseTimeToLiveRequest,
-    LeaseTimeToLiveResponse, MembersRequest, MembersResponse, ReconfigureRequest,
+    LeaseTimeToLiveResponse, MembersRequest, MembersResponse, PingRequest, PingResponse, ReconfigureRequest,
     ReconfigureResponse, RenewLeaseRequest, RenewLeaseResponse, SnapshotPiece,
 };
 use raft::{Body, PeerId};
@@ -103,6 +103,10 @@ impl peer_server::Peer for Service {
         })
         .await?;
         Ok(Response::new(InstallSnapshotResponse {}))
+    }
+
+    async fn ping(&self, _request: Request<PingRequest>) -> Result<Response<PingResponse>, Status> {
+        Ok(Response::new(PingResponse {}))
     }
 
     async fn members(
