@@ -23,7 +23,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::response::Response;
+use axum::response::{Redirect, Response};
 use axum::routing::any;
 use http::Method as HttpMethod;
 use http::header::CONTENT_TYPE;
@@ -50,6 +50,7 @@ pub fn routes(grpc: Router, message_bytes_max: usize) -> Router {
         message_bytes_max,
     };
     Router::new()
+        .route("/v3", any(async || Redirect::temporary("/v3/")))
         .route("/v3/", any(serve))
         .route("/v3/{*path}", any(serve))
         .with_state(Arc::new(gateway))

@@ -9,9 +9,10 @@
 //! which takes long and blocks nobody, would raise the alert on slow commits.
 
 mod calls;
-mod leases;
 mod clients;
 mod frames;
+mod leases;
+mod operations;
 mod peers;
 mod process;
 mod watchers;
@@ -38,6 +39,7 @@ use crate::transport::Traffic;
 use crate::version::{ETCD_VERSION, served};
 use calls::Calls;
 use leases::Leases;
+use operations::Operations;
 use peers::Peers;
 use process::Process;
 use watchers::Watchers;
@@ -49,6 +51,7 @@ pub struct Metrics {
     calls: Arc<Calls>,
     process: Process,
     member: Member,
+    operations: Operations,
     disk: Disk,
     health: Health,
     peers: Peers,
@@ -113,6 +116,7 @@ impl Metrics {
             calls: Arc::new(Calls::new(&make)),
             process: Process::new(&make),
             member: Member::new(&make),
+            operations: Operations::new(&make),
             disk: Disk::new(&make),
             health: Health::new(&make),
             peers: Peers::new(&make),
@@ -155,6 +159,7 @@ impl Metrics {
     fn text(&self, status: &Status, quota_bytes: u64, vitals: &Vitals) -> Result<String, String> {
         self.member.observe(status, quota_bytes);
         self.leases.observe(status.leases);
+        self.operations.observe(status);
         self.disk.observe(vitals);
         self.process.observe();
         let mut text = Vec::new();

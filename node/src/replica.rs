@@ -30,6 +30,7 @@ mod reads;
 mod relay;
 mod retention;
 mod stall;
+mod tally;
 mod versions;
 
 use std::collections::VecDeque;
@@ -48,6 +49,7 @@ pub use founding::founding_entries;
 pub use leases::LeaseCounts;
 pub use lessor::LeaseClock;
 pub use retention::Retention;
+pub use tally::Tally;
 
 use crate::event::{Event, LeaseRead, Outcome, Read, Request};
 use crate::refusal::Refusal;
@@ -127,6 +129,7 @@ pub struct Replica<W> {
     membership_arrived: bool,
     unsound: u64,
     applied_bytes: u64,
+    tally: Tally,
 }
 
 impl<W> Replica<W> {
@@ -176,6 +179,7 @@ impl<W> Replica<W> {
             membership_arrived: false,
             unsound: 0,
             applied_bytes: 0,
+            tally: Tally::default(),
             settings,
         }
     }
@@ -309,6 +313,12 @@ impl<W> Replica<W> {
         &self.applied
     }
 
+    /// What the store has been asked to do since the start.
+    #[must_use]
+    pub const fn tally(&self) -> Tally {
+        self.tally
+    }
+
     /// Bytes of entries applied since the start, to judge how much log a checkpoint would free.
     #[must_use]
     pub const fn applied_bytes(&self) -> u64 {
@@ -396,6 +406,7 @@ impl<W> Replica<W> {
             }
             Request::ReadLocal(read) => {
                 let outcome = self.read(read);
+                self.tally.read(&outcome);
                 self.answers.push((waiter, outcome));
             }
             Request::Image => {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use store::{Alarm, AlarmKind, Member, Members, Version};
 
 use crate::replica::LeaseCounts;
+use crate::replica::Tally;
 use crate::storage::Identity;
 use crate::watch::Figures;
 
@@ -43,6 +44,14 @@ pub struct Status {
     pub downgrade: Option<Version>,
     /// What became of leases since the start.
     pub leases: LeaseCounts,
+    /// Keys that the store knows, deleted ones in kept history included. As of the last tick.
+    pub keys: u64,
+    /// The revision up to which history is gone.
+    pub compact_revision: i64,
+    /// What the store has been asked to do since the start.
+    pub tally: Tally,
+    /// How often what was committed took too long to apply.
+    pub slow_applies: u64,
     /// Client commands that wait to be applied.
     pub pending: u64,
     /// Who watches.
@@ -79,6 +88,10 @@ impl Status {
             cluster_version: None,
             downgrade: None,
             leases: LeaseCounts::default(),
+            keys: 0,
+            compact_revision: 0,
+            tally: Tally::default(),
+            slow_applies: 0,
             pending: 0,
             watch: Figures::default(),
             membership: Arc::default(),

@@ -36,6 +36,7 @@ pub struct Surface {
     metrics: Arc<Metrics>,
     ports: Vec<Port>,
     name: String,
+    client_urls: Vec<Url>,
     quota_bytes: u64,
     message_bytes_max: usize,
 }
@@ -52,6 +53,7 @@ impl Surface {
             metrics: Arc::new(Metrics::new()),
             ports,
             name: config.name.clone(),
+            client_urls: config.listen_client_urls.clone(),
             quota_bytes: config.quota_backend_bytes,
             message_bytes_max: config.max_request_bytes + OVERHEAD_BYTES,
         })
@@ -77,7 +79,7 @@ impl Surface {
         let shown = http.clone().fallback(async || plain::not_found());
         let serve = |port: Port| port.serve(shown.clone(), close.clone());
         let ports: JoinSet<()> = self.ports.into_iter().map(serve).collect();
-        tokio::spawn(say_when_ready(member.handle(), self.name));
+        tokio::spawn(say_when_ready(member.handle(), self.name, self.client_urls));
         let metrics = self.metrics;
         let all = |grpc: Router| {
             let grpc = metrics.count_calls(grpc);
@@ -104,8 +106,9 @@ impl Surface {
     }
 }
 
-/// One line for whoever waits for the start to end: a leader is known, so that requests are served.
-async fn say_when_ready(handle: Handle, name: String) {
+/// One line for whoever waits for the start to end: a leader is known, so that requests are served. Then one for each port of
+/// clients, in etcd's words.
+async fn say_when_ready(handle: Handle, name: String, client_urls: Vec<Url>) {
     let mut status = handle.watch_status();
     if let Ok(status) = status.wait_for(|status| status.leader.is_some()).await {
         let identity = status.identity;
@@ -114,6 +117,20 @@ async fn say_when_ready(handle: Handle, name: String) {
             member = format!("{:x}", identity.member_id),
             cluster = format!("{:x}", identity.cluster_id),
             "ready to serve client requests"
+        );
+        client_urls.iter().for_each(say_served);
+    }
+}
+
+fn say_served(url: &Url) {
+    let (traffic, address) = ("grpc+http", format!("{}:{}", url.host(), url.port()));
+    if url.is_secure() {
+        tracing::info!(traffic, address, "serving client traffic securely");
+    } else {
+        tracing::info!(
+            traffic,
+            address,
+            "serving client traffic insecurely; this is strongly discouraged!"
         );
     }
 }

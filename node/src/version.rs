@@ -29,11 +29,21 @@ pub fn cluster_text(decided: Option<Version>) -> String {
 /// Our own version, of the package.
 pub const QUORATE_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// What `--version` prints. The first line is etcd's own, as scripts look for it.
+/// What `--version` prints: etcd's four lines, as scripts look for them.
 #[must_use]
 pub fn text() -> String {
-    let (os, arch) = (std::env::consts::OS, std::env::consts::ARCH);
+    let (os, arch) = (std::env::consts::OS, go_arch(std::env::consts::ARCH));
     format!(
-        "etcd Version: {ETCD_VERSION}\nQuorate Version: {QUORATE_VERSION}\nOS/Arch: {os}/{arch}\n"
+        "etcd Version: {ETCD_VERSION}\nGit SHA: Not provided\nGo Version: none, quorate-node {QUORATE_VERSION} is Rust\n\
+         Go OS/Arch: {os}/{arch}\n"
     )
+}
+
+/// The processor under Go's name for it.
+fn go_arch(arch: &str) -> &str {
+    match arch {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }

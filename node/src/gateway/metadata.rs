@@ -29,7 +29,11 @@ pub(super) fn of(headers: &HeaderMap) -> HeaderMap {
 }
 
 fn is_grpcs(name: &str) -> bool {
-    name.starts_with("grpc-") || matches!(name, "content-type" | "te" | "connection" | "host")
+    name.starts_with("grpc-")
+        || matches!(
+            name,
+            "content-type" | "content-length" | "te" | "connection" | "host"
+        )
 }
 
 /// The headers of a call's answer as those of the gateway's.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -104,6 +104,9 @@ fn served() -> Vec<(String, String, &'static str)> {
     ours.chain(health).collect()
 }
 
+/// How long a unary call may take before the log tells of it, in etcd's words; etcd's figure.
+const WARNING_UNARY: Duration = Duration::from_millis(300);
+
 /// etcd's buckets for the time a call takes.
 const SECONDS: [f64; 11] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -121,6 +124,7 @@ pub(super) struct Calls {
 
 #[derive(Debug)]
 struct Method {
+    path: String,
     started: IntCounter,
     handled: Vec<IntCounter>,
     received: IntCounter,
@@ -177,7 +181,9 @@ impl Calls {
             let labels = [service.as_str(), method.as_str(), kind];
             let [of, name, _] = labels;
             let by_code = |code: &&str| handled.with_label_values(&[of, name, kind, *code]);
+            let path = format!("/{service}/{method}");
             let series = Method {
+                path: path.clone(),
                 started: started.with_label_values(&labels),
                 handled: CODES.iter().map(by_code).collect(),
                 received: received.with_label_values(&labels),
@@ -187,7 +193,7 @@ impl Calls {
                 proposes: WRITING_SERVICES.contains(&of) && !READING.contains(&name),
                 upkeep: (method == "Defragment").then(|| upkeep.clone()),
             };
-            (format!("/{service}/{method}"), Arc::new(series))
+            (path, Arc::new(series))
         };
         Self {
             methods: served().into_iter().map(series).collect(),
@@ -274,12 +280,15 @@ impl Call {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        let method = &self.method;
+        let (method, took) = (&self.method, self.begun.elapsed());
+        if !method.is_stream && took > WARNING_UNARY {
+            tracing::warn!("time spent" = ?took, "response type" = method.path, "request stats");
+        }
         method.handled[code].inc();
-        method.seconds.observe(self.begun.elapsed().as_secs_f64());
+        method.seconds.observe(took.as_secs_f64());
         if let Some(upkeep) = &method.upkeep {
             upkeep.inflight.dec();
-            upkeep.seconds.observe(self.begun.elapsed().as_secs_f64());
+            upkeep.seconds.observe(took.as_secs_f64());
         }
         if method.proposes && matches!(code, DEADLINE_EXCEEDED | UNAVAILABLE) {
             self.calls.proposals_failed.inc();

@@ -108,6 +108,7 @@ impl<W> Replica<W> {
             let applied = self.store.apply_by(index.0, &command, author.as_ref());
             self.note_lease(&command, &applied.response);
             members_changed |= matches!(applied.response, Response::Members(_));
+            self.tally.applied(&applied.response);
             self.written.changes.extend(applied.changes);
             if let Some(waiter) = self.proposals.applied(batch.starter, number) {
                 self.answers
@@ -123,6 +124,7 @@ impl<W> Replica<W> {
                 Read::Lease(read) => self.answer_lease(read, pending.waiter, pending.deadline),
                 read => {
                     let outcome = self.read(read);
+                    self.tally.read(&outcome);
                     self.answers.push((pending.waiter, outcome));
                 }
             }

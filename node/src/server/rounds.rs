@@ -41,6 +41,8 @@ pub(super) struct Schedule {
     pub(super) election_ticks: u64,
     /// `--snapshot-count`.
     pub(super) checkpoint_entries: u64,
+    /// How long applying may take before it is told.
+    pub(super) warning_apply: Duration,
 }
 
 /// How the rest of the process reaches the loop, and hears of it.
@@ -61,6 +63,7 @@ pub(super) struct Rounds {
     status: watch::Sender<Status>,
     membership: Arc<Membership>,
     leader_changes: u64,
+    slow_applies: u64,
     schedule: Schedule,
     clock: Interval,
     writing: Option<Writing>,
@@ -117,6 +120,7 @@ impl Rounds {
             status: channels.status,
             membership,
             leader_changes: 0,
+            slow_applies: 0,
             schedule,
             clock,
             writing: None,
@@ -200,7 +204,10 @@ impl Rounds {
             }
             self.begin(turn);
         }
-        if self.replica.apply()? {
+        let began = Instant::now();
+        let members_changed = self.replica.apply()?;
+        self.note_apply(began.elapsed());
+        if members_changed {
             self.note_membership();
         }
         // Before anybody is answered: who was told that something is so finds it in the status, and is not told it as news
@@ -210,6 +217,21 @@ impl Rounds {
         answer(self.replica.take_answers());
         self.checkpoint_if_due();
         Ok(())
+    }
+
+    /// etcd's line for what keeps everybody waiting; here of all that was committed at once.
+    fn note_apply(&mut self, took: Duration) {
+        let expected = self.schedule.warning_apply;
+        if took <= expected {
+            return;
+        }
+        self.slow_applies += 1;
+        tracing::warn!(
+            took = ?took,
+            "expected-duration" = ?expected,
+            index = self.replica.applied().index.0,
+            "apply request took too long"
+        );
     }
 
     fn tell_watchers(&mut self) {
@@ -331,6 +353,10 @@ impl Rounds {
             cluster_version: store.cluster_version(),
             downgrade: store.downgrade(),
             leases: self.replica.lease_counts(),
+            keys: store.size().keys as u64,
+            compact_revision: store.compact_revision(),
+            tally: self.replica.tally(),
+            slow_applies: self.slow_applies,
             pending: self.replica.pending() as u64,
             watch: self.hub.figures(),
             membership: Arc::clone(&self.membership),

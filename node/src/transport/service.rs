@@ -11,8 +11,8 @@ use proto::peer::message::Body as Wire;
 use proto::peer::peer_server::{self, PeerServer};
 use proto::peer::{
     self, Batch, DeliverResponse, Delivery, Hello, InstallSnapshotResponse, LeaseTimeToLiveRequest,
-    LeaseTimeToLiveResponse, MembersRequest, MembersResponse, PingRequest, PingResponse, ReconfigureRequest,
-    ReconfigureResponse, RenewLeaseRequest, RenewLeaseResponse, SnapshotPiece,
+    LeaseTimeToLiveResponse, MembersRequest, MembersResponse, PingRequest, PingResponse,
+    ReconfigureRequest, ReconfigureResponse, RenewLeaseRequest, RenewLeaseResponse, SnapshotPiece,
 };
 use raft::{Body, PeerId};
 use store::{Command, Response as Answer, Store, Version};
