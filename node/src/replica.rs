@@ -375,6 +375,7 @@ impl<W> Replica<W> {
     }
 
     fn receive(&mut self, message: Message) {
+        self.stall.hears(message.from, self.now);
         if let Body::Propose { payloads } = message.body {
             return self.relay(message.from, payloads);
         }

@@ -12,7 +12,7 @@
 //! What this module deliberately does not do: measure time. The clock's ticks are counted from the turn that was given out to
 //! the word that it is written.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use raft::{Body, Message, PeerId, ProgressStatus, Status};
 
@@ -23,6 +23,8 @@ use super::Replica;
 pub(super) struct Stall {
     writing_since: Option<u64>,
     again_at: u64,
+    /// When each other member was last heard.
+    heard: BTreeMap<PeerId, u64>,
     orders: Vec<Message>,
 }
 
@@ -31,28 +33,38 @@ impl Stall {
         self.writing_since = Some(now);
     }
 
+    pub(super) fn hears(&mut self, from: PeerId, now: u64) {
+        self.heard.insert(from, now);
+    }
+
+    /// Those who were heard within `ticks` before the disk got stuck, or since: while it is, nobody has anything to answer.
+    fn answering(&self, ticks: u64) -> BTreeSet<PeerId> {
+        let since = self.writing_since.unwrap_or_default();
+        let heard = self.heard.iter();
+        let lately = heard.filter(|(_, at)| **at + ticks >= since);
+        lately.map(|(peer, _)| *peer).collect()
+    }
+
     pub(super) fn ends(&mut self) {
         self.writing_since = None;
     }
 }
 
-/// Who is to lead in the place of a leader that cannot write, if the others can do without it.
-fn heir(status: &Status) -> Option<PeerId> {
+/// Who is to lead in the place of a leader that cannot write, if those who answer can do without it.
+fn heir(status: &Status, answering: &BTreeSet<PeerId>) -> Option<PeerId> {
     let configuration = &status.configuration;
-    let answers = |peer: PeerId| {
-        let is_it = |it: &&ProgressStatus| it.peer == peer && it.recently_active;
-        peer != status.id && status.progress.iter().any(|it| is_it(&it))
-    };
     let can_decide = |voters: &BTreeSet<PeerId>| {
-        let answering = voters.iter().filter(|peer| answers(**peer)).count();
+        let others = voters.iter().filter(|peer| **peer != status.id);
+        let answering = others.filter(|peer| answering.contains(peer)).count();
         voters.is_empty() || answering > voters.len() / 2
     };
     if !can_decide(configuration.voters()) || !can_decide(configuration.outgoing()) {
         return None;
     }
-    let candidates = status.progress.iter();
-    let candidates =
-        candidates.filter(|it| it.recently_active && configuration.voters().contains(&it.peer));
+    let may = |it: &&ProgressStatus| {
+        answering.contains(&it.peer) && configuration.voters().contains(&it.peer)
+    };
+    let candidates = status.progress.iter().filter(may);
     candidates.max_by_key(|it| it.matched).map(|it| it.peer)
 }
 
@@ -72,7 +84,8 @@ impl<W> Replica<W> {
             return;
         }
         let status = self.raft.status();
-        let Some(heir) = heir(&status) else {
+        let answering = self.stall.answering(2 * patience);
+        let Some(heir) = heir(&status, &answering) else {
             return;
         };
         tracing::warn!(
@@ -95,14 +108,21 @@ mod tests {
 
     use super::*;
 
-    /// Member 1 leads; of each other: id, whether it answers, how far it is.
+    /// Who is the heir of member 1; of each other: id, whether it answers, how far it is.
+    fn heir_of(configuration: Configuration, others: &[(u64, bool, u64)]) -> Option<PeerId> {
+        let answering = others.iter().filter(|(_, answers, _)| *answers);
+        let answering = answering.map(|(id, ..)| PeerId(*id)).collect();
+        heir(&status(configuration, others), &answering)
+    }
+
     fn status(configuration: Configuration, others: &[(u64, bool, u64)]) -> Status {
-        let progress = |(id, recently_active, matched): &(u64, bool, u64)| ProgressStatus {
+        let progress = |(id, _, matched): &(u64, bool, u64)| ProgressStatus {
             peer: PeerId(*id),
             matched: Index(*matched),
             next: Index(matched + 1),
             mode: ProgressMode::Replicate,
-            recently_active: *recently_active,
+            // What the core has lately forgotten is no matter.
+            recently_active: false,
             inflight_messages: 0,
             inflight_bytes: 0,
         };
@@ -128,24 +148,20 @@ mod tests {
     #[test]
     fn the_furthest_voter_that_answers_is_the_heir() {
         let others = [(2, true, 7), (3, true, 8), (4, false, 9), (5, true, 6)];
-        assert_eq!(heir(&status(voters(5), &others)), Some(PeerId(3)));
+        assert_eq!(heir_of(voters(5), &others), Some(PeerId(3)));
         let learner = Configuration::new([1, 2, 3].map(PeerId), [PeerId(4)]);
         let others = [(2, true, 7), (3, true, 8), (4, true, 9)];
-        assert_eq!(heir(&status(learner, &others)), Some(PeerId(3)));
+        assert_eq!(heir_of(learner, &others), Some(PeerId(3)));
     }
 
     #[test]
     fn without_a_quorum_of_the_others_the_leader_stays() {
-        assert_eq!(heir(&status(voters(1), &[])), None);
-        assert_eq!(
-            heir(&status(voters(2), &[(2, true, 9)])),
-            None,
-            "it needs us"
-        );
+        assert_eq!(heir_of(voters(1), &[]), None);
+        assert_eq!(heir_of(voters(2), &[(2, true, 9)]), None, "it needs us");
         let others = [(2, true, 9), (3, false, 9)];
-        assert_eq!(heir(&status(voters(3), &others)), None);
+        assert_eq!(heir_of(voters(3), &others), None);
         let joint = Configuration::joint([1, 2, 3].map(PeerId), [1, 4, 5].map(PeerId), [], []);
         let others = [(2, true, 9), (3, true, 9), (4, true, 9), (5, false, 9)];
-        assert_eq!(heir(&status(joint, &others)), None, "of old and new");
+        assert_eq!(heir_of(joint, &others), None, "of old and new");
     }
 }
