@@ -8,6 +8,7 @@
 //!
 //! What this module deliberately does not do: authenticate. Whoever reaches the port may do everything.
 
+pub mod access;
 mod cluster;
 mod convert;
 mod cut;
@@ -158,10 +159,11 @@ pub fn routes<H: Health>(
 
 /// The answer to a path that nothing is served at: to a gRPC call `Unimplemented`, to anything else 404.
 pub async fn nothing_here(uri: Uri, headers: HeaderMap) -> axum::response::Response {
-    let content_type = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok());
-    if content_type.is_some_and(|value| value.starts_with("application/grpc")) {
+    nothing_at(&uri, &headers)
+}
+
+fn nothing_at(uri: &Uri, headers: &HeaderMap) -> axum::response::Response {
+    if is_grpc(headers) {
         let service = uri.path().trim_start_matches('/');
         let service = service
             .rsplit_once('/')
@@ -170,4 +172,12 @@ pub async fn nothing_here(uri: Uri, headers: HeaderMap) -> axum::response::Respo
         return Status::unimplemented(format!("unknown service {service}")).into_http();
     }
     plain::not_found()
+}
+
+/// Whether a request is a call of gRPC.
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
+    let content_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    content_type.is_some_and(|value| value.starts_with("application/grpc"))
 }

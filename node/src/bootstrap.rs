@@ -21,7 +21,7 @@ use store::{DecodeError, Member, Store};
 use crate::config::{ClusterState, Config, ConfigError, Url};
 use crate::replica::{forcing_entries, founding_entries};
 use crate::status::Membership;
-use crate::storage::{DataDir, Identity, Options, Recovered, Storage, StorageError};
+use crate::storage::{DataDir, Identity, Options, Recovered, Storage, StorageError, place_log};
 use crate::transport::Dialer;
 
 /// How long a member that joins looks for one that knows the cluster, before it gives up and whoever keeps it starts it
@@ -132,6 +132,9 @@ pub(crate) async fn begin(
     dialer: &Dialer,
     options: Options,
 ) -> Result<Beginning, BootstrapError> {
+    if let Some(wal_dir) = &config.wal_dir {
+        place_log(&config.data_dir, wal_dir)?;
+    }
     let directory = predecessor::follow(&config.data_dir, predecessor::PATIENCE).await?;
     let token = &config.initial_cluster_token;
     let path = || directory.path().to_path_buf();

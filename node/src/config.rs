@@ -1,19 +1,28 @@
 //! What the node was told: etcd's flags and `ETCD_*` variables, read once into one typed value.
 //!
-//! A flag wins over its variable, the last of a repeated flag wins, `-flag` is `--flag`, an empty variable is none: all as
-//! etcd has it. What cannot work ends the start with a sentence that names the flag and the way out; nothing of etcd's that
-//! would change behaviour is silently ignored.
+//! A flag wins over its variable, the last of a repeated flag wins, `-flag` is `--flag`, an empty variable is none, and a
+//! `--config-file` wins over all: all as etcd has it. Every flag of etcd 3.6 and 3.7 is known. What cannot work ends the start
+//! with a sentence that names the flag and the way out; what has no meaning here is named in one warning, and refused where
+//! ignoring it would endanger data or security.
 //!
-//! What this module does not do: read files, resolve names, or look into the data directory. The `--initial-*` flags matter
+//! What this module does not do: read files but that one, resolve names, or look into the data directory. The `--initial-*` flags matter
 //! only to a member that has no data yet, so that [`Config::check_founding`] is a step of its own.
 
+mod arguments;
+mod connections;
+mod features;
+mod file;
 mod flags;
+mod lists;
+mod older;
 mod retention;
 mod security;
 mod switch;
 mod unserved;
 mod url;
 
+pub use connections::Connections;
+pub use features::Features;
 pub use flags::{LogFormat, LogLevel, MetricsDetail, REQUEST_BYTES_LIMIT};
 pub use retention::AutoCompaction;
 pub use security::{KeyPair, Protocol, Side, TlsFlags};
@@ -53,8 +62,12 @@ pub struct Config {
     pub name: String,
     /// `--data-dir`: where log and checkpoints live.
     pub data_dir: PathBuf,
+    /// `--wal-dir`: where the log lives, if apart.
+    pub wal_dir: Option<PathBuf>,
     /// `--listen-client-urls`: where gRPC and HTTP are served. Every host is an address or `localhost`.
     pub listen_client_urls: Vec<Url>,
+    /// `--listen-client-http-urls`: where HTTP is served; if there are any, the ports above serve gRPC alone.
+    pub listen_client_http_urls: Vec<Url>,
     /// `--advertise-client-urls`: what the member list says about this member.
     pub advertise_client_urls: Vec<Url>,
     /// `--listen-peer-urls`: where other members are heard. Every host is an address or `localhost`.
@@ -103,6 +116,14 @@ pub struct Config {
     pub log_level: LogLevel,
     /// `--log-format`.
     pub log_format: LogFormat,
+    /// `--log-outputs`: `default`, `stderr`, `stdout` or files.
+    pub log_outputs: Vec<String>,
+    /// `--enable-grpc-gateway`.
+    pub enable_grpc_gateway: bool,
+    /// `--feature-gates`.
+    pub features: Features,
+    /// How clients' connections are kept.
+    pub connections: Connections,
     /// TLS on the client port and on `--listen-metrics-urls`.
     pub client_tls: TlsFlags,
     /// TLS between members.

@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
-use crate::api::port::{self, Port};
+use crate::api::port::{self, Port, Serves};
 use crate::api::{self, LeaseIds, Limits};
 use crate::bootstrap::{self, Beginning, BootstrapError};
 use crate::config::{AutoCompaction, Config, Url};
@@ -130,12 +130,12 @@ impl Member {
         mut rng: SmallRng,
         close_patience: Duration,
     ) -> Result<Self, StartError> {
-        let clients = ports(&config.listen_client_urls, security.clients().as_ref())?;
+        let clients = client_ports(config, security)?;
         let dialer = Dialer::new(resolver, security.dialing());
         let beginning = bootstrap::begin(config, &dialer, options).await?;
         // Not before: founders ask each other whether they are running already, and a port that takes connections and
         // answers nothing would keep them all waiting for each other.
-        let peers = ports(&config.listen_peer_urls, Some(&security.peers()))?;
+        let peers = ports(&config.listen_peer_urls, Some(&security.peers()), config)?;
         let identity = beginning.identity;
         let vitals = beginning.storage.vitals();
         let (events, waiting) = mpsc::channel(EVENTS_MAX);
@@ -258,8 +258,27 @@ async fn hand_over(handle: &Handle) {
     }
 }
 
-fn ports(urls: &[Url], acceptor: Option<&Arc<Acceptor>>) -> Result<Vec<Port>, StartError> {
-    port::listen(urls, acceptor).map_err(|(url, source)| StartError::Listen { url, source })
+/// The ports of clients: one kind for everything, or one for gRPC and one for HTTP.
+fn client_ports(config: &Config, security: &Security) -> Result<Vec<Port>, StartError> {
+    let acceptor = security.clients();
+    let open = |urls| ports(urls, acceptor.as_ref(), config);
+    let grpc = open(&config.listen_client_urls)?;
+    if config.listen_client_http_urls.is_empty() {
+        return Ok(grpc);
+    }
+    let http = open(&config.listen_client_http_urls)?;
+    let grpc = grpc.into_iter().map(|port| port.only(Serves::Grpc));
+    let http = http.into_iter().map(|port| port.only(Serves::Http));
+    Ok(grpc.chain(http).collect())
+}
+
+fn ports(
+    urls: &[Url],
+    acceptor: Option<&Arc<Acceptor>>,
+    config: &Config,
+) -> Result<Vec<Port>, StartError> {
+    port::listen(urls, acceptor, &config.connections)
+        .map_err(|(url, source)| StartError::Listen { url, source })
 }
 
 fn begin_rounds(

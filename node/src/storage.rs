@@ -31,6 +31,7 @@ mod directory;
 mod error;
 mod keeper;
 mod log;
+mod place;
 mod record;
 mod recovery;
 mod replay;
@@ -42,6 +43,7 @@ mod writer;
 
 pub use directory::DataDir;
 pub use error::StorageError;
+pub(crate) use place::place_log;
 pub use recovery::{Cut, Recovered};
 pub use scrub::Scrubbing;
 pub use vitals::{Observer, Silent, Vitals};

@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::port::{self, Port};
-use crate::api::{self, OVERHEAD_BYTES};
-use crate::config::{Config, Url};
+use crate::api::{self, OVERHEAD_BYTES, access};
+use crate::config::{Config, Connections, Url};
 use crate::gateway;
 use crate::handle::Handle;
 use crate::health::{self, Alive};
@@ -37,8 +37,10 @@ pub struct Surface {
     ports: Vec<Port>,
     name: String,
     client_urls: Vec<Url>,
+    connections: Connections,
     quota_bytes: u64,
     message_bytes_max: usize,
+    serves_gateway: bool,
 }
 
 impl Surface {
@@ -47,14 +49,20 @@ impl Surface {
     /// # Errors
     /// [`Unopened`] names the port.
     pub fn open(config: &Config, security: &Security) -> Result<Self, Unopened> {
-        let ports = port::listen(&config.listen_metrics_urls, security.scrapers().as_ref())
-            .map_err(|(url, source)| Unopened { url, source })?;
+        let ports = port::listen(
+            &config.listen_metrics_urls,
+            security.scrapers().as_ref(),
+            &config.connections,
+        )
+        .map_err(|(url, source)| Unopened { url, source })?;
         Ok(Self {
             metrics: Arc::new(Metrics::new()),
             ports,
             name: config.name.clone(),
             client_urls: config.listen_client_urls.clone(),
+            connections: config.connections.clone(),
             quota_bytes: config.quota_backend_bytes,
+            serves_gateway: config.enable_grpc_gateway,
             message_bytes_max: config.max_request_bytes + OVERHEAD_BYTES,
         })
     }
@@ -83,9 +91,12 @@ impl Surface {
         let metrics = self.metrics;
         let all = |grpc: Router| {
             let grpc = metrics.count_calls(grpc);
-            let gateway = gateway::routes(grpc.clone(), self.message_bytes_max);
-            let all = grpc.merge(http.clone()).merge(gateway);
-            paths::tidy(all.fallback(api::nothing_here))
+            let mut all = grpc.clone().merge(http.clone());
+            if self.serves_gateway {
+                all = all.merge(gateway::routes(grpc, self.message_bytes_max));
+            }
+            let all = all.fallback(api::nothing_here);
+            paths::tidy(access::guard(all, &self.connections))
         };
         let ended = member.serve(all, stop).await;
         close.cancel();

@@ -38,6 +38,10 @@ pub struct ClientIdentity {
     pub common_name: Option<String>,
 }
 
+/// An extension of every request that comes over TLS.
+#[derive(Clone, Copy, Debug)]
+pub struct OverTls;
+
 /// The credentials of both sides.
 #[derive(Clone, Debug)]
 pub struct Security {
@@ -60,6 +64,7 @@ impl Security {
         let is_secure = config
             .listen_client_urls
             .iter()
+            .chain(&config.listen_client_http_urls)
             .chain(&config.listen_metrics_urls)
             .any(crate::config::Url::is_secure);
         let client = (is_secure && needed(&config.client_tls)).then(|| open(&config.client_tls));
@@ -112,10 +117,13 @@ fn completed(config: &Config, flags: &TlsFlags) -> Result<TlsFlags, TlsError> {
         return Ok(flags);
     }
     let urls = match flags.side {
-        Side::Client => &config.listen_client_urls,
-        Side::Peer => &config.listen_peer_urls,
+        Side::Client => {
+            let (grpc, http) = (&config.listen_client_urls, &config.listen_client_http_urls);
+            grpc.iter().chain(http).collect()
+        }
+        Side::Peer => config.listen_peer_urls.iter().collect::<Vec<_>>(),
     };
-    if !urls.iter().any(crate::config::Url::is_secure) {
+    if !urls.iter().any(|url| url.is_secure()) {
         flags.auto = false;
         return Ok(flags);
     }

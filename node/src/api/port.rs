@@ -6,6 +6,8 @@
 //! What this module deliberately does not do: know what is served.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,6 +15,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::response::Response;
+use futures::future::Either;
+use http::HeaderMap;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -23,17 +28,12 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use crate::config::Url;
-use crate::tls::{Acceptor, ClientIdentity};
+use super::{is_grpc, nothing_at};
+use crate::config::{Connections, Url};
+use crate::tls::{Acceptor, ClientIdentity, OverTls};
 
 /// How long a client may take to send an HTTP/1 request's head: slow ones must not hold connections for ever.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often a silent HTTP/2 connection is asked whether it still lives, and how long it may take to answer: a client that
-/// vanished without a word is forgotten within a minute and a half.
-const PING_EVERY: Duration = Duration::from_secs(60);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Calls at once on one connection. Load generators put thousands on one; beyond that somebody leaks.
-const STREAMS_MAX: u32 = 16_384;
 /// Receive windows: a put of the largest default size fits into a stream's, several into a connection's.
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
@@ -52,6 +52,30 @@ const TLS_HANDSHAKE: u8 = 0x16;
 pub struct Port {
     listener: TcpListener,
     wall: Wall,
+    connections: Connections,
+    serves: Serves,
+}
+
+/// What may be asked on a port, whatever its routes are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Serves {
+    /// Everything.
+    #[default]
+    All,
+    /// Calls of gRPC, where HTTP has a port of its own.
+    Grpc,
+    /// Everything else.
+    Http,
+}
+
+impl Serves {
+    fn takes(self, headers: &HeaderMap) -> bool {
+        match self {
+            Self::All => true,
+            Self::Grpc => is_grpc(headers),
+            Self::Http => !is_grpc(headers),
+        }
+    }
 }
 
 /// What a connection has to be.
@@ -62,13 +86,15 @@ enum Wall {
     Either(Arc<Acceptor>),
 }
 
-/// Begins to listen on every address of the URLs, once on each. Ports of `https` URLs shake hands by `acceptor`.
+/// Begins to listen on every address of the URLs, once on each. Ports of `https` URLs shake hands by `acceptor`; all keep
+/// their connections as `connections` says.
 ///
 /// # Errors
 /// The first URL that cannot be listened on and why; most often the address is taken or not of this machine.
 pub fn listen(
     urls: &[Url],
     acceptor: Option<&Arc<Acceptor>>,
+    connections: &Connections,
 ) -> Result<Vec<Port>, (Url, io::Error)> {
     let mut ports: BTreeMap<(&str, u16), (&Url, bool, bool)> = BTreeMap::new();
     for url in urls {
@@ -81,7 +107,9 @@ pub fn listen(
     let open = |(url, plain, secure): (&Url, bool, bool)| {
         let failed = |error| (url.clone(), error);
         let address = url.listen_address().map_err(io::Error::other);
-        let listener = address.and_then(bind).map_err(failed)?;
+        let listener = address
+            .and_then(|address| bind(address, connections))
+            .map_err(failed)?;
         let wall = match (secure.then_some(acceptor).flatten(), plain) {
             (Some(acceptor), false) => Wall::Tls(Arc::clone(acceptor)),
             (Some(acceptor), true) => Wall::Either(Arc::clone(acceptor)),
@@ -90,15 +118,21 @@ pub fn listen(
             }
             (None, _) => Wall::Plain,
         };
-        Ok(Port { listener, wall })
+        Ok(Port {
+            listener,
+            wall,
+            connections: connections.clone(),
+            serves: Serves::All,
+        })
     };
     ports.into_values().map(open).collect()
 }
 
 /// A restarted process gets its port back at once.
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+fn bind(address: SocketAddr, connections: &Connections) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(connections.reuse_port)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -114,12 +148,19 @@ impl Port {
         self.listener.local_addr()
     }
 
+    /// Answers nothing but what is named.
+    #[must_use]
+    pub fn only(self, serves: Serves) -> Self {
+        Self { serves, ..self }
+    }
+
     /// Serves `routes` until `close` is cancelled; then takes no more connections and gives those there are two seconds.
     pub async fn serve(self, routes: Router, close: CancellationToken) {
         let graceful = GracefulShutdown::new();
         let door = Arc::new(Door {
-            server: server(),
+            server: server(&self.connections),
             wall: self.wall,
+            serves: self.serves,
             routes,
         });
         loop {
@@ -147,7 +188,7 @@ impl Port {
     }
 }
 
-fn server() -> auto::Builder<TokioExecutor> {
+fn server(connections: &Connections) -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
         .http1()
@@ -156,9 +197,9 @@ fn server() -> auto::Builder<TokioExecutor> {
     server
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .max_concurrent_streams(STREAMS_MAX)
+        .keep_alive_interval(connections.keepalive_interval)
+        .keep_alive_timeout(connections.keepalive_timeout)
+        .max_concurrent_streams(connections.max_concurrent_streams)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     server
@@ -168,6 +209,7 @@ fn server() -> auto::Builder<TokioExecutor> {
 struct Door {
     server: auto::Builder<TokioExecutor>,
     wall: Wall,
+    serves: Serves,
     routes: Router,
 }
 
@@ -187,10 +229,10 @@ impl Door {
             },
         };
         let Some(acceptor) = acceptor else {
-            return self.serve(stream, ClientIdentity::default(), watcher);
+            return self.serve(stream, None, watcher);
         };
         match acceptor.accept(stream, from).await {
-            Ok((stream, identity)) => self.serve(stream, identity, watcher),
+            Ok((stream, identity)) => self.serve(stream, Some(identity), watcher),
             Err(error) => {
                 let side = acceptor.side();
                 tracing::warn!(remote_addr = %from, %error, "rejected connection on {side} endpoint");
@@ -198,12 +240,13 @@ impl Door {
         }
     }
 
-    fn serve<S>(&self, stream: S, identity: ClientIdentity, watcher: Watcher)
+    fn serve<S>(&self, stream: S, identity: Option<ClientIdentity>, watcher: Watcher)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let service = TowerToHyperService::new(Identified {
             identity,
+            serves: self.serves,
             inner: self.routes.clone(),
         });
         let connection = self
@@ -227,27 +270,38 @@ async fn speaks_tls(stream: &TcpStream) -> io::Result<bool> {
     Ok(length > 0 && first[0] == TLS_HANDSHAKE)
 }
 
-/// Tells every request of a connection whose certificate was shown on it.
+/// Tells every request of a connection whose certificate was shown on it; none where the connection is plain.
 #[derive(Clone)]
 struct Identified {
-    identity: ClientIdentity,
+    identity: Option<ClientIdentity>,
+    serves: Serves,
     inner: Router,
 }
 
+type Answer = Result<Response, Infallible>;
+
 impl<B> Service<http::Request<B>> for Identified
 where
-    Router: Service<http::Request<B>>,
+    Router: Service<http::Request<B>, Response = Response, Error = Infallible>,
 {
-    type Response = <Router as Service<http::Request<B>>>::Response;
-    type Error = <Router as Service<http::Request<B>>>::Error;
-    type Future = <Router as Service<http::Request<B>>>::Future;
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Either<Ready<Answer>, <Router as Service<http::Request<B>>>::Future>;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Service::<http::Request<B>>::poll_ready(&mut self.inner, context)
     }
 
     fn call(&mut self, mut request: http::Request<B>) -> Self::Future {
-        request.extensions_mut().insert(self.identity.clone());
-        self.inner.call(request)
+        if !self.serves.takes(request.headers()) {
+            let (uri, headers) = (request.uri(), request.headers());
+            return Either::Left(ready(Ok(nothing_at(uri, headers))));
+        }
+        let extensions = request.extensions_mut();
+        extensions.insert(self.identity.clone().unwrap_or_default());
+        if self.identity.is_some() {
+            extensions.insert(OverTls);
+        }
+        Either::Right(self.inner.call(request))
     }
 }

@@ -2,14 +2,19 @@
 //!
 //! What this module does not do: explain etcd. The help says in one line each what a flag does here.
 
+use super::arguments::Arguments;
+use super::connections::{ConnectionFlags, duration};
+use super::features::Features;
+use super::file;
+use super::lists::{Cluster, Urls, cluster, listen_urls, optional_listen_urls, urls};
 use super::retention::AutoCompaction;
 use super::security::{self, Security};
 use super::switch::switch;
-use super::unserved::{self, Unserved};
-use super::url::{Url, UrlError};
+use super::url::Url;
 use super::{ClusterState, Config, ConfigError, Invocation};
 use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// `--log-level`, in etcd's words.
@@ -53,14 +58,6 @@ pub enum MetricsDetail {
     Extensive,
 }
 
-/// A comma list of URLs as one value: clap takes a bare `Vec` for a flag that repeats.
-#[derive(Clone, Debug)]
-struct Urls(Vec<Url>);
-
-/// `name=url,name=url,…`; a name that comes again adds a URL.
-#[derive(Clone, Debug)]
-struct Cluster(BTreeMap<String, Vec<Url>>);
-
 /// A member of a replicated key-value cluster, with etcd's API and etcd's flags. Every flag can be given as an environment
 /// variable: --data-dir as ETCD_DATA_DIR.
 #[derive(Parser, Debug)]
@@ -80,9 +77,18 @@ struct Flags {
     /// Where log and checkpoints live [default: NAME.etcd]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
+    /// Where the log lives, if not in --data-dir. It stays there once it is there.
+    #[arg(long, value_name = "DIR", default_value = "")]
+    wal_dir: String,
+    /// A file with all flags as keys, in YAML. Other flags and variables are ignored then.
+    #[arg(long, value_name = "FILE", default_value = "")]
+    config_file: String,
     /// Addresses to serve clients on, gRPC and HTTP.
     #[arg(long, value_name = "URLS", value_parser = listen_urls, default_value = "http://localhost:2379")]
     listen_client_urls: Urls,
+    /// Addresses to serve HTTP on; those above then serve gRPC alone.
+    #[arg(long, value_name = "URLS", value_parser = optional_listen_urls, default_value = "")]
+    listen_client_http_urls: Urls,
     /// Client URLs to tell the cluster [default: http://localhost:2379]
     #[arg(long, value_name = "URLS", value_parser = urls)]
     advertise_client_urls: Option<Urls>,
@@ -158,6 +164,20 @@ struct Flags {
     /// The log's shape.
     #[arg(long, value_enum, default_value = "json")]
     log_format: LogFormat,
+    /// Taken for etcd's sake: zap, its only value.
+    #[arg(long, value_name = "NAME", default_value = "zap")]
+    logger: String,
+    /// Where the log goes: default, stderr, stdout or files.
+    #[arg(long, value_name = "PLACES", default_value = "default")]
+    log_outputs: String,
+    /// Serve JSON over HTTP under /v3/.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", value_name = "BOOL", value_parser = switch, action = clap::ArgAction::Set)]
+    enable_grpc_gateway: bool,
+    /// Name=true,...: etcd's gates.
+    #[arg(long, value_name = "GATES", action = clap::ArgAction::Append)]
+    feature_gates: Vec<String>,
+    #[command(flatten)]
+    connections: ConnectionFlags,
     #[command(flatten)]
     security: Security,
 }
@@ -176,74 +196,160 @@ pub(super) fn read(
     arguments: impl IntoIterator<Item = String>,
     environment: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Invocation, ConfigError> {
-    let (from_environment, warnings) = variables(environment).map_err(ConfigError)?;
-    let arguments = served(arguments).map_err(ConfigError)?;
-    let all = std::iter::once("quorate-node".to_owned())
-        .chain(from_environment)
-        .chain(arguments);
-    let matches = match Flags::command().try_get_matches_from(all) {
-        Ok(matches) => matches,
-        Err(error) if !error.use_stderr() => return Ok(Invocation::Print(error.to_string())),
-        Err(error) => return Err(ConfigError(sentence(&error))),
+    let known = Flags::command();
+    let is_flag = |name: &str| {
+        known
+            .get_arguments()
+            .any(|flag| flag.get_long() == Some(name))
     };
-    let advertised_client = matches.value_source("listen_client_urls")
-        == Some(clap::parser::ValueSource::CommandLine)
-        && matches.value_source("advertise_client_urls").is_none();
-    let flags = Flags::from_arg_matches(&matches).map_err(|error| ConfigError(sentence(&error)))?;
-    if flags.version {
+    let mut given = Arguments::default();
+    given
+        .take_environment(environment, is_flag)
+        .and_then(|()| given.take_line(arguments))
+        .map_err(ConfigError)?;
+    let first = match parse(&given.kept)? {
+        Ok(first) => first,
+        Err(text) => return Ok(Invocation::Print(text)),
+    };
+    if first.flags.version {
         return Ok(Invocation::Print(crate::version::text()));
     }
-    if advertised_client {
-        return Err(ConfigError(
+    if first.flags.config_file.is_empty() {
+        first.check_advertised()?;
+        return first.flags.serve(given).map_err(ConfigError);
+    }
+    let path = PathBuf::from(&first.flags.config_file);
+    from_file(&path, given.kept.len() > 1).map_err(ConfigError)
+}
+
+/// The names of all flags that are served.
+#[cfg(test)]
+pub(super) fn names() -> Vec<String> {
+    let command = Flags::command();
+    let named = command.get_arguments().filter_map(clap::Arg::get_long);
+    named.map(str::to_owned).collect()
+}
+
+/// What clap makes of arguments.
+struct Parsed {
+    flags: Flags,
+    listens: bool,
+    advertises: bool,
+}
+
+/// The flags, or a text that was asked for.
+fn parse(kept: &[String]) -> Result<Result<Parsed, String>, ConfigError> {
+    let all = std::iter::once("quorate-node").chain(kept.iter().map(String::as_str));
+    let matches = match Flags::command().try_get_matches_from(all) {
+        Ok(matches) => matches,
+        Err(error) if !error.use_stderr() => return Ok(Err(error.to_string())),
+        Err(error) => return Err(ConfigError(sentence(&error))),
+    };
+    let flags = Flags::from_arg_matches(&matches).map_err(|error| ConfigError(sentence(&error)))?;
+    let given = Some(clap::parser::ValueSource::CommandLine);
+    Ok(Ok(Parsed {
+        flags,
+        listens: matches.value_source("listen_client_urls") == given,
+        advertises: matches.value_source("advertise_client_urls") == given,
+    }))
+}
+
+impl Parsed {
+    /// Only what is typed is asked for it: in a file, etcd has its default.
+    fn check_advertised(&self) -> Result<(), ConfigError> {
+        if !self.listens || self.advertises {
+            return Ok(());
+        }
+        Err(ConfigError(
             "--advertise-client-urls is missing: it is required when --listen-client-urls is set; \
              give the URLs that clients reach this member by"
                 .to_owned(),
+        ))
+    }
+}
+
+/// Everything from a file, as etcd has it: what else was given does not count.
+fn from_file(path: &Path, is_not_alone: bool) -> Result<Invocation, String> {
+    let (pairs, forgotten) = file::read(path)?;
+    let mut given = Arguments::default();
+    if is_not_alone {
+        given.warnings.push(format!(
+            "--config-file {} is read; other flags and ETCD_* variables are ignored",
+            path.display()
         ));
     }
-    flags
-        .into_config(warnings)
-        .map(|config| Invocation::Serve(Box::new(config)))
+    let forgotten = forgotten
+        .iter()
+        .map(|key| format!("{key} (etcd ignores it too)"));
+    given.without_meaning.extend(forgotten);
+    let within = |error: String| format!("{error}; that is in --config-file {}", path.display());
+    for (key, value) in pairs {
+        given
+            .take(&key, &key, Some(value), || None)
+            .map_err(within)?;
+    }
+    match parse(&given.kept).map_err(|error| within(error.0))? {
+        Ok(parsed) => parsed.flags.serve(given).map_err(within),
+        Err(_) => Err(within("help is no key".to_owned())),
+    }
 }
 
 impl Flags {
-    fn into_config(self, mut warnings: Vec<String>) -> Result<Config, ConfigError> {
-        self.check_timing().map_err(ConfigError)?;
-        self.check_sizes().map_err(ConfigError)?;
+    fn serve(self, mut given: Arguments) -> Result<Invocation, String> {
+        if self.logger != "zap" {
+            return Err(format!(
+                "--logger: unknown logger option {:?}; it is zap",
+                self.logger
+            ));
+        }
+        let features = Features::read(&self.feature_gates.join(","))?;
+        given.without_meaning.extend(features.without_meaning());
+        if !given.without_meaning.is_empty() {
+            given.warnings.push(format!(
+                "flags of etcd that have no meaning here: {}",
+                given.without_meaning.join(", ")
+            ));
+        }
+        let config = self.into_config(features, given.warnings)?;
+        Ok(Invocation::Serve(Box::new(config)))
+    }
+
+    fn into_config(self, features: Features, mut warnings: Vec<String>) -> Result<Config, String> {
+        self.check_timing()?;
+        self.check_sizes()?;
+        let connections = self.connections.read()?;
         let auto_compaction =
-            AutoCompaction::read(&self.auto_compaction_mode, &self.auto_compaction_retention)
-                .map_err(ConfigError)?;
+            AutoCompaction::read(&self.auto_compaction_mode, &self.auto_compaction_retention)?;
         let advertise_client_urls = self
             .advertise_client_urls
             .map_or_else(|| vec![Url::new("localhost", 2379)], |urls| urls.0);
-        warn_of_unspecified(
-            "--advertise-client-urls",
-            &advertise_client_urls,
-            &mut warnings,
-        );
         let initial_advertise_peer_urls = self.initial_advertise_peer_urls.0;
-        warn_of_unspecified(
-            "--initial-advertise-peer-urls",
-            &initial_advertise_peer_urls,
-            &mut warnings,
-        );
-        let initial_cluster = self.initial_cluster.map_or_else(
-            || BTreeMap::from([(self.name.clone(), initial_advertise_peer_urls.clone())]),
-            |cluster| cluster.0,
-        );
-        let secured = self.security.read().map_err(ConfigError)?;
+        for (flag, urls) in [
+            ("--advertise-client-urls", &advertise_client_urls),
+            (
+                "--initial-advertise-peer-urls",
+                &initial_advertise_peer_urls,
+            ),
+        ] {
+            warn_of_unspecified(flag, urls, &mut warnings);
+        }
+        let founders = self.initial_cluster.map(|cluster| cluster.0);
+        let alone = || BTreeMap::from([(self.name.clone(), initial_advertise_peer_urls.clone())]);
+        let initial_cluster = founders.unwrap_or_else(alone);
+        let secured = self.security.read()?;
         let urls = security::Urls {
             client: &self.listen_client_urls.0,
+            http: &self.listen_client_http_urls.0,
             metrics: &self.listen_metrics_urls.0,
             peer: &self.listen_peer_urls.0,
         };
-        secured.check(&urls, &mut warnings).map_err(ConfigError)?;
-        let data_dir = self
-            .data_dir
-            .unwrap_or_else(|| format!("{}.etcd", self.name));
+        secured.check(&urls, &mut warnings)?;
         Ok(Config {
+            data_dir: data_dir(self.data_dir, &self.name),
             name: self.name,
-            data_dir: data_dir.into(),
+            wal_dir: given(self.wal_dir),
             listen_client_urls: self.listen_client_urls.0,
+            listen_client_http_urls: self.listen_client_http_urls.0,
             advertise_client_urls,
             listen_peer_urls: self.listen_peer_urls.0,
             initial_advertise_peer_urls,
@@ -258,10 +364,7 @@ impl Flags {
             snapshot_count: self.snapshot_count,
             scrub_rate_bytes: self.scrub_rate_bytes,
             snapshot_catchup_entries: self.snapshot_catchup_entries,
-            quota_backend_bytes: match self.quota_backend_bytes {
-                0 => QUOTA_DEFAULT_BYTES,
-                bytes => bytes,
-            },
+            quota_backend_bytes: if_zero(self.quota_backend_bytes, QUOTA_DEFAULT_BYTES),
             auto_compaction,
             max_request_bytes: self.max_request_bytes,
             max_txn_ops: self.max_txn_ops,
@@ -271,6 +374,10 @@ impl Flags {
             strict_reconfig_check: self.strict_reconfig_check,
             log_level: self.log_level,
             log_format: self.log_format,
+            log_outputs: security::list(&self.log_outputs),
+            enable_grpc_gateway: self.enable_grpc_gateway,
+            features,
+            connections,
             client_tls: secured.client,
             peer_tls: secured.peer,
             tls_protocol: secured.protocol,
@@ -333,77 +440,31 @@ fn interval(asked: Duration) -> Duration {
     }
 }
 
+/// Go takes an empty value for none.
+fn given(path: String) -> Option<PathBuf> {
+    (!path.is_empty()).then(|| path.into())
+}
+
+fn data_dir(given: Option<String>, name: &str) -> PathBuf {
+    let given = given.filter(|dir| !dir.is_empty());
+    given.unwrap_or_else(|| format!("{name}.etcd")).into()
+}
+
+/// etcd's way to say "the default": 0.
+fn if_zero<T: Default + PartialEq>(value: T, default: T) -> T {
+    if value == T::default() {
+        default
+    } else {
+        value
+    }
+}
+
 fn warn_of_unspecified(flag: &str, urls: &[Url], warnings: &mut Vec<String>) {
     for url in urls.iter().filter(|url| url.is_unspecified()) {
         warnings.push(format!(
             "{flag} has {url}, which nobody else can reach this member by; give its own address"
         ));
     }
-}
-
-/// Go's `-flag` becomes `--flag`, and flags of etcd's that are not served are taken out or refused.
-fn served(arguments: impl IntoIterator<Item = String>) -> Result<Vec<String>, String> {
-    let mut kept = Vec::new();
-    let mut arguments = arguments.into_iter().map(doubled_dash).peekable();
-    while let Some(argument) = arguments.next() {
-        let (spelled, value) = match argument.split_once('=') {
-            Some((spelled, value)) => (spelled.to_owned(), Some(value.to_owned())),
-            None => (argument.clone(), None),
-        };
-        let Some(flag) = spelled.strip_prefix("--").and_then(unserved::named) else {
-            kept.push(argument);
-            continue;
-        };
-        let value = match value {
-            None if flag.is_switch() => "true".to_owned(),
-            None => arguments.next().unwrap_or_default(),
-            Some(value) => value,
-        };
-        Unserved::check(flag, &spelled, &value)?;
-    }
-    Ok(kept)
-}
-
-fn doubled_dash(argument: String) -> String {
-    let mut characters = argument.chars();
-    let single =
-        characters.next() == Some('-') && characters.next().is_some_and(char::is_alphabetic);
-    if single && argument.len() > 2 {
-        format!("-{argument}")
-    } else {
-        argument
-    }
-}
-
-/// The `ETCD_*` variables as flags, and warnings about those that are no flag's.
-fn variables(
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<(Vec<String>, Vec<String>), String> {
-    let known = Flags::command();
-    let (mut flags, mut warnings) = (Vec::new(), Vec::new());
-    for (variable, value) in environment {
-        let Some(name) = variable.strip_prefix("ETCD_") else {
-            continue;
-        };
-        let name = name.to_ascii_lowercase().replace('_', "-");
-        if value.is_empty() {
-            continue;
-        }
-        if let Some(flag) = unserved::named(&name) {
-            flag.check(&variable, &value)?;
-        } else if known
-            .get_arguments()
-            .any(|flag| flag.get_long() == Some(&name))
-        {
-            flags.push(format!("--{name}={value}"));
-        } else {
-            warnings.push(format!(
-                "the variable {variable} belongs to no flag and is ignored"
-            ));
-        }
-    }
-    flags.sort();
-    Ok((flags, warnings))
 }
 
 /// clap's message without its colours, its "error: " and its usage block.
@@ -417,52 +478,4 @@ fn sentence(error: &clap::Error) -> String {
         .filter(|line| !line.is_empty())
         .collect();
     format!("{}; --help lists every flag", lines.join("; "))
-}
-
-fn urls(text: &str) -> Result<Urls, UrlError> {
-    Url::list(text).map(Urls)
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let read = super::retention::duration(text);
-    read.ok_or_else(|| "a duration is a number with its unit, as 10m, 1h30m or 500ms".to_owned())
-}
-
-fn listen_urls(text: &str) -> Result<Urls, UrlError> {
-    let urls = Url::list(text)?;
-    urls.iter()
-        .try_for_each(|url| url.listen_address().map(drop))?;
-    Ok(Urls(urls))
-}
-
-fn optional_listen_urls(text: &str) -> Result<Urls, UrlError> {
-    if text.is_empty() {
-        Ok(Urls(Vec::new()))
-    } else {
-        listen_urls(text)
-    }
-}
-
-fn cluster(text: &str) -> Result<Cluster, String> {
-    let mut members: BTreeMap<String, Vec<Url>> = BTreeMap::new();
-    for member in text
-        .split(',')
-        .map(str::trim)
-        .filter(|member| !member.is_empty())
-    {
-        let (name, url) = member
-            .split_once('=')
-            .filter(|(name, _)| !name.is_empty())
-            .ok_or_else(|| format!("{member:?} does not have the form <name>=<peer URL>"))?;
-        let url = url.parse().map_err(|error: UrlError| error.to_string())?;
-        members.entry(name.to_owned()).or_default().push(url);
-    }
-    if members.is_empty() {
-        return Err("at least one <name>=<peer URL> is needed".to_owned());
-    }
-    for urls in members.values_mut() {
-        urls.sort();
-        urls.dedup();
-    }
-    Ok(Cluster(members))
 }

@@ -187,6 +187,7 @@ pub(super) struct Secured {
 /// What is listened on, flag by flag.
 pub(super) struct Urls<'a> {
     pub(super) client: &'a [Url],
+    pub(super) http: &'a [Url],
     pub(super) metrics: &'a [Url],
     pub(super) peer: &'a [Url],
 }
@@ -200,6 +201,12 @@ impl Secured {
             (
                 "--listen-client-urls",
                 urls.client,
+                &self.client,
+                certificate,
+            ),
+            (
+                "--listen-client-http-urls",
+                urls.http,
                 &self.client,
                 certificate,
             ),

@@ -1,5 +1,4 @@
 use super::*;
-use std::time::Duration;
 
 fn read(line: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
     let arguments = line.split_whitespace().map(str::to_owned);
@@ -12,6 +11,8 @@ fn read(line: &str, environment: &[(&str, &str)]) -> Result<Config, String> {
         Err(error) => Err(error.to_string()),
     }
 }
+
+mod known;
 
 fn refusal(line: &str) -> String {
     read(line, &[]).expect_err(line)
@@ -155,7 +156,16 @@ fn every_refusal_names_the_flag_and_the_way_out() {
             "--discovery-srv=example.com",
             &["--discovery-srv", "--initial-cluster"],
         ),
-        ("--unsafe-no-fsync", &["--unsafe-no-fsync", "durable"]),
+        ("--logger=capnslog", &["--logger", "zap"]),
+        (
+            "--max-concurrent-streams=0",
+            &["--max-concurrent-streams", "at least 1"],
+        ),
+        (
+            "--grpc-keepalive-min-time=5",
+            &["--grpc-keepalive-min-time", "unit"],
+        ),
+        ("--feature-gates=X=true", &["--feature-gates", "X"]),
         ("stray", &["stray"]),
     ]);
 }

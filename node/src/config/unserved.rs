@@ -1,7 +1,8 @@
-//! etcd's flags that this node does not serve, so that each is refused by name instead of ignored.
+//! etcd's flags that this node does not serve: most are taken and named in one line at the start as having no meaning here;
+//! those that ask for what would be dangerous to leave out are refused.
 //!
-//! A flag that only says what is so anyway (`--client-cert-auth=false`) is let pass: manifests written for etcd spell out
-//! defaults.
+//! A flag that only says what is so anyway (`--enable-pprof=false`) is let pass without a word: manifests written for etcd
+//! spell out defaults.
 //!
 //! What this module does not do: guess. A flag that is neither here nor served is unknown, and that is said.
 
@@ -15,17 +16,35 @@ pub(super) struct Unserved {
 
 #[derive(Clone, Copy)]
 enum Why {
+    /// Ignoring it would leave out something that matters.
     NotYet(&'static str),
+    /// Likewise, and there is another way.
+    Refused(&'static str),
+    /// What it turns is not there, or turns by itself.
     Foreign(&'static str),
+}
+
+/// What becomes of a flag that is given.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It asks for nothing.
+    Harmless,
+    /// It has no meaning here; this says so.
+    WithoutMeaning(String),
+    /// The start must end; this is why.
+    Refused(String),
 }
 
 const AUTH: Why = Why::NotYet("authentication");
 const DISCOVERY: Why =
-    Why::Foreign("discovery is not served; list the members in --initial-cluster");
-const TRACING: Why = Why::NotYet("distributed tracing");
+    Why::Refused("discovery is not served; list the members in --initial-cluster");
+const TRACING: Why = Why::Foreign("nothing is traced");
 const BACKEND: Why = Why::Foreign("there is no bbolt backend to tune");
-const TRANSPORT: Why = Why::NotYet("tuning of connections");
-const CHECKS: Why = Why::NotYet("comparing the members' hashes");
+const ROTATION: Why = Why::Foreign("logs are not rotated; whoever keeps them does that");
+const CHECKS: Why = Why::Foreign("replicas compare digests all the time");
+const SLOW: Why = Why::Foreign("slow requests are a metric");
+const DROPPED: Why = Why::Foreign("etcd ignores it too");
+const PEERS: Why = Why::Foreign("members ping each other every two seconds");
 
 const fn flag(name: &'static str, harmless: &'static [&'static str], why: Why) -> Unserved {
     Unserved {
@@ -35,19 +54,12 @@ const fn flag(name: &'static str, harmless: &'static [&'static str], why: Why) -
     }
 }
 
-/// Every flag of etcd 3.7 that is not served, by chapter of its help.
+/// Every flag of etcd 3.6 and 3.7 that is not served, by chapter of its help.
 const UNSERVED: &[Unserved] = &[
-    flag("config-file", &[], Why::NotYet("a configuration file")),
-    flag("wal-dir", &[], Why::NotYet("a log on a disk of its own")),
     flag(
         "initial-election-tick-advance",
         &["true"],
-        Why::NotYet("waiting at start"),
-    ),
-    flag(
-        "listen-client-http-urls",
-        &[],
-        Why::Foreign("gRPC and HTTP share --listen-client-urls"),
+        Why::Foreign("a member that starts waits for a whole election timeout"),
     ),
     flag(
         "max-snapshots",
@@ -59,29 +71,17 @@ const UNSERVED: &[Unserved] = &[
         &["5"],
         Why::Foreign("the log is kept as far back as the older checkpoint"),
     ),
-    flag("memory-mlock", &["false"], Why::NotYet("locking memory")),
+    flag(
+        "memory-mlock",
+        &["false"],
+        Why::Foreign("memory is the system's to manage"),
+    ),
     flag("backend-bbolt-freelist-type", &["map", "array"], BACKEND),
-    flag("backend-batch-interval", &["0", "0s"], BACKEND),
+    flag("backend-batch-interval", &["0", "0s", "0ns"], BACKEND),
     flag("backend-batch-limit", &["0"], BACKEND),
     flag("bootstrap-defrag-threshold-megabytes", &["0"], BACKEND),
-    flag("max-concurrent-streams", &["4294967295"], TRANSPORT),
-    flag("grpc-keepalive-min-time", &["5s"], TRANSPORT),
-    flag("grpc-keepalive-interval", &["2h", "2h0m0s"], TRANSPORT),
-    flag("grpc-keepalive-timeout", &["20s"], TRANSPORT),
-    flag("socket-reuse-port", &["false"], TRANSPORT),
-    flag("socket-reuse-address", &["false", "true"], TRANSPORT),
-    flag("raft-read-timeout", &["5s"], TRANSPORT),
-    flag("raft-write-timeout", &["5s"], TRANSPORT),
-    flag(
-        "enable-grpc-gateway",
-        &["true", "false"],
-        Why::NotYet("the JSON gateway"),
-    ),
-    flag(
-        "feature-gates",
-        &[],
-        Why::Foreign("there are no feature gates"),
-    ),
+    flag("raft-read-timeout", &["5s"], PEERS),
+    flag("raft-write-timeout", &["5s"], PEERS),
     flag("discovery", &[], DISCOVERY),
     flag("discovery-token", &[], DISCOVERY),
     flag("discovery-endpoints", &[], DISCOVERY),
@@ -96,7 +96,8 @@ const UNSERVED: &[Unserved] = &[
     flag("discovery-cacert", &[], DISCOVERY),
     flag("discovery-user", &[], DISCOVERY),
     flag("discovery-password", &[], DISCOVERY),
-    flag("discovery-fallback", &["exit"], DISCOVERY),
+    // Without discovery there is nothing to fall back from; etcd's sample of a file has the second.
+    flag("discovery-fallback", &["exit", "proxy"], DISCOVERY),
     flag("discovery-proxy", &[], DISCOVERY),
     flag("discovery-srv", &[], DISCOVERY),
     flag("discovery-srv-name", &[], DISCOVERY),
@@ -104,12 +105,6 @@ const UNSERVED: &[Unserved] = &[
         "v2-deprecation",
         &["write-only", "gone"],
         Why::Foreign("there is no v2 store"),
-    ),
-    flag("cors", &["*"], Why::NotYet("a list of origins")),
-    flag(
-        "host-whitelist",
-        &["*"],
-        Why::NotYet("a list of host names"),
     ),
     flag("auth-token", &["simple"], AUTH),
     flag("bcrypt-cost", &["10"], AUTH),
@@ -119,51 +114,42 @@ const UNSERVED: &[Unserved] = &[
         &["false"],
         Why::Foreign("profiles of Go's runtime do not exist here"),
     ),
-    flag(
-        "logger",
-        &["zap"],
-        Why::Foreign("the log has one writer; choose its shape with --log-format"),
-    ),
-    flag(
-        "log-outputs",
-        &["default", "stderr"],
-        Why::Foreign("the log goes to standard error"),
-    ),
-    flag(
-        "enable-log-rotation",
-        &["false"],
-        Why::Foreign("the log goes to standard error"),
-    ),
-    flag(
-        "log-rotation-config-json",
-        &[],
-        Why::Foreign("the log goes to standard error"),
-    ),
-    flag(
-        "warning-unary-request-duration",
-        &["300ms"],
-        Why::NotYet("warnings about slow requests"),
-    ),
-    flag(
-        "warning-apply-duration",
-        &["100ms"],
-        Why::NotYet("warnings about slow requests"),
-    ),
+    flag("enable-log-rotation", &["false"], ROTATION),
+    flag("log-rotation-config-json", &[], ROTATION),
+    flag("warning-unary-request-duration", &["300ms"], SLOW),
+    flag("warning-apply-duration", &["100ms"], SLOW),
     flag("enable-distributed-tracing", &["false"], TRACING),
     flag("distributed-tracing-address", &["localhost:4317"], TRACING),
     flag("distributed-tracing-service-name", &["etcd"], TRACING),
     flag("distributed-tracing-instance-id", &[], TRACING),
     flag("distributed-tracing-sampling-rate", &["0"], TRACING),
-    flag("corrupt-check-time", &["0", "0s"], CHECKS),
+    flag("corrupt-check-time", &["0", "0s", "0ns"], CHECKS),
     flag("compact-hash-check-time", &["1m", "1m0s"], CHECKS),
     flag("compaction-batch-limit", &["1000"], BACKEND),
     flag("compaction-sleep-interval", &["10ms"], BACKEND),
-    flag("downgrade-check-time", &["5s"], Why::NotYet("downgrade")),
+    flag(
+        "downgrade-check-time",
+        &["5s"],
+        Why::Foreign("a downgrade is looked at whenever something of it changes"),
+    ),
     flag(
         "unsafe-no-fsync",
         &["false"],
         Why::Foreign("what is acknowledged is durable, always"),
     ),
+    flag("cluster-active-size", &[], DROPPED),
+    flag("cluster-remove-delay", &[], DROPPED),
+    flag("cluster-sync-interval", &[], DROPPED),
+    flag("config", &[], DROPPED),
+    flag("force", &["false"], DROPPED),
+    flag("max-result-buffer", &[], DROPPED),
+    flag("max-retry-attempts", &[], DROPPED),
+    flag("peer-heartbeat-interval", &[], DROPPED),
+    flag("peer-election-timeout", &[], DROPPED),
+    flag("retry-interval", &[], DROPPED),
+    flag("snapshot", &["false"], DROPPED),
+    flag("v", &["false"], DROPPED),
+    flag("vv", &["false"], DROPPED),
 ];
 
 /// The flag of that name, if it is etcd's and not served.
@@ -172,23 +158,26 @@ pub(super) fn named(name: &str) -> Option<&'static Unserved> {
 }
 
 impl Unserved {
-    /// Whether it stands without a value (`--auto-tls`), as etcd's switches do.
+    /// Whether it stands without a value (`--enable-pprof`), as etcd's switches do.
     pub(super) fn is_switch(&self) -> bool {
         self.harmless
             .iter()
             .any(|value| matches!(*value, "true" | "false"))
     }
 
-    /// Lets a harmless value pass and refuses any other with a sentence. `spelled` is how the user wrote the flag.
-    pub(super) fn check(&self, spelled: &str, value: &str) -> Result<(), String> {
+    /// What becomes of it. `spelled` is how the user wrote the flag.
+    pub(super) fn judge(&self, spelled: &str, value: &str) -> Verdict {
         if value.is_empty() || self.harmless.contains(&value) {
-            return Ok(());
+            return Verdict::Harmless;
         }
-        Err(match self.why {
-            Why::NotYet(what) => format!("{spelled} is not there yet ({what}): remove it"),
-            Why::Foreign(why) => {
-                format!("{spelled} of etcd has no meaning here ({why}): remove it")
+        match self.why {
+            Why::NotYet(what) => {
+                Verdict::Refused(format!("{spelled} is not there yet ({what}): remove it"))
             }
-        })
+            Why::Refused(why) => Verdict::Refused(format!(
+                "{spelled} of etcd is refused here ({why}): remove it"
+            )),
+            Why::Foreign(why) => Verdict::WithoutMeaning(format!("{spelled} ({why})")),
+        }
     }
 }

@@ -18,7 +18,7 @@ pub struct DataDir {
 }
 
 const LOCK: &str = "LOCK";
-const WAL: &str = "wal";
+pub(super) const WAL: &str = "wal";
 const CHECKPOINTS: &str = "checkpoints";
 
 /// What a fresh volume may hold besides us: the folder that ext file systems make; the token that bootstrap keeps; and the
@@ -83,7 +83,7 @@ impl DataDir {
 }
 
 /// Only the owner may look in, as etcd has it: the store holds other people's secrets.
-fn create_folder(path: &Path) -> Result<(), StorageError> {
+pub(super) fn create_folder(path: &Path) -> Result<(), StorageError> {
     DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -125,7 +125,7 @@ fn lock(directory: &Path) -> Result<File, StorageError> {
     }
 }
 
-fn names(path: &Path) -> Result<Vec<String>, StorageError> {
+pub(super) fn names(path: &Path) -> Result<Vec<String>, StorageError> {
     let failed = || StorageError::attempt("list the directory", path);
     let mut found = Vec::new();
     for entry in fs::read_dir(path).map_err(failed())? {

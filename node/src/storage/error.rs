@@ -38,6 +38,14 @@ pub enum StorageError {
         /// What gave it away.
         entry: String,
     },
+    /// The log is not where it is asked for.
+    #[error("the log of this member lies in {}, and --wal-dir asks for {}: give the first, or none", is.display(), asked.display())]
+    Elsewhere {
+        /// Where it is.
+        is: PathBuf,
+        /// Where it should be.
+        asked: PathBuf,
+    },
     /// Bytes that were durable are not what was written.
     #[error("{} is damaged at byte {offset}: {what}; {REPLACE}", path.display())]
     Corrupt {

@@ -59,7 +59,9 @@ fn serve(
 ) -> (SocketAddr, tokio_util::sync::DropGuard) {
     let close = CancellationToken::new();
     let routes = Router::new().route("/", get(who));
-    let port = port::listen(urls, Some(&acceptor)).unwrap().remove(0);
+    let port = port::listen(urls, Some(&acceptor), &config(&[]).connections)
+        .unwrap()
+        .remove(0);
     let address = port.address().unwrap();
     tokio::spawn(port.serve(routes, close.clone()));
     (address, close.drop_guard())

@@ -1,0 +1,173 @@
+//! Which web pages may ask over HTTP, as etcd has it: `--host-whitelist` and `--cors`.
+//!
+//! A page that names a host of its own and leads that name to this machine (DNS rebinding) asks with that name; a plain port
+//! answers only the names on the list. Calls of gRPC are no page's and pass.
+//!
+//! What this module deliberately does not do: authenticate anybody.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use http::header::{
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, HOST,
+    ORIGIN,
+};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
+
+use super::is_grpc;
+use crate::config::Connections;
+use crate::tls::OverTls;
+
+/// Guards every HTTP request that goes through `routes`.
+pub fn guard(routes: Router, connections: &Connections) -> Router {
+    let lists = Arc::new(Lists {
+        origins: connections.cors.clone(),
+        hosts: connections.host_whitelist.clone(),
+    });
+    routes.layer(from_fn_with_state(lists, check))
+}
+
+struct Lists {
+    origins: Vec<String>,
+    hosts: Vec<String>,
+}
+
+async fn check(State(lists): State<Arc<Lists>>, request: Request, next: Next) -> Response {
+    if is_grpc(request.headers()) {
+        return next.run(request).await;
+    }
+    if request.extensions().get::<OverTls>().is_none() {
+        let host = host(&request);
+        if !has(&lists.hosts, &host) {
+            tracing::warn!(
+                host,
+                "rejecting HTTP request to prevent DNS rebinding attacks"
+            );
+            return (StatusCode::MISDIRECTED_REQUEST, unknown_host(&host)).into_response();
+        }
+    }
+    let allowed = lists.allowed_origin(request.headers());
+    let mut response = if request.method() == Method::OPTIONS {
+        StatusCode::OK.into_response()
+    } else {
+        next.run(request).await
+    };
+    if let Some(origin) = allowed {
+        let headers = response.headers_mut();
+        let methods = HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE");
+        headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods);
+        headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        let named = HeaderValue::from_static("accept, content-type, authorization");
+        headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, named);
+    }
+    response
+}
+
+fn has(list: &[String], name: &str) -> bool {
+    list.iter().any(|listed| listed == "*" || listed == name)
+}
+
+/// The name that was asked by, without its port.
+fn host(request: &Request) -> String {
+    let named = request
+        .headers()
+        .get(HOST)
+        .and_then(|host| host.to_str().ok());
+    let named = named.or_else(|| request.uri().authority().map(http::uri::Authority::as_str));
+    let named = named.unwrap_or_default();
+    match named.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => {
+            host.trim_matches(['[', ']']).to_owned()
+        }
+        _ => named.to_owned(),
+    }
+}
+
+impl Lists {
+    fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
+        if self.origins.iter().any(|origin| origin == "*") {
+            return Some(HeaderValue::from_static("*"));
+        }
+        let origin = headers.get(ORIGIN)?;
+        origin
+            .to_str()
+            .is_ok_and(|text| has(&self.origins, text))
+            .then(|| origin.clone())
+    }
+}
+
+fn unknown_host(host: &str) -> String {
+    format!(
+        "the Host header {host:?} is not in --host-whitelist: ask by TLS, or add it there (CVE-2018-5702)\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    use super::*;
+    use crate::config::{Config, Invocation};
+
+    async fn asked(
+        flags: &[&str],
+        head: &[(&str, &str)],
+        method: Method,
+        secure: bool,
+    ) -> Response {
+        let flags = flags.iter().map(ToString::to_string);
+        let Ok(Invocation::Serve(config)) = Config::read(flags, []) else {
+            panic!("the flags ask for a member");
+        };
+        let routes = Router::new().route("/health", get(|| async { "ok" }));
+        let mut request = Request::builder().uri("/health").method(method);
+        for (name, value) in head {
+            request = request.header(*name, *value);
+        }
+        if secure {
+            request = request.extension(OverTls);
+        }
+        let request = request.body(Body::empty()).unwrap();
+        let guarded = guard(routes, &config.connections);
+        guarded.oneshot(request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_plain_port_is_asked_by_listed_names_only() {
+        let listed = &["--host-whitelist=kv.example,127.0.0.1"][..];
+        for (flags, host, secure, status) in [
+            (&[][..], "evil.example", false, 200),
+            (listed, "kv.example:2379", false, 200),
+            (listed, "127.0.0.1", false, 200),
+            (listed, "evil.example:2379", false, 421),
+            (listed, "evil.example", true, 200),
+        ] {
+            let answer = asked(flags, &[("host", host)], Method::GET, secure).await;
+            assert_eq!(answer.status(), status, "{host} {secure}");
+        }
+        let head = [("host", "evil"), ("content-type", "application/grpc")];
+        let answer = asked(listed, &head, Method::GET, false).await;
+        assert_eq!(answer.status(), 200, "gRPC is no page's");
+    }
+
+    #[tokio::test]
+    async fn origins_are_told_what_they_may_do() {
+        let some = &["--cors=https://a.example"][..];
+        for (flags, origin, allowed) in [
+            (&[][..], "https://b.example", Some("*")),
+            (some, "https://a.example", Some("https://a.example")),
+            (some, "https://b.example", None),
+        ] {
+            let answer = asked(flags, &[("origin", origin)], Method::OPTIONS, false).await;
+            assert_eq!(answer.status(), 200);
+            let told = answer.headers().get(ACCESS_CONTROL_ALLOW_ORIGIN);
+            let told = told.map(|value| value.to_str().unwrap());
+            assert_eq!(told, allowed, "{origin}");
+        }
+    }
+}

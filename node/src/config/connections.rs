@@ -1,0 +1,93 @@
+//! The flags of connections: what HTTP may ask, how long silence may last, how sockets are opened.
+//!
+//! What this module does not do: hold anybody to it; the port does.
+
+use std::time::Duration;
+
+use super::retention;
+use super::switch::switch;
+
+/// How clients' connections are kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connections {
+    /// `--max-concurrent-streams`: calls at once on one connection.
+    pub max_concurrent_streams: u32,
+    /// `--grpc-keepalive-min-time`: a client that pings more often is sent away; none lets it.
+    pub keepalive_min_time: Option<Duration>,
+    /// `--grpc-keepalive-interval`: how often a silent client is pinged; none never.
+    pub keepalive_interval: Option<Duration>,
+    /// `--grpc-keepalive-timeout`: how long it may take to answer.
+    pub keepalive_timeout: Duration,
+    /// `--socket-reuse-port`.
+    pub reuse_port: bool,
+    /// `--cors`: origins whose pages may ask; `*` for all.
+    pub cors: Vec<String>,
+    /// `--host-whitelist`: host names by which a plain port may be asked over HTTP; `*` for all.
+    pub host_whitelist: Vec<String>,
+}
+
+/// As clap reads them.
+#[derive(clap::Args, Debug)]
+#[command(next_help_heading = "Connections")]
+pub(super) struct ConnectionFlags {
+    /// Calls at once on one connection; etcd's default is all that HTTP/2 can count.
+    #[arg(long, value_name = "N", default_value_t = 16_384)]
+    max_concurrent_streams: u32,
+    /// The shortest time between two pings of a client.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
+    grpc_keepalive_min_time: Duration,
+    /// How often a silent client is asked whether it lives; 0 for never.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "2h")]
+    grpc_keepalive_interval: Duration,
+    /// How long its answer may take; 0 for never asking.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "20s")]
+    grpc_keepalive_timeout: Duration,
+    /// Let several processes listen on one port (SO_REUSEPORT).
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_name = "BOOL", value_parser = switch, action = clap::ArgAction::Set)]
+    socket_reuse_port: bool,
+    /// Listen on a port whose last owner has just gone (SO_REUSEADDR): always so here, as in etcd.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", value_name = "BOOL", value_parser = switch, action = clap::ArgAction::Set)]
+    socket_reuse_address: bool,
+    /// Origins whose pages may ask over HTTP; * for all.
+    #[arg(long, value_name = "ORIGINS", default_value = "*")]
+    cors: String,
+    /// Host names by which HTTP may ask a plain port; * for all.
+    #[arg(long, value_name = "NAMES", default_value = "*")]
+    host_whitelist: String,
+}
+
+impl ConnectionFlags {
+    pub(super) fn read(self) -> Result<Connections, String> {
+        if self.max_concurrent_streams == 0 {
+            return Err("--max-concurrent-streams is 0; give at least 1".to_owned());
+        }
+        let is_asked = !self.grpc_keepalive_timeout.is_zero();
+        Ok(Connections {
+            max_concurrent_streams: self.max_concurrent_streams,
+            keepalive_min_time: some(self.grpc_keepalive_min_time),
+            keepalive_interval: some(self.grpc_keepalive_interval).filter(|_| is_asked),
+            keepalive_timeout: self.grpc_keepalive_timeout,
+            reuse_port: self.socket_reuse_port,
+            cors: all_if_empty(super::security::list(&self.cors)),
+            host_whitelist: all_if_empty(super::security::list(&self.host_whitelist)),
+        })
+    }
+}
+
+fn some(time: Duration) -> Option<Duration> {
+    (!time.is_zero()).then_some(time)
+}
+
+fn all_if_empty(names: Vec<String>) -> Vec<String> {
+    if names.is_empty() {
+        vec!["*".to_owned()]
+    } else {
+        names
+    }
+}
+
+/// A length of time as Go writes it.
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    retention::duration(text)
+        .ok_or_else(|| "it is a time with a unit: 500ms, 5s, 10m, 2h".to_owned())
+}
