@@ -40,9 +40,14 @@ impl Tools {
     fn json(&self, endpoint: &str, arguments: &[&str]) -> Result<Value> {
         let text = self.ctl(endpoint, &[arguments, &["-w", "json"]].concat())?;
         let mut answer: Value = serde_json::from_str(&text)?;
-        // A header says who answers, which differs; its revision is compared.
+        // A header says who answers, which differs; its revision is compared. That of leases stands beside the answer.
         if let Some(header) = answer.get_mut("header") {
             *header = header["revision"].clone();
+        }
+        if let Some(fields) = answer.as_object_mut() {
+            fields.retain(|name, _| {
+                !["cluster_id", "member_id", "raft_term"].contains(&name.as_str())
+            });
         }
         Ok(answer)
     }
@@ -78,7 +83,36 @@ impl Tools {
         self.ctl(endpoint, &["del", "k1"])?;
         self.ctl(endpoint, &["compact", "20"])?;
         self.ctl(endpoint, &["put", "k1", "again"])?;
-        self.ctl(endpoint, &["del", "k2", "k4"]).map(drop)
+        self.ctl(endpoint, &["del", "k2", "k4"])?;
+        self.lease(endpoint)
+    }
+
+    /// A lease with two keys, and one that was revoked.
+    fn lease(&self, endpoint: &str) -> Result<()> {
+        let [kept, revoked] = ["6000", "5000"].map(|ttl| -> Result<String> {
+            let granted = self.json(endpoint, &["lease", "grant", ttl])?;
+            let id = granted["ID"].as_i64().context("the id of a lease")?;
+            Ok(format!("{id:x}"))
+        });
+        let (kept, revoked) = (kept?, revoked?);
+        for (key, lease) in [("l1", &kept), ("l2", &kept), ("l3", &revoked)] {
+            self.ctl(endpoint, &["put", key, "1", &format!("--lease={lease}")])?;
+        }
+        self.ctl(endpoint, &["lease", "revoke", &revoked]).map(drop)
+    }
+
+    /// A lease takes its keys with it.
+    fn honours(&self, endpoint: &str) -> Result<()> {
+        let leases = self.json(endpoint, &["lease", "list"])?;
+        let id = leases["leases"][0]["id"].as_i64().context("a lease")?;
+        self.ctl(endpoint, &["lease", "revoke", &format!("{id:x}")])?;
+        let left = self.json(endpoint, &["get", "l", "--prefix"])?;
+        let large = left["kvs"].as_array().map_or(0, Vec::len);
+        ensure!(
+            large == 1,
+            "all but the key without a lease are gone: {left}"
+        );
+        Ok(())
     }
 
     /// What a member serves: everything that a restore must keep.
@@ -95,6 +129,18 @@ impl Tools {
         for question in questions {
             served.push((question.join(" "), self.json(endpoint, question)?));
         }
+        let leases = self.json(endpoint, &["lease", "list"])?;
+        let id = leases["leases"][0]["id"].as_i64().context("a lease")?;
+        served.push(("lease list".to_owned(), leases));
+        let lease = self.json(
+            endpoint,
+            &["lease", "timetolive", "--keys", &format!("{id:x}")],
+        )?;
+        // etcd tells them in the order of a hash map.
+        let mut keys = lease["keys"].as_array().cloned().unwrap_or_default();
+        keys.sort_by_key(ToString::to_string);
+        served.push(("granted-ttl".to_owned(), lease["granted-ttl"].clone()));
+        served.push(("keys".to_owned(), keys.into()));
         let hash = self.json(endpoint, &["endpoint", "hashkv"])?[0]["HashKV"].clone();
         for field in ["hash", "compact_revision"] {
             served.push((field.to_owned(), hash[field].clone()));
@@ -141,6 +187,7 @@ async fn moves(tools: &Tools, from: &Path, to: &Path, restorer: &Path) -> Result
     // It goes on from there.
     let endpoint = after.endpoints().remove(0);
     tools.ctl(&endpoint, &["put", "after", "1"])?;
+    tools.honours(&endpoint)?;
     after.end_all().await?;
     folder.discard();
     Ok(())
