@@ -3,7 +3,7 @@
 //! A service's work here: check what can be checked without the state, turn the wire's messages into the store's (field by
 //! field, moving keys and values, never copying them), ask the loop, put the header before the answer.
 //!
-//! Served: KV but for `RangeStream`, Watch, Lease, Cluster, Maintenance, and `grpc.health.v1`.
+//! Served: KV, Watch, Lease, Cluster, Maintenance, and `grpc.health.v1`.
 //! Everything else answers `Unimplemented`.
 //!
 //! What this module deliberately does not do: authenticate. Whoever reaches the port may do everything.
@@ -17,6 +17,7 @@ mod gate;
 mod kv;
 mod lease;
 mod maintenance;
+mod pages;
 pub mod port;
 mod watch;
 

@@ -89,6 +89,8 @@ pub enum Request {
 pub enum Read {
     /// Keys.
     Range(RangeRequest),
+    /// The first keys of a range, as [`Store::page`] reads them, and no more than are good to read at once.
+    Page(RangeRequest),
     /// A transaction that only reads.
     Txn(TxnRequest),
     /// The membership.

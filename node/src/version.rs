@@ -8,10 +8,10 @@
 
 use store::Version;
 
-/// The etcd whose wire and behaviour we promise. 3.6 is the newest minor all of whose calls we know: 3.7 would promise
-/// `KV.RangeStream`. Of 3.6 the newest patch of the day, as clients avoid older ones by number (progress requests below
-/// 3.5.13, stale reads below 3.6.9), and those bugs are not ours.
-pub const ETCD_VERSION: &str = "3.6.14";
+/// The etcd whose wire and behaviour we promise: the newest minor, all of whose calls we serve, and of it the newest patch of
+/// the day, as clients avoid older ones by number (progress requests below 3.5.13, stale reads below 3.6.9), and those
+/// bugs are not ours.
+pub const ETCD_VERSION: &str = "3.7.1";
 
 /// The minor that we serve.
 #[must_use]

@@ -433,3 +433,51 @@ fn plain_http(address: &str, path: &str) -> std::io::Result<String> {
     stream.read_to_string(&mut answer)?;
     Ok(answer)
 }
+
+#[tokio::test]
+async fn a_range_in_pieces_is_the_range_as_of_its_beginning() {
+    let mut lab = Lab::new();
+    let members = lab
+        .cluster(&["solo"], &["--max-request-bytes", "20000"])
+        .await;
+    let value = "v".repeat(100);
+    for number in 0..2_000 {
+        members[0]
+            .put(&format!("k{number:04}"), &value)
+            .await
+            .unwrap();
+    }
+    let all = pb::RangeRequest {
+        range_end: "l".into(),
+        ..range("k")
+    };
+    let mut kv = members[0].kv();
+    let whole = kv.range(all.clone()).await.unwrap().into_inner();
+    let mut stream = kv.range_stream(all.clone()).await.unwrap().into_inner();
+    let mut pieces = Vec::new();
+    while let Some(piece) = stream.message().await.unwrap() {
+        if pieces.is_empty() {
+            members[0].put("k1999", "later").await.unwrap();
+        }
+        pieces.push(piece.range_response.unwrap());
+    }
+    let last = pieces.last().cloned().unwrap();
+    assert_eq!((last.count, last.more), (2_000, false));
+    assert_eq!(last.header, whole.header);
+    let with_header = pieces.iter().filter(|piece| piece.header.is_some());
+    assert_eq!((with_header.count(), pieces[0].kvs.len()), (1, 10));
+    assert!(
+        pieces.iter().any(|piece| piece.kvs.len() >= 80),
+        "they grow"
+    );
+    let kvs: Vec<_> = pieces.into_iter().flat_map(|piece| piece.kvs).collect();
+    assert_eq!(kvs, whole.kvs);
+    let limited = pb::RangeRequest { limit: 15, ..all };
+    let mut stream = kv.range_stream(limited).await.unwrap().into_inner();
+    let mut counts = Vec::new();
+    while let Some(piece) = stream.message().await.unwrap() {
+        let piece = piece.range_response.unwrap();
+        counts.push((piece.kvs.len(), piece.more, piece.count));
+    }
+    assert_eq!(counts, [(10, false, 0), (5, true, 2_000)]);
+}

@@ -1,14 +1,17 @@
 //! The KV service.
 //!
-//! What this module deliberately does not do: `RangeStream`, which is newer than the version we say we are.
+//! What this module deliberately does not do: decide what a request means; the store does.
 
 use std::sync::Arc;
 
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::kv_server;
 use store::{Command, CompactionRequest, Response as Answer, validate};
 use tonic::{Request, Response, Status};
 
+use super::pages::{self, Pages};
 use super::{Shared, convert};
 use crate::event::{Outcome, Read};
 use crate::quota;
@@ -18,11 +21,9 @@ use crate::refusal::Refusal;
 #[derive(Debug)]
 pub(super) struct Kv(pub(super) Arc<Shared>);
 
-type Pieces = futures::stream::Empty<Result<pb::RangeStreamResponse, Status>>;
-
 #[tonic::async_trait]
 impl kv_server::Kv for Kv {
-    type RangeStreamStream = Pieces;
+    type RangeStreamStream = BoxStream<'static, Result<pb::RangeStreamResponse, Status>>;
 
     async fn range(
         &self,
@@ -45,11 +46,13 @@ impl kv_server::Kv for Kv {
 
     async fn range_stream(
         &self,
-        _request: Request<pb::RangeRequest>,
-    ) -> Result<Response<Pieces>, Status> {
-        Err(Status::unimplemented(
-            "RangeStream is not served yet; use Range",
-        ))
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        let request = convert::range(request.into_inner());
+        validate::range(&request).map_err(Refusal::from)?;
+        pages::check(&request)?;
+        let pages = Pages::new(Arc::clone(&self.0), request);
+        Ok(Response::new(pages.stream().boxed()))
     }
 
     async fn put(

@@ -85,8 +85,8 @@ fn the_families_have_etcds_names_and_types_from_the_start() {
         r#"grpc_server_handled_total{grpc_code="Unavailable",grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"} 0"#,
         r#"etcd_server_healthchecks_total{name="linearizable_read",status="error",type="readyz"} 0"#,
         r#"etcd_disk_wal_fsync_duration_seconds_bucket{le="8.192"} 0"#,
-        r#"etcd_server_version{server_version="3.6.14"} 1"#,
-        r#"etcd_cluster_version{cluster_version="3.6"} 1"#,
+        r#"etcd_server_version{server_version="3.7.1"} 1"#,
+        r#"etcd_cluster_version{cluster_version="3.7"} 1"#,
         r#"etcd_server_id{server_id="ab"} 1"#,
     ] {
         assert!(

@@ -175,7 +175,7 @@ fn is_large(store: &Store, read: &Read, most: usize) -> bool {
                 .try_fold(most, |left, it| spend(left, &it));
             left.and_then(|left| ranges.try_fold(left, spend)).is_none()
         }
-        Read::Members | Read::Leases | Read::Lease(_) | Read::Nothing => false,
+        Read::Page(_) | Read::Members | Read::Leases | Read::Lease(_) | Read::Nothing => false,
     }
 }
 
@@ -185,6 +185,7 @@ pub fn answer(store: &Store, read: Read) -> Outcome {
     let refused = |error: store::StoreError| Outcome::Refused(error.into());
     match read {
         Read::Range(request) => store.range(&request).map_or_else(refused, Outcome::Range),
+        Read::Page(request) => store.page(&request).map_or_else(refused, Outcome::Range),
         Read::Txn(request) => store.read_txn(&request).map_or_else(refused, Outcome::Txn),
         Read::Members => Outcome::Members(store.members().iter().cloned().collect()),
         Read::Leases => Outcome::Leases(store.leases().iter().map(|lease| lease.id).collect()),

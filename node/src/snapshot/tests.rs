@@ -315,7 +315,7 @@ async fn a_stream_is_the_file_that_clients_expect() {
     for piece in &pieces[..pieces.len() - 1] {
         left -= piece.blob.len() as u64;
         assert_eq!(piece.remaining_bytes, left);
-        assert_eq!(piece.version, "3.6.0");
+        assert_eq!(piece.version, "3.7.0");
     }
     assert_eq!(pieces.last().map(|last| last.remaining_bytes), Some(0));
 }

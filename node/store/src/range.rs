@@ -36,6 +36,28 @@ pub(crate) fn range(view: View<'_>, request: &RangeRequest) -> Result<RangeRespo
     Ok(answer)
 }
 
+/// The first keys of `request` as `view` sees them, as many as its limit says or all without one, in the order of their
+/// bytes. Counts no further than that: `count` is what the answer has, and filters and order are not looked at.
+pub(crate) fn page(view: View<'_>, request: &RangeRequest) -> Result<RangeResponse, StoreError> {
+    let main = view.resolve(request.revision)?;
+    let keys = KeyRange::new(&request.key, &request.range_end);
+    let mut found = view.keyspace.range(keys, main);
+    let limit = usize::try_from(request.limit)
+        .ok()
+        .filter(|limit| *limit > 0);
+    let copied = found.by_ref().take(limit.unwrap_or(usize::MAX));
+    let mut kvs: Vec<KeyValue> = copied.map(|kv| copy(request, kv)).collect();
+    if request.keys_only {
+        kvs.iter_mut().for_each(|kv| kv.value = Bytes::new());
+    }
+    Ok(RangeResponse {
+        revision: view.revision,
+        count: kvs.len() as i64,
+        more: found.next().is_some(),
+        kvs,
+    })
+}
+
 /// Keys that can be counted while one is copied.
 const COUNTED_PER_COPIED: usize = 8;
 
@@ -70,20 +92,23 @@ fn gather<'a>(
     } else {
         request.limit.unsigned_abs().saturating_add(1)
     };
-    let from_index = request.keys_only && request.sort_target != SortTarget::Value as i32;
     let mut kvs = Vec::new();
     let mut count = 0;
     for kv in found {
         if count < wanted {
-            kvs.push(if from_index {
-                without_value_and_lease(kv)
-            } else {
-                kv.clone()
-            });
+            kvs.push(copy(request, kv));
         }
         count += 1;
     }
     (kvs, count as i64)
+}
+
+fn copy(request: &RangeRequest, kv: &KeyValue) -> KeyValue {
+    if request.keys_only && request.sort_target != SortTarget::Value as i32 {
+        without_value_and_lease(kv)
+    } else {
+        kv.clone()
+    }
 }
 
 fn without_value_and_lease(kv: &KeyValue) -> KeyValue {
@@ -163,4 +188,53 @@ fn sort(request: &RangeRequest, kvs: &mut [KeyValue]) {
             SortTarget::Value => a.value.cmp(&b.value),
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Command, DeleteRangeRequest, PutRequest, Store};
+
+    #[test]
+    fn a_page_is_the_beginning_of_the_range() {
+        let mut store = Store::new();
+        for number in 0..20_u64 {
+            let put = PutRequest {
+                key: vec![b'a' + (number % 7) as u8].into(),
+                value: "v".into(),
+                ..PutRequest::default()
+            };
+            store.apply(number, &Command::Put(put));
+        }
+        let delete = DeleteRangeRequest {
+            key: "c".into(),
+            ..DeleteRangeRequest::default()
+        };
+        store.apply(20, &Command::DeleteRange(delete));
+        for (limit, revision, keys_only) in [
+            (0, 0, false),
+            (3, 0, true),
+            (6, 0, false),
+            (7, 9, false),
+            (8, 9, true),
+            (5, 4, true),
+        ] {
+            let request = RangeRequest {
+                key: "a".into(),
+                range_end: vec![0].into(),
+                limit,
+                revision,
+                keys_only,
+                ..RangeRequest::default()
+            };
+            let whole = store.range(&request).unwrap();
+            let page = store.page(&request).unwrap();
+            assert_eq!(
+                (&page.kvs, page.more),
+                (&whole.kvs, whole.more),
+                "{request:?}"
+            );
+            assert_eq!(page.count, page.kvs.len() as i64);
+        }
+    }
 }

@@ -145,6 +145,16 @@ impl Store {
         range::range(View::newest(&self.keyspace), request)
     }
 
+    /// The first keys of a range, as many as the limit says, in the order of their bytes; in time by how many those are and
+    /// not by how many there would be. `count` is how many are in the answer, `more` whether there are others. Filters and
+    /// order are not looked at.
+    ///
+    /// # Errors
+    /// As [`Store::range`].
+    pub fn page(&self, request: &RangeRequest) -> Result<RangeResponse, StoreError> {
+        range::page(View::newest(&self.keyspace), request)
+    }
+
     /// About how many keys answering `request` takes to copy, counting eight keys that are only counted as one. Counts no
     /// further than `most`, so that asking is cheap beside a read of that size.
     #[must_use]
