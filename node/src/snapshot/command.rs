@@ -47,7 +47,7 @@ struct Restore {
     /// Path to the output data directory [default: NAME.etcd]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<String>,
-    /// Refused unless it is empty: the log lies in the data directory.
+    /// Path to the log's directory (in --data-dir if none is given).
     #[arg(long, value_name = "DIR", default_value = "")]
     wal_dir: String,
     /// Human-readable name of this member.
@@ -123,10 +123,6 @@ fn restore_with(flags: &Restore) -> Result<String, Failure> {
         let text = "--mark-compacted required if --revision-bump > 0";
         return Err((text.to_owned(), BAD_ARGUMENTS));
     }
-    if !flags.wal_dir.is_empty() {
-        let text = "--wal-dir is not served: the log lies in --data-dir; leave the flag out";
-        return Err((text.to_owned(), BAD_ARGUMENTS));
-    }
     let config = config(flags)?;
     let check = if flags.skip_hash_check {
         HashCheck::Skipped
@@ -152,6 +148,7 @@ fn config(flags: &Restore) -> Result<Config, Failure> {
     let cluster = cluster.unwrap_or_else(|| format!("{}=http://localhost:2380", flags.name));
     let mut arguments = vec![
         format!("--name={}", flags.name),
+        format!("--wal-dir={}", flags.wal_dir),
         format!("--initial-cluster={cluster}"),
         format!("--initial-cluster-token={}", flags.initial_cluster_token),
         format!(
@@ -223,10 +220,9 @@ mod tests {
 
     #[test]
     fn flags_that_contradict_each_other_are_refused() {
-        let bad: [&[&str]; 4] = [
+        let bad: [&[&str]; 3] = [
             &["--bump-revision=1"],
             &["--mark-compacted"],
-            &["--wal-dir=elsewhere"],
             &["--initial-advertise-peer-urls=nonsense"],
         ];
         for arguments in bad {

@@ -1,7 +1,7 @@
 //! From a snapshot to the data directory of a member of a new cluster.
 //!
 //! - Everything is read and checked before anything is written.
-//! - The data directory must not be there, or be empty.
+//! - The data directory must not be there, or be empty; a directory of its own for the log must not be there.
 //! - Ids follow from the flags and the snapshot's hash: members restored from the same file with the same flags are one
 //!   cluster, and it is not the one that the snapshot is of. Restoring the same file a second time with the same flags gives
 //!   the same ids again, at lower terms and revisions: give each restore a token of its own.
@@ -18,7 +18,7 @@ use super::file::{self, FileError, HashCheck, hex};
 use super::import::{ImportError, import};
 use crate::bootstrap::{founding_identity, founding_members, token};
 use crate::config::{Config, ConfigError};
-use crate::storage::{DataDir, Identity, Storage, StorageError};
+use crate::storage::{DataDir, Identity, Storage, StorageError, place_log};
 
 /// Why nothing was restored.
 #[derive(Debug, thiserror::Error)]
@@ -29,6 +29,12 @@ pub enum RestoreError {
     /// There is data already.
     #[error("data-dir {path:?} not empty or could not be read")]
     DataDir {
+        /// Where.
+        path: PathBuf,
+    },
+    /// There may be a log already.
+    #[error("wal-dir {path:?} exists")]
+    WalDir {
         /// Where.
         path: PathBuf,
     },
@@ -74,6 +80,7 @@ pub fn restore(
 ) -> Result<Restored, RestoreError> {
     config.check_founding()?;
     refuse_data(&config.data_dir)?;
+    refuse_log(config.wal_dir.as_deref())?;
     let opened = file::open(snapshot, check)?;
     let lineage = format!(
         "{} restored from {}",
@@ -121,12 +128,24 @@ fn refuse_data(path: &Path) -> Result<(), RestoreError> {
     })
 }
 
+fn refuse_log(path: Option<&Path>) -> Result<(), RestoreError> {
+    match path.filter(|path| path.exists()) {
+        Some(path) => Err(RestoreError::WalDir {
+            path: path.to_owned(),
+        }),
+        None => Ok(()),
+    }
+}
+
 fn write(
     config: &Config,
     identity: Identity,
     meta: SnapshotMeta,
     store: &Store,
 ) -> Result<(), RestoreError> {
+    if let Some(wal_dir) = &config.wal_dir {
+        place_log(&config.data_dir, wal_dir)?;
+    }
     let directory = DataDir::open(&config.data_dir)?;
     token::keep(directory.path(), &config.initial_cluster_token).map_err(|source| {
         RestoreError::Token {

@@ -374,6 +374,25 @@ fn a_restored_member_has_the_keys_and_another_cluster() {
 }
 
 #[test]
+fn a_log_is_restored_where_it_is_to_lie() {
+    let folder = tempfile::tempdir().unwrap();
+    let snapshot = saved(folder.path(), &store());
+    let (data_dir, wal_dir) = (folder.path().join("data"), folder.path().join("log"));
+    let mut config = config(&data_dir, "a", "t");
+    config.wal_dir = Some(wal_dir.clone());
+    restore(&config, &snapshot, HashCheck::Required, 0).unwrap();
+    assert!(std::fs::read_dir(&wal_dir).unwrap().next().is_some());
+    let directory = DataDir::open(data_dir).unwrap();
+    let (storage, recovered) = Storage::open(directory, Options::default()).unwrap();
+    storage.close().unwrap();
+    assert!(recovered.image.is_some());
+    config.data_dir = folder.path().join("another");
+    let taken = restore(&config, &snapshot, HashCheck::Required, 0).unwrap_err();
+    assert!(matches!(taken, RestoreError::WalDir { .. }), "{taken}");
+    assert!(!config.data_dir.exists());
+}
+
+#[test]
 fn a_restore_that_fails_writes_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let snapshot = saved(folder.path(), &store());
