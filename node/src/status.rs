@@ -36,6 +36,8 @@ pub struct Status {
     pub revision: i64,
     /// Bytes the store holds, history included, and compacted history until it is swept.
     pub size_bytes: u64,
+    /// Whether this member's store differs from the others', so that nothing of it may be shown.
+    pub has_diverged: bool,
     /// The alarms that are up, in their order.
     pub alarms: Vec<Alarm>,
     /// The version that all members speak; none before they agreed.
@@ -84,6 +86,7 @@ impl Status {
             is_removed: false,
             revision: 0,
             size_bytes: 0,
+            has_diverged: false,
             alarms: Vec::new(),
             cluster_version: None,
             downgrade: None,

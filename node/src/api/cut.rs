@@ -1,5 +1,5 @@
 //! Ends streams that would otherwise run for ever: those whose clients want a leader (`hasleader: true`) once there has been
-//! none for three election timeouts, and all when the port closes.
+//! none for three election timeouts, and all when the port closes or the member's store turns out to differ from the others'.
 //!
 //! The first is etcd's: a client of a member that is cut off from the others would wait for news that never come, and goes to
 //! another member instead. The second lets a member stop at once, however many watch.
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{Request, Response};
 use hyper::body::{Frame, SizeHint};
+use store::StoreError;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -40,6 +41,7 @@ const PATIENCE: u32 = 3;
 #[derive(Clone, Debug)]
 pub(super) struct Scissors {
     leaderless: watch::Receiver<u64>,
+    diverged: watch::Receiver<u64>,
     closing: CancellationToken,
 }
 
@@ -51,9 +53,11 @@ impl Scissors {
         closing: CancellationToken,
     ) -> Self {
         let (cut, leaderless) = watch::channel(0);
-        tokio::spawn(look_for_leader(handle, election_timeout, cut));
+        let diverged = CancellationToken::new();
+        tokio::spawn(look_around(handle, election_timeout, cut, diverged.clone()));
         Self {
             leaderless,
+            diverged,
             closing,
         }
     }
@@ -66,19 +70,29 @@ impl Scissors {
         };
         tokio::select! {
             () = leaderless => Refusal::NoLeader,
+            Ok(()) = self.diverged.changed() => Refusal::Store(StoreError::Corrupt),
             () = self.closing.cancelled() => Refusal::Stopped,
         }
     }
 }
 
-async fn look_for_leader(handle: Handle, election_timeout: Duration, cut: watch::Sender<u64>) {
+async fn look_around(
+    handle: Handle,
+    election_timeout: Duration,
+    cut: watch::Sender<u64>,
+    cut_all: watch::Sender<u64>,
+) {
     let mut without = 0;
     loop {
         tokio::select! {
             () = tokio::time::sleep(election_timeout) => {}
             () = cut.closed() => return,
         }
-        let has_leader = handle.with_status(|status| status.leader.is_some());
+        let (has_leader, has_diverged) =
+            handle.with_status(|status| (status.leader.is_some(), status.has_diverged));
+        if has_diverged {
+            cut_all.send_modify(|cuts| *cuts += 1);
+        }
         without = if has_leader { 0 } else { without + 1 };
         if without >= PATIENCE {
             cut.send_modify(|cuts| *cuts += 1);
@@ -122,6 +136,7 @@ where
         // From now on, not from when the answer begins.
         let mut scissors = self.scissors.clone();
         scissors.leaderless.mark_unchanged();
+        scissors.diverged.mark_unchanged();
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = answer.await?;
@@ -261,5 +276,18 @@ mod tests {
         closing.cancel();
         let ended = other.await.unwrap();
         assert_eq!(ended, (14, "etcdserver: server stopped".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn streams_end_when_the_store_has_diverged() {
+        let (events, _loop) = mpsc::channel(1);
+        let (status, seen) = watch::channel(published(Some(2)));
+        let scissors = Scissors::new(Handle::new(events, seen), TIMEOUT, CancellationToken::new());
+        let mut service = Cut::new(scissors, Endless);
+        let watch = request("/etcdserverpb.Watch/Watch", "false");
+        let ending = service.call(watch).await.unwrap();
+        status.send_modify(|status| status.has_diverged = true);
+        let ended = end(ending).await;
+        assert_eq!(ended, (15, "etcdserver: corrupt cluster".to_owned()));
     }
 }

@@ -3,6 +3,8 @@
 //! - A client that says `hasleader: true` wants no answer from a member that knows no leader.
 //! - A learner serves its status, snapshots and serializable ranges alone, as in etcd; the last is known only by the service, so
 //!   that the gate lets `Range` through and the service decides.
+//! - A member whose store differs from the others' answers for nothing in it: only its status, alarms and hashes, and the
+//!   membership, are served.
 //!
 //! What this module deliberately does not do: cut streams when the leader is lost; [`super::cut`] does.
 
@@ -12,6 +14,7 @@ use std::task::{Context, Poll};
 
 use futures::future::Either;
 use http::{HeaderMap, Request, Response};
+use store::StoreError;
 use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
@@ -29,6 +32,9 @@ const OF_LEARNERS: [&str; 3] = [
     "/etcdserverpb.KV/Range",
 ];
 
+/// The services of which a member that has diverged goes on serving.
+const OF_DIVERGED: [&str; 2] = ["/etcdserverpb.Maintenance/", "/etcdserverpb.Cluster/"];
+
 /// See the module.
 #[derive(Clone, Debug)]
 pub(super) struct Gate<S> {
@@ -42,9 +48,12 @@ impl<S> Gate<S> {
     }
 
     fn check(&self, path: &str, headers: &HeaderMap) -> Result<(), Refusal> {
-        let (leader, is_learner) = self
+        let (leader, is_learner, has_diverged) = self
             .handle
-            .with_status(|status| (status.leader, status.is_learner));
+            .with_status(|status| (status.leader, status.is_learner, status.has_diverged));
+        if has_diverged && !OF_DIVERGED.iter().any(|service| path.starts_with(service)) {
+            return Err(Refusal::Store(StoreError::Corrupt));
+        }
         if is_learner && !OF_LEARNERS.contains(&path) {
             return Err(Refusal::NotForLearner);
         }

@@ -239,6 +239,9 @@ impl Rounds {
             is_replaced,
             changes,
         } = self.replica.take_written();
+        if self.replica.has_diverged() {
+            return;
+        }
         let store = self.replica.store();
         self.hub.publish(changes, is_replaced, store);
         self.hub.step(store);
@@ -349,6 +352,7 @@ impl Rounds {
             is_removed: self.membership.removed.contains(&me),
             revision: store.revision(),
             size_bytes: store.size().bytes,
+            has_diverged: self.replica.has_diverged(),
             alarms: store.alarms().iter().collect(),
             cluster_version: store.cluster_version(),
             downgrade: store.downgrade(),
