@@ -53,8 +53,8 @@ impl Scissors {
         closing: CancellationToken,
     ) -> Self {
         let (cut, leaderless) = watch::channel(0);
-        let diverged = CancellationToken::new();
-        tokio::spawn(look_around(handle, election_timeout, cut, diverged.clone()));
+        let (cut_all, diverged) = watch::channel(0);
+        tokio::spawn(look_around(handle, election_timeout, cut, cut_all));
         Self {
             leaderless,
             diverged,
