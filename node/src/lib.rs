@@ -27,5 +27,6 @@ pub mod telemetry;
 pub mod tls;
 pub mod transport;
 pub mod turn;
+mod vars;
 pub mod version;
 pub mod watch;

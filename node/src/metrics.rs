@@ -41,6 +41,8 @@ use calls::Calls;
 use leases::Leases;
 use operations::Operations;
 use peers::Peers;
+pub(crate) use process::open_files_max;
+
 use process::Process;
 use watchers::Watchers;
 

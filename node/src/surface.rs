@@ -19,7 +19,7 @@ use crate::health::{self, Alive};
 use crate::metrics::Metrics;
 use crate::server::{Ended, Member, ServeError};
 use crate::tls::Security;
-use crate::{paths, plain};
+use crate::{paths, plain, vars};
 
 /// A port of `--listen-metrics-urls` cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -88,15 +88,16 @@ impl Surface {
         let serve = |port: Port| port.serve(shown.clone(), close.clone());
         let ports: JoinSet<()> = self.ports.into_iter().map(serve).collect();
         tokio::spawn(say_when_ready(member.handle(), self.name, self.client_urls));
-        let metrics = self.metrics;
+        let (metrics, handle) = (self.metrics, member.handle());
         let all = |grpc: Router| {
             let grpc = metrics.count_calls(grpc);
             let mut all = grpc.clone().merge(http.clone());
             if self.serves_gateway {
                 all = all.merge(gateway::routes(grpc, self.message_bytes_max));
             }
-            let all = all.fallback(api::nothing_here);
-            paths::tidy(access::guard(all, &self.connections))
+            let all = all.merge(vars::routes(handle.clone()));
+            let all = paths::tidy(all.fallback(api::nothing_here));
+            access::guard(all, &self.connections)
         };
         let ended = member.serve(all, stop).await;
         close.cancel();

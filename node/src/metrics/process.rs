@@ -22,6 +22,12 @@ pub(super) struct Process {
 /// The unit of times in `/proc/self/stat`: Linux shows user space a hundredth of a second on every architecture we build for.
 const TICKS_PER_SECOND: f64 = 100.0;
 
+/// The most files that this process may have open; 0 where the system does not say.
+pub(crate) fn open_files_max() -> i64 {
+    let limits = read("self/limits").unwrap_or_default();
+    after(&limits, "Max open files").unwrap_or(0.0) as i64
+}
+
 impl Process {
     pub(super) fn new(make: &Maker) -> Self {
         Self {
@@ -64,11 +70,8 @@ impl Process {
         self.open_files
             .iter()
             .for_each(|gauge| gauge.set(whole(open as u64)));
-        let limits = read("self/limits").unwrap_or_default();
-        let most = after(&limits, "Max open files").unwrap_or(0.0);
-        self.open_files_max
-            .iter()
-            .for_each(|gauge| gauge.set(most as i64));
+        let most = open_files_max();
+        self.open_files_max.iter().for_each(|gauge| gauge.set(most));
     }
 }
 
