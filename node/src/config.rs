@@ -120,6 +120,10 @@ pub struct Config {
     pub log_outputs: Vec<String>,
     /// `--enable-grpc-gateway`.
     pub enable_grpc_gateway: bool,
+    /// `--warning-unary-request-duration`: how long a unary call may take before the log tells of it.
+    pub warning_unary: Duration,
+    /// `--warning-apply-duration`: the same of applying what is committed.
+    pub warning_apply: Duration,
     /// `--feature-gates`.
     pub features: Features,
     /// How clients' connections are kept.

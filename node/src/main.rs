@@ -33,7 +33,13 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    telemetry::start(config.log_level, config.log_format);
+    match telemetry::Outputs::open(&config.log_outputs) {
+        Ok(outputs) => telemetry::start(config.log_level, config.log_format, outputs),
+        Err(error) => {
+            eprintln!("quorate-node: {error}");
+            return ExitCode::FAILURE;
+        }
+    }
     match run(&config) {
         Ok(ended) => {
             tracing::info!(?ended, "the member has ended");

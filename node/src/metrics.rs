@@ -130,9 +130,9 @@ impl Metrics {
         metrics
     }
 
-    /// Counts every gRPC call that goes through these routes.
-    pub fn count_calls(&self, routes: Router) -> Router {
-        calls::count(Arc::clone(&self.calls), routes)
+    /// Counts every gRPC call that goes through these routes; unary ones that take longer than `slow` are told in the log.
+    pub fn count_calls(&self, routes: Router, slow: Duration) -> Router {
+        calls::count(Arc::clone(&self.calls), routes, slow)
     }
 
     /// `/metrics` of the member with this handle, quota, disk and traffic.

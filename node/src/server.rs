@@ -40,9 +40,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// comes before it within the half minute that Kubernetes gives.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long applying what is committed may take before the log tells of it; etcd's figure.
-const WARNING_APPLY: Duration = Duration::from_millis(100);
-
 /// Why a member cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -307,7 +304,7 @@ fn begin_rounds(
         tick: Duration::from_millis(config.heartbeat_interval_ms),
         election_ticks: config.election_ticks(),
         checkpoint_entries: config.snapshot_count,
-        warning_apply: WARNING_APPLY,
+        warning_apply: config.warning_apply,
     };
     let mut replica = Replica::new(raft, store, applied, durable, settings);
     replica.campaign_if_alone();

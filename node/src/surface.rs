@@ -5,6 +5,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use tokio::task::JoinSet;
@@ -41,6 +42,7 @@ pub struct Surface {
     quota_bytes: u64,
     message_bytes_max: usize,
     serves_gateway: bool,
+    warning_unary: Duration,
 }
 
 impl Surface {
@@ -63,6 +65,7 @@ impl Surface {
             connections: config.connections.clone(),
             quota_bytes: config.quota_backend_bytes,
             serves_gateway: config.enable_grpc_gateway,
+            warning_unary: config.warning_unary,
             message_bytes_max: config.max_request_bytes + OVERHEAD_BYTES,
         })
     }
@@ -90,7 +93,7 @@ impl Surface {
         tokio::spawn(say_when_ready(member.handle(), self.name, self.client_urls));
         let (metrics, handle) = (self.metrics, member.handle());
         let all = |grpc: Router| {
-            let grpc = metrics.count_calls(grpc);
+            let grpc = metrics.count_calls(grpc, self.warning_unary);
             let mut all = grpc.clone().merge(http.clone());
             if self.serves_gateway {
                 all = all.merge(gateway::routes(grpc, self.message_bytes_max));

@@ -71,7 +71,10 @@ async fn one_member_shows_its_health_and_figures_on_both_ports() {
         assert!(
             says(&member, port, "/version", 200)
                 .await
-                .contains(r#""etcdserver":"3.6."#)
+                .contains(&format!(
+                    r#""etcdserver":"{}""#,
+                    quorate_node::version::ETCD_VERSION
+                ))
         );
         says(&member, port, "/nothing", 404).await;
     }
@@ -192,4 +195,30 @@ async fn a_member_that_cannot_start_says_why_in_one_sentence() {
             "{flags:?}: {last:?} does not say {said:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_member_logs_where_it_is_told_and_says_what_it_serves() {
+    let mut lab = Lab::new();
+    let mut member = lab.member("solo");
+    let file = member.folder.with_extension("log-output");
+    let outputs = format!("stderr,{}", file.display());
+    member.with(&["--log-outputs", &outputs, "--enable-grpc-gateway=false"]);
+    member.with(&[
+        "--initial-cluster",
+        &lab::initial_cluster(std::slice::from_ref(&member)),
+    ]);
+    member.start();
+    let ready = r#""msg":"serving client traffic insecurely; this is strongly discouraged!""#;
+    let log = eventually("the file has the line of the port", async || {
+        let log = std::fs::read_to_string(&file).map_err(|error| error.to_string())?;
+        log.contains(ready).then_some(log.clone()).ok_or(log)
+    })
+    .await;
+    assert!(log.contains(r#""traffic":"grpc+http""#), "{log}");
+    assert!(member.log().contains(ready));
+    let body = says(&member, 2379, "/v3/kv/range", 404).await;
+    assert_eq!(body, "404 page not found\n");
+    let vars = says(&member, 2379, "/debug/vars", 200).await;
+    assert!(vars.contains(r#""raft.status": {"#), "{vars}");
 }

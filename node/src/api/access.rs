@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::is_grpc;
 use crate::config::Connections;
+use crate::plain;
 use crate::tls::OverTls;
 
 /// Guards every HTTP request that goes through `routes`.
@@ -46,7 +47,7 @@ async fn check(State(lists): State<Arc<Lists>>, request: Request, next: Next) ->
                 host,
                 "rejecting HTTP request to prevent DNS rebinding attacks"
             );
-            return (StatusCode::MISDIRECTED_REQUEST, unknown_host(&host)).into_response();
+            return plain::error(StatusCode::MISDIRECTED_REQUEST, &unknown_host(&host));
         }
     }
     let allowed = lists.allowed_origin(request.headers());
@@ -99,9 +100,15 @@ impl Lists {
     }
 }
 
+/// etcd's words.
 fn unknown_host(host: &str) -> String {
     format!(
-        "the Host header {host:?} is not in --host-whitelist: ask by TLS, or add it there (CVE-2018-5702)\n"
+        "\netcd received your request, but the Host header was unrecognized.\n\n\
+         To fix this, choose one of the following options:\n\
+         - Enable TLS, then any HTTPS request will be allowed.\n\
+         - Add the hostname you want to use to the whitelist in settings.\n  \
+         - e.g. etcd --host-whitelist {host:?}\n\n\
+         This requirement has been added to help prevent \"DNS Rebinding\" attacks (CVE-2018-5702).\n"
     )
 }
 

@@ -170,6 +170,12 @@ struct Flags {
     /// Where the log goes: default, stderr, stdout or files.
     #[arg(long, value_name = "PLACES", default_value = "default")]
     log_outputs: String,
+    /// How long a unary call may take before the log tells of it.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "300ms")]
+    warning_unary_request_duration: Duration,
+    /// How long applying what is committed may take before the log tells of it.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "100ms")]
+    warning_apply_duration: Duration,
     /// Serve JSON over HTTP under /v3/.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", value_name = "BOOL", value_parser = switch, action = clap::ArgAction::Set)]
     enable_grpc_gateway: bool,
@@ -324,15 +330,10 @@ impl Flags {
             .advertise_client_urls
             .map_or_else(|| vec![Url::new("localhost", 2379)], |urls| urls.0);
         let initial_advertise_peer_urls = self.initial_advertise_peer_urls.0;
-        for (flag, urls) in [
-            ("--advertise-client-urls", &advertise_client_urls),
-            (
-                "--initial-advertise-peer-urls",
-                &initial_advertise_peer_urls,
-            ),
-        ] {
-            warn_of_unspecified(flag, urls, &mut warnings);
-        }
+        let flag = "--advertise-client-urls";
+        warn_of_unspecified(flag, &advertise_client_urls, &mut warnings);
+        let flag = "--initial-advertise-peer-urls";
+        warn_of_unspecified(flag, &initial_advertise_peer_urls, &mut warnings);
         let founders = self.initial_cluster.map(|cluster| cluster.0);
         let alone = || BTreeMap::from([(self.name.clone(), initial_advertise_peer_urls.clone())]);
         let initial_cluster = founders.unwrap_or_else(alone);
@@ -375,6 +376,8 @@ impl Flags {
             log_level: self.log_level,
             log_format: self.log_format,
             log_outputs: security::list(&self.log_outputs),
+            warning_unary: self.warning_unary_request_duration,
+            warning_apply: self.warning_apply_duration,
             enable_grpc_gateway: self.enable_grpc_gateway,
             features,
             connections,

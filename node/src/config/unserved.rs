@@ -42,7 +42,6 @@ const TRACING: Why = Why::Foreign("nothing is traced");
 const BACKEND: Why = Why::Foreign("there is no bbolt backend to tune");
 const ROTATION: Why = Why::Foreign("logs are not rotated; whoever keeps them does that");
 const CHECKS: Why = Why::Foreign("replicas compare digests all the time");
-const SLOW: Why = Why::Foreign("slow requests are a metric");
 const DROPPED: Why = Why::Foreign("etcd ignores it too");
 const PEERS: Why = Why::Foreign("members ping each other every two seconds");
 
@@ -116,8 +115,6 @@ const UNSERVED: &[Unserved] = &[
     ),
     flag("enable-log-rotation", &["false"], ROTATION),
     flag("log-rotation-config-json", &[], ROTATION),
-    flag("warning-unary-request-duration", &["300ms"], SLOW),
-    flag("warning-apply-duration", &["100ms"], SLOW),
     flag("enable-distributed-tracing", &["false"], TRACING),
     flag("distributed-tracing-address", &["localhost:4317"], TRACING),
     flag("distributed-tracing-service-name", &["etcd"], TRACING),

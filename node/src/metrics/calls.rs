@@ -104,9 +104,6 @@ fn served() -> Vec<(String, String, &'static str)> {
     ours.chain(health).collect()
 }
 
-/// How long a unary call may take before the log tells of it, in etcd's words; etcd's figure.
-const WARNING_UNARY: Duration = Duration::from_millis(300);
-
 /// etcd's buckets for the time a call takes.
 const SECONDS: [f64; 11] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -214,12 +211,16 @@ impl Calls {
     }
 }
 
-/// Counts what goes through the routes.
-pub(super) fn count(calls: Arc<Calls>, routes: Router) -> Router {
-    routes.layer(from_fn_with_state(calls, around))
+/// Counts what goes through the routes, and tells of unary calls that take longer than this.
+pub(super) fn count(calls: Arc<Calls>, routes: Router, slow: Duration) -> Router {
+    routes.layer(from_fn_with_state((calls, slow), around))
 }
 
-async fn around(State(calls): State<Arc<Calls>>, request: Request, next: Next) -> Response {
+async fn around(
+    State((calls, slow)): State<(Arc<Calls>, Duration)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let Some(method) = calls.methods.get(request.uri().path()).map(Arc::clone) else {
         return next.run(request).await;
     };
@@ -232,6 +233,7 @@ async fn around(State(calls): State<Arc<Calls>>, request: Request, next: Next) -
         calls: Arc::clone(&calls),
         method,
         begun: Instant::now(),
+        slow,
         ended: false,
     };
     let received = call.method.received.clone();
@@ -272,6 +274,7 @@ struct Call {
     calls: Arc<Calls>,
     method: Arc<Method>,
     begun: Instant,
+    slow: Duration,
     ended: bool,
 }
 
@@ -281,7 +284,8 @@ impl Call {
             return;
         }
         let (method, took) = (&self.method, self.begun.elapsed());
-        if !method.is_stream && took > WARNING_UNARY {
+        if !method.is_stream && took > self.slow {
+            // etcd's line.
             tracing::warn!("time spent" = ?took, "response type" = method.path, "request stats");
         }
         method.handled[code].inc();

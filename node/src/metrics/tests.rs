@@ -190,7 +190,7 @@ fn call(path: &str) -> Request<Body> {
 #[tokio::test]
 async fn calls_are_counted_by_how_they_end() {
     let metrics = Metrics::new();
-    let routes = metrics.count_calls(Router::new().fallback(answer));
+    let routes = metrics.count_calls(Router::new().fallback(answer), Duration::from_secs(1));
     let body = routes
         .clone()
         .oneshot(call("/etcdserverpb.KV/Put"))
