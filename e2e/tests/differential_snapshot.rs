@@ -115,6 +115,40 @@ impl Tools {
         Ok(())
     }
 
+    /// Users and a role; nobody is refused anything yet.
+    fn admit(&self, endpoint: &str) -> Result<()> {
+        let steps: [&[&str]; 7] = [
+            &["user", "add", "root:secret"],
+            &["user", "grant-role", "root", "root"],
+            &["role", "add", "r"],
+            &["role", "grant-permission", "r", "read", "k", "l"],
+            &["user", "add", "u:word"],
+            &["user", "add", "n", "--no-password"],
+            &["user", "grant-role", "u", "r"],
+        ];
+        steps
+            .iter()
+            .try_for_each(|step| self.ctl(endpoint, step).map(drop))
+    }
+
+    /// Passwords and permissions count, once they are asked for.
+    fn keeps_out(&self, endpoint: &str) -> Result<()> {
+        self.ctl(endpoint, &["auth", "enable"])?;
+        self.ctl(endpoint, &["--user=root:secret", "put", "z", "1"])?;
+        self.ctl(endpoint, &["--user=u:word", "get", "k3"])?;
+        let refused: [&[&str]; 4] = [
+            &["get", "k3"],
+            &["--user=u:another", "get", "k3"],
+            &["--user=u:word", "get", "z"],
+            &["--user=n:", "get", "k3"],
+        ];
+        for question in refused {
+            let answer = self.ctl(endpoint, question);
+            ensure!(answer.is_err(), "{question:?} is answered: {answer:?}");
+        }
+        Ok(())
+    }
+
     /// What a member serves: everything that a restore must keep.
     fn served(&self, endpoint: &str) -> Result<Vec<(String, Value)>> {
         let revision = self.json(endpoint, &["get", "k"])?["header"].clone();
@@ -232,4 +266,28 @@ async fn a_snapshot_of_ours_makes_a_cluster_of_ours() -> Result<()> {
     };
     let ours = binaries::ours("quorate-node")?;
     moves(&tools, &ours, &ours, &ours).await
+}
+
+/// Whoever moves out again finds his users, their passwords and what they may.
+#[tokio::test(flavor = "multi_thread")]
+async fn users_of_etcd_pass_through_ours_and_back() -> Result<()> {
+    let Some((tools, etcd)) = tools_and("etcd") else {
+        return Ok(());
+    };
+    let ours = binaries::ours("quorate-node")?;
+    let mut folder = Folder::new("snapshot")?;
+    let members = Members::start(&etcd, 1).await?;
+    tools.admit(&members.endpoints()[0])?;
+    let snapshot = tools.save(&members.endpoints()[0], &folder)?;
+    members.end_all().await?;
+
+    let members = Members::restored(&ours, &ours, &snapshot, 1).await?;
+    let snapshot = tools.save(&members.endpoints()[0], &folder)?;
+    members.end_all().await?;
+
+    let members = Members::restored(&etcd, &tools.utl, &snapshot, 1).await?;
+    tools.keeps_out(&members.endpoints()[0])?;
+    members.end_all().await?;
+    folder.discard();
+    Ok(())
 }
