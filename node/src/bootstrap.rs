@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use raft::{HardState, Index, PeerId, Persist, SnapshotMeta, Term, Ticket};
 use sha2::{Digest, Sha256};
-use store::{DecodeError, Member, Store};
+use store::{DecodeError, Member, Store, Version};
 
 use crate::config::{ClusterState, Config, ConfigError, Url};
 use crate::replica::{forcing_entries, founding_entries};
@@ -70,6 +70,17 @@ pub enum BootstrapError {
         /// What the system says.
         #[source]
         source: std::io::Error,
+    },
+    /// The cluster speaks a version that this program does not know.
+    #[error(
+        "the data is of a cluster of version {cluster}, and this program serves {served}: start a program of version {cluster}, \
+         or downgrade the cluster with it first (etcdctl downgrade enable {served})"
+    )]
+    ClusterIsNewer {
+        /// What the data says.
+        cluster: Version,
+        /// What this program serves.
+        served: Version,
     },
     /// A forced member must belong to the cluster that it forces.
     #[error(
@@ -198,6 +209,7 @@ fn reopen(directory: DataDir, options: Options) -> Result<Beginning, BootstrapEr
     let index = snapshot.index;
     let store = image.map_or_else(|| Ok(Store::new()), |image| Store::decode(&image));
     let store = store.map_err(|source| BootstrapError::Image { index, source })?;
+    refuse_newer_cluster(store.cluster_version(), crate::version::served())?;
     let durable = entries.last().map_or(snapshot.index, |entry| entry.index);
     tracing::info!(
         path = %path.display(),
@@ -222,6 +234,16 @@ fn reopen(directory: DataDir, options: Options) -> Result<Beginning, BootstrapEr
         durable,
         known,
     })
+}
+
+/// As etcd, whose process dies of it: what the other members may ask of each other is unknown here.
+fn refuse_newer_cluster(cluster: Option<Version>, served: Version) -> Result<(), BootstrapError> {
+    match cluster {
+        Some(cluster) if cluster > served => {
+            Err(BootstrapError::ClusterIsNewer { cluster, served })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Makes this member's data a cluster of its own; see `replica::forced`.
@@ -558,5 +580,16 @@ mod tests {
             founding_identity(&other, "a").cluster_id,
             identity("a").cluster_id
         );
+    }
+
+    #[test]
+    fn a_program_older_than_its_cluster_does_not_start() {
+        let [v6, v7] = [6, 7].map(|minor| Version::new(3, minor));
+        for (cluster, served) in [(None, v6), (Some(v6), v6), (Some(v6), v7)] {
+            refuse_newer_cluster(cluster, served).expect("it knows what the others speak");
+        }
+        let refused = refuse_newer_cluster(Some(v7), v6).unwrap_err().to_string();
+        assert!(refused.contains("of version 3.7"), "{refused}");
+        assert!(refused.contains("downgrade enable 3.6"), "{refused}");
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! One kind of message goes ahead of the disk: a leader's entries and heartbeats, while its term, its vote and the membership
 //! are what the disk already has ([`Turn::take_ahead`]). They promise nothing about this member's disk: a leader counts itself
-//! toward a quorum only when its own write is done (`docs/decisions/0006-appends-ahead-of-the-disk.md`).
+//! toward a quorum only when its own write is done (`docs/decisions/0006-appends-ahead-of-the-disk.md`). Beside turns goes a stalled
+//! leader's order to take over (`replica::stall`), which promises nothing at all.
 //!
 //! Answers to clients need no door: the replica applies only entries that this member's disk already holds
 //! (`Replica::apply`), and an answer is made of applied state.
