@@ -6,13 +6,15 @@ use protox::prost::Message;
 use protox::prost_reflect::prost_types::DescriptorProto;
 
 /// Each service's file; what they import comes along.
-const FILES: [&str; 7] = [
+const FILES: [&str; 9] = [
     "etcd/kv_service.proto",
     "etcd/watch.proto",
     "etcd/lease.proto",
     "etcd/cluster.proto",
     "etcd/maintenance.proto",
     "etcd/auth_service.proto",
+    "etcd/lock.proto",
+    "etcd/election.proto",
     "quorate/peer.proto",
 ];
 

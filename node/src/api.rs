@@ -3,7 +3,7 @@
 //! A service's work here: check what can be checked without the state, turn the wire's messages into the store's (field by
 //! field, moving keys and values, never copying them), ask the loop, put the header before the answer.
 //!
-//! Served: KV, Watch, Lease, Cluster, Maintenance, and `grpc.health.v1`.
+//! Served: KV, Watch, Lease, Cluster, Maintenance, Lock, Election, and `grpc.health.v1`.
 //! Everything else answers `Unimplemented`.
 //!
 //! What this module deliberately does not do: authenticate. Whoever reaches the port may do everything.
@@ -13,12 +13,15 @@ mod cluster;
 mod convert;
 mod cut;
 mod downgrade;
+mod election;
 mod gate;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod pages;
 pub mod port;
+mod queue;
 mod watch;
 
 use std::sync::Arc;
@@ -32,6 +35,8 @@ use proto::etcdserverpb::kv_server::KvServer;
 use proto::etcdserverpb::lease_server::LeaseServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use proto::etcdserverpb::watch_server::WatchServer;
+use proto::v3electionpb::election_server::ElectionServer;
+use proto::v3lockpb::lock_server::LockServer;
 use store::{AlarmChange, AlarmKind, Command, Response as Answer, StoreError};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -146,12 +151,17 @@ pub fn routes<H: Health>(
     let watch = WatchServer::new(watch::Watch(Arc::clone(&shared)));
     let watch = Cut::new(scissors.clone(), watch.max_decoding_message_size(limit));
     let lease = LeaseServer::new(lease::Lease(Arc::clone(&shared)));
-    let lease = Cut::new(scissors, lease);
+    let lease = Cut::new(scissors.clone(), lease);
     let cluster = ClusterServer::new(cluster::Cluster(Arc::clone(&shared)));
-    let maintenance = MaintenanceServer::new(maintenance::Maintenance(shared));
+    let maintenance = MaintenanceServer::new(maintenance::Maintenance(Arc::clone(&shared)));
+    let lock = LockServer::new(lock::Lock(Arc::clone(&shared)));
+    let election = ElectionServer::new(election::Election(shared));
+    let election = Cut::new(scissors, election.max_decoding_message_size(limit));
     Routes::new(Gate::new(handle.clone(), kv))
         .add_service(Gate::new(handle.clone(), watch))
         .add_service(Gate::new(handle.clone(), lease))
+        .add_service(Gate::new(handle.clone(), lock))
+        .add_service(Gate::new(handle.clone(), election))
         .add_service(Gate::new(handle.clone(), cluster))
         .add_service(Gate::new(handle, maintenance))
         .add_service(health)

@@ -36,6 +36,8 @@ use rounds::{Channels, Rounds, Schedule};
 
 /// How long a client's request may wait beside two election timeouts; etcd's figure.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often long leases are checkpointed, if they are; etcd's figure.
+const LEASE_CHECKPOINTS_EVERY: Duration = Duration::from_secs(300);
 /// How long the disk may take to finish at the end: enough for a checkpoint that is half written, and with everything that
 /// comes before it within the half minute that Kubernetes gives.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
@@ -342,7 +344,10 @@ fn settings(config: &Config, member_id: u64, starter: u64) -> Settings {
         quota_bytes: config.quota_backend_bytes,
         leases: LeaseClock {
             tick_ms,
-            checkpoint_every: None,
+            checkpoint_every: config
+                .features
+                .is_on("LeaseCheckpoint")
+                .then(|| (LEASE_CHECKPOINTS_EVERY.as_millis() as u64).div_ceil(tick_ms)),
         },
         starter,
     }

@@ -1,6 +1,6 @@
 //! The wire: etcd's v3 API and our peers' own service, as messages and stubs generated from `protos/`.
 //!
-//! The .proto files are our own text with etcd's field numbers and names. All RPCs of etcd's six services are there,
+//! The .proto files are our own text with etcd's field numbers and names. All RPCs of etcd's six services, and of its two for locks and elections, are there,
 //! served or not, so that an unserved one answers `Unimplemented` under its real name. URLs are `peer_urls` and
 //! `client_urls` in Rust (`peerURLs` in etcd's JSON); every other field has etcd's name in snake case.
 //!
@@ -19,7 +19,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/all.rs"));
 }
 
-pub use generated::{authpb, etcdserverpb, mvccpb};
+pub use generated::{authpb, etcdserverpb, mvccpb, v3electionpb, v3lockpb};
 
 /// How members of one cluster talk with each other; see `protos/quorate/peer.proto`.
 pub mod peer {

@@ -195,7 +195,7 @@ impl Member {
         status
     }
 
-    fn channel(&self) -> Channel {
+    pub fn channel(&self) -> Channel {
         Endpoint::from_shared(self.client_url())
             .unwrap()
             .connect_lazy()
