@@ -99,6 +99,17 @@ fn body_to_wire(body: Body) -> Wire {
             round,
         }),
         Body::HeartbeatReply { round } => Wire::HeartbeatReply(peer::HeartbeatReply { round }),
+        Body::Lend {
+            prev_index,
+            prev_term,
+            entries,
+            commit,
+        } => Wire::Lend(peer::Lend {
+            prev_index: prev_index.0,
+            prev_term: prev_term.0,
+            entries: entries.into_iter().map(entry_to_wire).collect(),
+            commit: commit.0,
+        }),
         Body::TimeoutNow => Wire::TimeoutNow(peer::TimeoutNow {}),
         Body::Propose { payloads } => Wire::Propose(peer::Propose {
             payloads: payloads.into_iter().map(payload_to_wire).collect(),
@@ -129,11 +140,7 @@ fn body_from_wire(body: Wire) -> Result<Body, Malformed> {
         Wire::Append(append) => Body::Append {
             prev_index: Index(append.prev_index),
             prev_term: Term(append.prev_term),
-            entries: append
-                .entries
-                .into_iter()
-                .map(entry_from_wire)
-                .collect::<Result<_, _>>()?,
+            entries: entries_from_wire(append.entries)?,
             commit: Index(append.commit),
         },
         Wire::Accepted(accepted) => Body::Accepted {
@@ -149,6 +156,12 @@ fn body_from_wire(body: Wire) -> Result<Body, Malformed> {
             round: beat.round,
         },
         Wire::HeartbeatReply(reply) => Body::HeartbeatReply { round: reply.round },
+        Wire::Lend(lend) => Body::Lend {
+            prev_index: Index(lend.prev_index),
+            prev_term: Term(lend.prev_term),
+            entries: entries_from_wire(lend.entries)?,
+            commit: Index(lend.commit),
+        },
         Wire::TimeoutNow(_) => Body::TimeoutNow,
         Wire::Propose(propose) => Body::Propose {
             payloads: propose
@@ -189,6 +202,10 @@ fn entry_to_wire(entry: Entry) -> peer::Entry {
         index: entry.index.0,
         ..payload_to_wire(entry.payload)
     }
+}
+
+fn entries_from_wire(entries: Vec<peer::Entry>) -> Result<Vec<Entry>, Malformed> {
+    entries.into_iter().map(entry_from_wire).collect()
 }
 
 fn entry_from_wire(entry: peer::Entry) -> Result<Entry, Malformed> {

@@ -40,9 +40,10 @@ impl Candidate {
         self.elapsed >= self.patience
     }
 
-    /// An answer came; the first of each voter counts.
+    /// An answer came. A grant stands; a refusal may be late news of an earlier trial, before this
+    /// peer borrowed what its log lacked.
     pub(crate) fn answered(&mut self, from: PeerId, granted: bool) {
-        self.votes.entry(from).or_insert(granted);
+        *self.votes.entry(from).or_insert(granted) |= granted;
     }
 
     pub(crate) fn tally(&self, core: &Core) -> Tally {

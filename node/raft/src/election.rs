@@ -4,9 +4,11 @@
 
 use crate::candidate::Candidate;
 use crate::core::Core;
+use crate::follower;
 use crate::ids::{Index, PeerId, Term};
+use crate::input::Refused;
 use crate::leader::Leader;
-use crate::message::{Body, VoteKind};
+use crate::message::{Body, Entry, VoteKind};
 use crate::quorum::Tally;
 use crate::raft::{Raft, Role};
 
@@ -85,8 +87,9 @@ impl Raft {
             return;
         };
         match (candidate.tally(&self.core), candidate.kind) {
-            (Tally::Open, _) => {}
-            (Tally::Lost, _) => self.become_follower(self.core.term, None),
+            // A trial that seems lost costs nobody anything: it goes on until patience ends.
+            (Tally::Open, _) | (Tally::Lost, VoteKind::PreVote) => {}
+            (Tally::Lost, VoteKind::Vote) => self.become_follower(self.core.term, None),
             (Tally::Won, VoteKind::PreVote) => self.campaign(VoteKind::Vote, false),
             (Tally::Won, VoteKind::Vote) => {
                 self.role = Role::Leader(Box::new(Leader::new(&mut self.core)));
@@ -105,7 +108,11 @@ impl Raft {
                 (core.rules.may_vote)(given) && (given == Some(true) || knows_no_leader(&self.role))
             }
         };
-        let granted = free && (core.rules.up_to_date)(end, core.log.end());
+        let up_to_date = (core.rules.up_to_date)(end, core.log.end());
+        if free && !up_to_date {
+            lend(core, from, end);
+        }
+        let granted = free && up_to_date;
         if granted && kind == VoteKind::Vote {
             core.vote = Some(from);
             if let Role::Follower(follower) = &mut self.role {
@@ -124,6 +131,31 @@ impl Raft {
                 commit_term,
             },
         );
+    }
+
+    /// A voter hands over what this peer's log lacks. Only what follows its last entry is taken: so
+    /// nothing is lost that was acknowledged, and what is added was made by a leader at this very
+    /// place, as log matching wants it. It is no acknowledgement to anybody.
+    pub(crate) fn borrow(
+        &mut self,
+        prev: (Index, Term),
+        entries: Vec<Entry>,
+        commit: Index,
+    ) -> Result<(), Refused> {
+        let core = &mut self.core;
+        let waits = matches!(self.role, Role::Candidate(_)) || knows_no_leader(&self.role);
+        let (last_term, last_index) = core.log.end();
+        if !waits || entries.is_empty() || prev != (last_index, last_term) {
+            return Ok(());
+        }
+        follower::check_order(core, prev.0, prev.1, &entries)?;
+        core.append(entries)
+            .expect("what follows the last entry always fits");
+        core.commit_to(commit.min(core.log.last_index()));
+        if core.may_lead() {
+            self.campaign(self.first_kind(), false);
+        }
+        Ok(())
     }
 
     /// A message comes from a later term. Follows into it, unless it is only talked about. Says
@@ -193,12 +225,35 @@ impl Raft {
             | Body::Accepted { .. }
             | Body::Rejected { .. }
             | Body::HeartbeatReply { .. }
+            | Body::Lend { .. }
             | Body::TimeoutNow
             | Body::Propose { .. }
             | Body::ReadReply { .. } => return,
         };
         self.core.send(from, answer);
     }
+}
+
+/// Hands a candidate the entries that it lacks, if its log is the beginning of this one.
+fn lend(core: &mut Core, to: PeerId, end: (Term, Index)) {
+    let (prev_term, prev_index) = end;
+    if core.log.term(prev_index) != Some(prev_term) {
+        return;
+    }
+    let entries = core.log.slice(
+        prev_index.next(),
+        core.log.last_index(),
+        core.config.max_append_bytes,
+    );
+    core.send(
+        to,
+        Body::Lend {
+            prev_index,
+            prev_term,
+            entries,
+            commit: core.log.commit(),
+        },
+    );
 }
 
 const fn knows_no_leader(role: &Role) -> bool {

@@ -171,7 +171,7 @@ pub(crate) fn append(core: &mut Core, leader: PeerId, append: Append) -> Result<
 }
 
 /// Entries follow each other, in terms that never fall nor exceed the leader's.
-fn check_order(
+pub(crate) fn check_order(
     core: &Core,
     prev: Index,
     prev_term: Term,

@@ -62,6 +62,12 @@
 //! never hear of it; it asks for votes in vain, and its driver learns from the others what became
 //! of it.
 //!
+//! # Partial connectivity
+//!
+//! A voter that refuses a candidate whose log is the beginning of its own lends it the rest
+//! ([`Body::Lend`]): if only that candidate is reached by a quorum, it can lead after all.
+//! `docs/decisions/0014-joint-consensus-and-lent-entries.md` says why that is safe.
+//!
 //! # Reads
 //!
 //! [`Input::Read`] asks for an index such that a read of the state at that index is linearizable.

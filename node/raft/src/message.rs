@@ -189,6 +189,19 @@ pub enum Body {
         /// What the snapshot stands for.
         meta: SnapshotMeta,
     },
+    /// A voter that refuses a candidate, because the candidate's log lacks entries, hands them over:
+    /// those after the candidate's end. Where only one peer is reached by a quorum, nobody else can
+    /// lead, and no leader is there who would bring that peer up to date.
+    Lend {
+        /// Where the candidate's log ends, by its own words; the voter's log agrees up to there.
+        prev_index: Index,
+        /// The term at that place.
+        prev_term: Term,
+        /// Successive entries from `prev_index + 1` on.
+        entries: Vec<Entry>,
+        /// The newest entry that the voter knows to be committed.
+        commit: Index,
+    },
     /// The leader asks the receiver to call an election at once: it is to be the next leader.
     TimeoutNow,
     /// A follower hands proposals on to the leader. Refused ones vanish, like lost ones: the
@@ -259,6 +272,9 @@ impl Body {
                 index: Some(index), ..
             } => *index,
             Self::Append {
+                prev_index, commit, ..
+            }
+            | Self::Lend {
                 prev_index, commit, ..
             } => *prev_index.max(commit),
             Self::Rejected {

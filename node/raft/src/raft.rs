@@ -230,6 +230,12 @@ impl Raft {
             Body::Accepted { .. } | Body::Rejected { .. } | Body::HeartbeatReply { .. } => {
                 self.hear_follower(from, body)
             }
+            Body::Lend {
+                prev_index,
+                prev_term,
+                entries,
+                commit,
+            } => self.borrow((prev_index, prev_term), entries, commit),
             Body::Propose { payloads } => self.propose_for_another(payloads),
             Body::Read { ids } => {
                 self.read_for_another(from, ids);

@@ -131,6 +131,16 @@ fn body() -> impl Strategy<Value = Body> {
                 }
             }
         ),
+        (index(), term(), entries(), index()).prop_map(
+            |(prev_index, prev_term, entries, commit)| {
+                Body::Lend {
+                    prev_index,
+                    prev_term,
+                    entries,
+                    commit,
+                }
+            }
+        ),
         index().prop_map(|match_index| Body::Accepted { match_index }),
         (index(), index(), term()).prop_map(|(prev_index, hint_index, hint_term)| {
             Body::Rejected {

@@ -63,8 +63,15 @@ fn appends() -> Vec<Body> {
             index: Index(index),
             payload,
         })
-        .collect();
+        .collect::<Vec<Entry>>();
+    let lent = entries.clone();
     vec![
+        Body::Lend {
+            prev_index: Index(9),
+            prev_term: Term(2),
+            entries: lent,
+            commit: Index(8),
+        },
         Body::Append {
             prev_index: Index(9),
             prev_term: Term(2),

@@ -274,7 +274,9 @@ async fn ping(mut client: PeerClient<Channel>, counts: Arc<Counts>) -> Infallibl
 
 fn weight(message: &Message) -> u64 {
     match &message.body {
-        Body::Append { entries, .. } => entries.iter().map(raft::Entry::weight).sum(),
+        Body::Append { entries, .. } | Body::Lend { entries, .. } => {
+            entries.iter().map(raft::Entry::weight).sum()
+        }
         Body::Propose { payloads } => payloads.iter().map(raft::Payload::weight).sum(),
         _ => 0,
     }

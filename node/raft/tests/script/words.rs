@@ -135,6 +135,16 @@ fn body(body: &Body) -> String {
                 place(*prev_index, *prev_term)
             )
         }
+        Body::Lend {
+            prev_index,
+            prev_term,
+            entries: lent,
+            commit,
+        } => format!(
+            "lend {} + {}, commit {commit}",
+            place(*prev_index, *prev_term),
+            entries(lent)
+        ),
         Body::Accepted { match_index } => format!("accepted {match_index}"),
         Body::Rejected {
             prev_index,
