@@ -9,7 +9,7 @@ use crate::quorum::Tally;
 use std::collections::BTreeMap;
 
 /// A candidate, or a pre-candidate.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     /// Whether this is the election or the trial.
     pub(crate) kind: VoteKind,

@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 type Promise = (Term, Option<PeerId>);
 
 /// What the roles share.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Core {
     pub(crate) config: Config,
     pub(crate) rules: Rules,

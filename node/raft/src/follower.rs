@@ -10,7 +10,7 @@ use crate::message::{Body, Entry, Payload, SnapshotMeta};
 use std::collections::BTreeMap;
 
 /// A follower.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Follower {
     /// Who leads in this term, once it has spoken.
     pub(crate) leader: Option<PeerId>,

@@ -29,7 +29,7 @@ pub(crate) enum Office {
 ///
 /// - `progress` holds every other peer of the membership in effect, and no one else.
 /// - `first_index` is its first entry; nothing is known of the commit before that is committed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Leader {
     pub(crate) progress: BTreeMap<PeerId, Progress>,
     first_index: Index,
@@ -46,7 +46,7 @@ pub(crate) struct Leader {
 }
 
 /// A hand-over that was begun.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Transfer {
     to: PeerId,
     elapsed: u32,

@@ -22,7 +22,7 @@ pub(crate) enum Misfit {
 /// - `base <= snapshot.index <= handed_out <= commit <= last`.
 /// - `stable <= submitted <= last`: what is durable was submitted to the driver before.
 /// - Nothing at or before `commit` is ever changed.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Log {
     base: (Index, Term),
     entries: VecDeque<Entry>,

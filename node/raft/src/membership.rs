@@ -23,7 +23,7 @@ use std::collections::VecDeque;
 ///
 /// - `history` is never empty, its indexes rise; its last element is in effect.
 /// - `pending` are the changes after the commit, in order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Membership {
     history: VecDeque<(Index, Configuration)>,
     pending: VecDeque<(Index, Alteration)>,

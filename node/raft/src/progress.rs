@@ -26,7 +26,7 @@ enum Mode {
 ///
 /// - `matched < next`: the follower never needs an entry again that it is known to have.
 /// - In `Probe` and `Snapshot` nothing is in flight.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Progress {
     matched: Index,
     next: Index,
@@ -210,7 +210,7 @@ impl Progress {
 }
 
 /// Messages with entries that were sent and not answered, oldest first.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct InFlight {
     /// The last index of each, and its bytes.
     messages: VecDeque<(Index, u64)>,

@@ -20,14 +20,14 @@ use rand::rngs::SmallRng;
 
 /// One peer of a cluster, as a state machine: [`Raft::step`] tells it what happened,
 /// [`Raft::ready`] asks what is to be done about it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Raft {
     pub(crate) core: Core,
     pub(crate) role: Role,
 }
 
 /// The role, with what only this role knows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Role {
     Follower(Follower),
     Candidate(Candidate),

@@ -28,7 +28,7 @@ pub(crate) struct Waiting {
 ///
 /// - `waiting` is ordered by `began_after`, and by `index`.
 /// - `early` came before an entry of the leader's term was committed; their index is not known yet.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Reads {
     round: u64,
     waiting: VecDeque<Waiting>,
