@@ -76,12 +76,7 @@ fn body_to_wire(body: Body) -> Wire {
             prev_term,
             entries,
             commit,
-        } => Wire::Append(peer::Append {
-            prev_index: prev_index.0,
-            prev_term: prev_term.0,
-            entries: entries.into_iter().map(entry_to_wire).collect(),
-            commit: commit.0,
-        }),
+        } => Wire::Append(append_to_wire((prev_index, prev_term), entries, commit)),
         Body::Accepted { match_index } => Wire::Accepted(peer::Accepted {
             match_index: match_index.0,
         }),
@@ -104,12 +99,7 @@ fn body_to_wire(body: Body) -> Wire {
             prev_term,
             entries,
             commit,
-        } => Wire::Lend(peer::Lend {
-            prev_index: prev_index.0,
-            prev_term: prev_term.0,
-            entries: entries.into_iter().map(entry_to_wire).collect(),
-            commit: commit.0,
-        }),
+        } => Wire::Lend(append_to_wire((prev_index, prev_term), entries, commit)),
         Body::TimeoutNow => Wire::TimeoutNow(peer::TimeoutNow {}),
         Body::Propose { payloads } => Wire::Propose(peer::Propose {
             payloads: payloads.into_iter().map(payload_to_wire).collect(),
@@ -120,6 +110,15 @@ fn body_to_wire(body: Body) -> Wire {
             index: index.map(|index| index.0),
         }),
         Body::InstallSnapshot { .. } => unreachable!("a snapshot travels as a stream of its own"),
+    }
+}
+
+fn append_to_wire(prev: (Index, Term), entries: Vec<Entry>, commit: Index) -> peer::Append {
+    peer::Append {
+        prev_index: prev.0.0,
+        prev_term: prev.1.0,
+        entries: entries.into_iter().map(entry_to_wire).collect(),
+        commit: commit.0,
     }
 }
 

@@ -3,6 +3,11 @@
 //!
 //! What this test does not do: lose messages at random. The simulation does.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "what the test sets up cannot fail, or fails the test"
+)]
+
 use bytes::Bytes;
 use raft::{
     Change, ChangeKind, Config, Entry, HardState, Index, Input, Message, Payload, PeerId, Raft,

@@ -6,6 +6,11 @@
 //!
 //! What this test does not do: liveness. A message that never arrives is one that has not arrived yet.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "what the test sets up cannot fail, or fails the test"
+)]
+
 use bytes::Bytes;
 use raft::{
     Change, ChangeKind, Config, Entry, HardState, Index, Input, JointChange, Message, Payload,

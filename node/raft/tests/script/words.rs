@@ -122,28 +122,20 @@ fn body(body: &Body) -> String {
         Body::Append {
             prev_index,
             prev_term,
-            entries: sent,
+            entries,
             commit,
-        } => {
-            let sent = if sent.is_empty() {
-                String::new()
-            } else {
-                format!(" + {}", entries(sent))
-            };
-            format!(
-                "append {}{sent}, commit {commit}",
-                place(*prev_index, *prev_term)
-            )
-        }
+        } => format!(
+            "append {}",
+            after((*prev_index, *prev_term), entries, *commit)
+        ),
         Body::Lend {
             prev_index,
             prev_term,
-            entries: lent,
+            entries,
             commit,
         } => format!(
-            "lend {} + {}, commit {commit}",
-            place(*prev_index, *prev_term),
-            entries(lent)
+            "lend {}",
+            after((*prev_index, *prev_term), entries, *commit)
         ),
         Body::Accepted { match_index } => format!("accepted {match_index}"),
         Body::Rejected {
@@ -168,12 +160,20 @@ fn body(body: &Body) -> String {
             format!("propose {}", list(payloads.iter().map(payload), ", "))
         }
         Body::Read { ids } => reads(ids),
-        Body::ReadReply {
-            ids,
-            index: Some(index),
-        } => format!("{} at {index}", reads(ids)),
-        Body::ReadReply { ids, index: None } => format!("{} failed", reads(ids)),
+        Body::ReadReply { ids, index } => {
+            let outcome = index.map_or("failed".to_owned(), |index| format!("at {index}"));
+            format!("{} {outcome}", reads(ids))
+        }
     }
+}
+
+/// Entries after a place, and the commit that is told with them.
+fn after(prev: (Index, Term), sent: &[Entry], commit: Index) -> String {
+    let place = place(prev.0, prev.1);
+    if sent.is_empty() {
+        return format!("{place}, commit {commit}");
+    }
+    format!("{place} + {}, commit {commit}", entries(sent))
 }
 
 pub(super) fn message(message: &Message) -> String {
