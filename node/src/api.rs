@@ -3,18 +3,21 @@
 //! A service's work here: check what can be checked without the state, turn the wire's messages into the store's (field by
 //! field, moving keys and values, never copying them), ask the loop, put the header before the answer.
 //!
-//! Served: KV, Watch, Lease, Cluster, Maintenance, Lock, Election, and `grpc.health.v1`.
+//! Served: KV, Watch, Lease, Cluster, Maintenance, Auth, Lock, Election, and `grpc.health.v1`.
 //! Everything else answers `Unimplemented`.
 //!
-//! What this module deliberately does not do: authenticate. Whoever reaches the port may do everything.
+//! What this module deliberately does not do: judge who may do what. It carries along who asks (`identity`), and asks the guard
+//! (`auth`) where etcd's services ask.
 
 pub mod access;
+mod auth;
 mod cluster;
 mod convert;
 mod cut;
 mod downgrade;
 mod election;
 mod gate;
+mod identity;
 mod kv;
 mod lease;
 mod lock;
@@ -30,6 +33,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Uri};
 use proto::etcdserverpb::ResponseHeader;
+use proto::etcdserverpb::auth_server::AuthServer;
 use proto::etcdserverpb::cluster_server::ClusterServer;
 use proto::etcdserverpb::kv_server::KvServer;
 use proto::etcdserverpb::lease_server::LeaseServer;
@@ -47,6 +51,7 @@ pub(crate) use self::convert::member as member_to_wire;
 use self::cut::{Cut, Scissors};
 use self::gate::Gate;
 pub use self::lease::LeaseIds;
+use crate::auth::Guard;
 use crate::handle::Handle;
 use crate::plain;
 use crate::quota;
@@ -81,6 +86,7 @@ pub struct Limits {
 #[derive(Debug)]
 pub(crate) struct Shared {
     handle: Handle,
+    guard: Guard,
     limits: Limits,
     dialer: Dialer,
     leader: LeaderLine,
@@ -119,9 +125,12 @@ impl Shared {
         Err(Refusal::from(StoreError::NoSpace).into())
     }
 
-    /// Puts a checked command into the log, if it is not too large.
+    /// Puts a command of this member's own into the log, if it is not too large; what needs no author.
     async fn propose(&self, command: &Command) -> Result<Answer, Status> {
-        let bytes: Bytes = command.to_bytes();
+        self.put_into_log(command.to_bytes()).await
+    }
+
+    async fn put_into_log(&self, bytes: Bytes) -> Result<Answer, Status> {
         if bytes.len() > self.limits.max_request_bytes {
             return Err(Refusal::RequestTooLarge.into());
         }
@@ -131,7 +140,7 @@ impl Shared {
 
 /// All gRPC services of the client port; what is not served answers `Unimplemented`. Streams end once it is `closing`.
 pub fn routes<H: Health>(
-    handle: Handle,
+    guard: Guard,
     limits: Limits,
     dialer: Dialer,
     lease_ids: LeaseIds,
@@ -139,9 +148,11 @@ pub fn routes<H: Health>(
     closing: CancellationToken,
 ) -> axum::Router {
     let limit = limits.max_request_bytes + OVERHEAD_BYTES;
+    let handle = guard.handle.clone();
     let scissors = Scissors::new(handle.clone(), limits.election_timeout, closing);
     let shared = Arc::new(Shared {
         handle: handle.clone(),
+        guard,
         limits,
         leader: LeaderLine::new(dialer.clone()),
         dialer,
@@ -154,6 +165,7 @@ pub fn routes<H: Health>(
     let lease = Cut::new(scissors.clone(), lease);
     let cluster = ClusterServer::new(cluster::Cluster(Arc::clone(&shared)));
     let maintenance = MaintenanceServer::new(maintenance::Maintenance(Arc::clone(&shared)));
+    let auth = AuthServer::new(auth::Auth(Arc::clone(&shared)));
     let lock = LockServer::new(lock::Lock(Arc::clone(&shared)));
     let election = ElectionServer::new(election::Election(shared));
     let election = Cut::new(scissors, election.max_decoding_message_size(limit));
@@ -163,6 +175,7 @@ pub fn routes<H: Health>(
         .add_service(Gate::new(handle.clone(), lock))
         .add_service(Gate::new(handle.clone(), election))
         .add_service(Gate::new(handle.clone(), cluster))
+        .add_service(Gate::new(handle.clone(), auth))
         .add_service(Gate::new(handle, maintenance))
         .add_service(health)
         .into_axum_router()

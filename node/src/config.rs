@@ -9,6 +9,7 @@
 //! only to a member that has no data yet, so that [`Config::check_founding`] is a step of its own.
 
 mod arguments;
+mod auth;
 mod connections;
 mod features;
 mod file;
@@ -21,6 +22,7 @@ mod switch;
 mod unserved;
 mod url;
 
+pub use auth::AuthSettings;
 pub use connections::Connections;
 pub use features::Features;
 pub use flags::{LogFormat, LogLevel, MetricsDetail, REQUEST_BYTES_LIMIT};
@@ -112,6 +114,8 @@ pub struct Config {
     pub pre_vote: bool,
     /// `--strict-reconfig-check`.
     pub strict_reconfig_check: bool,
+    /// `--auth-token`, `--auth-token-ttl` and `--bcrypt-cost`.
+    pub auth: AuthSettings,
     /// `--log-level`.
     pub log_level: LogLevel,
     /// `--log-format`.

@@ -6,12 +6,15 @@
 //! What this module deliberately does not do: it knows neither gRPC nor sockets. Requests arrive checked and, where they
 //! go into the log, already encoded, so that this work is spread over the callers and not done by the loop.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use raft::{Index, Message, PeerId};
 use store::{
-    Command, RangeRequest, RangeResponse, Response, Store, TxnRequest, TxnResponse, Version,
+    Auth, Command, RangeRequest, RangeResponse, Response, Store, TxnRequest, TxnResponse, Version,
 };
 
+use crate::auth::Caller;
 use crate::refusal::Refusal;
 
 /// Something happened.
@@ -99,6 +102,12 @@ pub enum Read {
     Leases,
     /// What only the leader says of a lease.
     Lease(LeaseRead),
+    /// Users and roles.
+    Auth,
+    /// Nothing: the caller wants to know whether somebody may.
+    Permit(Need),
+    /// What somebody may read only if it is his to read.
+    By(Option<Caller>, Box<Self>),
     /// Nothing: the caller wants to know whether the cluster answers.
     Nothing,
 }
@@ -131,6 +140,15 @@ pub struct LeaseState {
     pub keys: Vec<Bytes>,
 }
 
+/// What somebody may need to be allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// To write every key that hangs on this lease: whoever keeps it alive keeps them.
+    WriteKeysOf(i64),
+    /// To read every key that hangs on this lease.
+    ReadKeysOf(i64),
+}
+
 /// What a client is told.
 #[derive(Clone, Debug)]
 pub enum Outcome {
@@ -151,6 +169,8 @@ pub enum Outcome {
         /// How long it lives, in seconds.
         ttl: i64,
     },
+    /// Users and roles.
+    Auth(Arc<Auth>),
     /// The store.
     Image(store::Image),
     /// A read that would hold up the loop: to be answered from this image, by [`answer`](crate::replica::answer), by

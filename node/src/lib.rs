@@ -4,6 +4,7 @@
 //! through their flags, their signals and the etcd API alone.
 
 pub mod api;
+pub mod auth;
 pub mod bootstrap;
 pub mod config;
 pub mod convert;

@@ -6,7 +6,7 @@
 //!
 //! What this module deliberately does not do: decide. It only names what was decided.
 
-use store::StoreError;
+use store::{AuthError, StoreError};
 use tonic::{Code, Status};
 
 /// A request that was not done, or of which nobody knows whether it was done: [`Refusal::is_unknown`] tells which.
@@ -72,6 +72,18 @@ pub enum Refusal {
     /// An action that is none.
     #[error("etcdserver: unknown method")]
     UnknownMethod,
+    /// A token that is none, or is not good any more.
+    #[error("etcdserver: invalid auth token")]
+    InvalidAuthToken,
+    /// A password for a user who has none. etcd says so without its prefix.
+    #[error("auth: authentication failed, password was given for no password user")]
+    NoPasswordUser,
+    /// bcrypt would look at its beginning alone.
+    #[error("bcrypt: password length exceeds 72 bytes")]
+    PasswordTooLong,
+    /// This member can check tokens, but has no key to sign any.
+    #[error("auth: token signing attempted with verify-only key")]
+    VerifyOnly,
     /// Learners serve little.
     #[error("etcdserver: rpc not supported for learner")]
     NotForLearner,
@@ -100,8 +112,13 @@ impl Refusal {
             Self::RequestTooLarge | Self::BadUrls | Self::BadVersion | Self::BadDowngrade => {
                 Code::InvalidArgument
             }
+            Self::InvalidAuthToken => Code::Unauthenticated,
             // etcd has no entry for them in its table of codes, which makes them Unknown.
-            Self::TimeoutLeaderTransfer | Self::UnknownMethod => Code::Unknown,
+            Self::TimeoutLeaderTransfer
+            | Self::UnknownMethod
+            | Self::NoPasswordUser
+            | Self::PasswordTooLong
+            | Self::VerifyOnly => Code::Unknown,
         }
     }
 
@@ -112,6 +129,12 @@ impl Refusal {
             self,
             Self::LeaderChanged | Self::Timeout | Self::TimeoutLeaderFailed | Self::Stopped
         )
+    }
+}
+
+impl From<AuthError> for Refusal {
+    fn from(error: AuthError) -> Self {
+        Self::Store(error.into())
     }
 }
 

@@ -31,6 +31,7 @@ mod relay;
 mod retention;
 mod stall;
 mod tally;
+mod tokens;
 mod versions;
 
 use std::collections::VecDeque;
@@ -65,6 +66,7 @@ use reads::Reads;
 use relay::Relay;
 use retention::Historian;
 use stall::Stall;
+use tokens::TokenNews;
 use versions::Versions;
 
 /// What the replica is told once. Times are in ticks of [`Event::Tick`].
@@ -106,6 +108,7 @@ pub struct Replica<W> {
     renewals: Renewals<W>,
     lease_counts: LeaseCounts,
     wanted_alarms: Wanted,
+    tokens: TokenNews,
     versions: Versions,
     stall: Stall,
     divergence: Divergence,
@@ -164,6 +167,7 @@ impl<W> Replica<W> {
             renewals: Renewals::default(),
             lease_counts: LeaseCounts::default(),
             wanted_alarms: Wanted::default(),
+            tokens: TokenNews::new(durable),
             versions: Versions::default(),
             stall: Stall::default(),
             divergence: Divergence::default(),
@@ -526,6 +530,7 @@ impl<W> Replica<W> {
         self.store = *store;
         self.divergence.replaced();
         self.written = Written::replaced();
+        self.end_all_tokens();
         self.membership_arrived = true;
         self.applied = meta.clone();
         self.unapplied.retain(|entry| entry.index > meta.index);

@@ -22,6 +22,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::api::port::{self, Port, Serves};
 use crate::api::{self, LeaseIds, Limits};
+use crate::auth::{Guard, JwtError, Passwords, Provider, Tokens};
 use crate::bootstrap::{self, Beginning, BootstrapError};
 use crate::config::{AutoCompaction, Config, Url};
 use crate::handle::{EVENTS_MAX, Handle};
@@ -48,6 +49,9 @@ pub enum StartError {
     /// It does not know who it is, or cannot read its data.
     #[error(transparent)]
     Bootstrap(#[from] BootstrapError),
+    /// The keys of its tokens cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] JwtError),
     /// What its disk holds cannot have been written by a sound member.
     #[error("cannot recover the log")]
     Recover(#[source] raft::Unrecoverable),
@@ -129,6 +133,7 @@ impl Member {
         mut rng: SmallRng,
         close_patience: Duration,
     ) -> Result<Self, StartError> {
+        let provider = Provider::load(&config.auth.tokens)?;
         let clients = client_ports(config, security)?;
         let dialer = Dialer::new(resolver, security.dialing());
         let beginning = bootstrap::begin(config, &dialer, options).await?;
@@ -141,10 +146,12 @@ impl Member {
         let (status, published) = watch::channel(Status::new(identity));
         let (watches, asks) = Watches::new();
         let handle = Handle::new(events, published).with_watches(watches);
+        let tokens = Arc::new(Tokens::new(config.auth.token_ttl));
         let channels = Channels {
             events: waiting,
             asks,
             status,
+            tokens: Arc::clone(&tokens),
         };
         let context = Context {
             identity,
@@ -158,10 +165,18 @@ impl Member {
         let stop_rounds = CancellationToken::new();
         let rounds = tokio::spawn(rounds.run(stop_rounds.clone(), close_patience));
         let (health, health_service) = tonic_health::server::health_reporter();
+        let guard = Guard {
+            handle: handle.clone(),
+            tokens,
+            provider,
+            passwords: Passwords::new(config.auth.bcrypt_cost),
+            client_cert_auth: config.client_tls.client_cert_auth,
+            patience: request_timeout(config),
+        };
         let close = CancellationToken::new();
         let lease_ids = LeaseIds::new(rng.random());
         let client_routes = api::routes(
-            handle.clone(),
+            guard,
             limits(config),
             dialer,
             lease_ids,

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use store::{Alarm, AlarmKind, Member, Members, Version};
+use store::{Alarm, AlarmKind, Auth, Member, Members, Version};
 
 use crate::replica::LeaseCounts;
 use crate::replica::Tally;
@@ -38,6 +38,8 @@ pub struct Status {
     pub size_bytes: u64,
     /// Whether this member's store differs from the others', so that nothing of it may be shown.
     pub has_diverged: bool,
+    /// Users and roles, as far as this member has applied.
+    pub auth: Arc<Auth>,
     /// The alarms that are up, in their order.
     pub alarms: Vec<Alarm>,
     /// The version that all members speak; none before they agreed.
@@ -87,6 +89,7 @@ impl Status {
             revision: 0,
             size_bytes: 0,
             has_diverged: false,
+            auth: Arc::default(),
             alarms: Vec::new(),
             cluster_version: None,
             downgrade: None,

@@ -8,61 +8,24 @@
 #[path = "lab/authority.rs"]
 mod authority;
 mod lab;
+#[path = "lab/tls.rs"]
+mod tls;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use authority::{Authority, Files, Leaf};
-use hyper_util::rt::TokioIo;
+use authority::{Authority, Files};
 use lab::{Lab, Member, eventually, leader, put, range, text};
 use proto::etcdserverpb::kv_client::KvClient;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use tls::{channel, client, connect};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::Channel;
 
 /// Where connections come from on the loopback, whatever address they go to.
 const SOURCE: &str = "127.0.0.1";
 
-fn client(authority: &Authority, shown: &Leaf, protocol: &[u8]) -> TlsConnector {
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_slice(authority.pem().as_bytes()).unwrap())
-        .unwrap();
-    let chain = vec![CertificateDer::from_pem_slice(shown.certificate.as_bytes()).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(shown.key.as_bytes()).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_client_auth_cert(chain, key)
-        .unwrap();
-    config.alpn_protocols = vec![protocol.to_vec()];
-    Arc::new(config).into()
-}
-
-async fn connect(
-    ip: String,
-    tls: TlsConnector,
-) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
-    let stream = TcpStream::connect((ip.as_str(), 2379)).await?;
-    let name = ServerName::try_from(ip).map_err(std::io::Error::other)?;
-    tls.connect(name, stream).await
-}
-
 fn grpc(member: &Member, tls: TlsConnector) -> KvClient<Channel> {
-    let ip = member.ip.clone();
-    let connector = tower::service_fn(move |_: Uri| {
-        let connecting = connect(ip.clone(), tls.clone());
-        async { connecting.await.map(TokioIo::new) }
-    });
-    let url = format!("https://{}:2379", member.ip);
-    let endpoint = Endpoint::from_shared(url).unwrap();
-    KvClient::new(endpoint.connect_with_connector_lazy(connector))
+    KvClient::new(channel(member, tls))
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use store::{Command, MemberAdd, MemberPromote, MemberRemove, MemberUpdate, Respo
 use tonic::{Request, Response, Status};
 
 use super::{Shared, convert};
+use crate::auth::Credentials;
 use crate::bootstrap;
 use crate::config::Url;
 use crate::event::{Outcome, Read};
@@ -33,11 +34,13 @@ impl cluster_server::Cluster for Cluster {
         &self,
         request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let pb::MemberAddRequest {
             peer_urls,
             is_learner,
         } = request.into_inner();
         let peer_urls = checked_urls(&peer_urls)?;
+        self.0.guard.require_root(&credentials).await?;
         let id = bootstrap::member_id(&peer_urls, "", Some(unix_nanoseconds()));
         let (name, client_urls) = (String::new(), Vec::new());
         let member = store::Member {
@@ -65,6 +68,10 @@ impl cluster_server::Cluster for Cluster {
         &self,
         request: Request<pb::MemberRemoveRequest>,
     ) -> Result<Response<pb::MemberRemoveResponse>, Status> {
+        self.0
+            .guard
+            .require_root(&Credentials::of(&request))
+            .await?;
         let id = request.get_ref().id;
         let members = self
             .change(Command::MemberRemove(MemberRemove { id }))
@@ -79,8 +86,10 @@ impl cluster_server::Cluster for Cluster {
         &self,
         request: Request<pb::MemberUpdateRequest>,
     ) -> Result<Response<pb::MemberUpdateResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let pb::MemberUpdateRequest { id, peer_urls } = request.into_inner();
         let peer_urls = checked_urls(&peer_urls)?;
+        self.0.guard.require_root(&credentials).await?;
         let members = self
             .change(Command::MemberUpdate(MemberUpdate { id, peer_urls }))
             .await?;
@@ -94,13 +103,10 @@ impl cluster_server::Cluster for Cluster {
         &self,
         request: Request<pb::MemberListRequest>,
     ) -> Result<Response<pb::MemberListResponse>, Status> {
-        let handle = &self.0.handle;
-        let outcome = if request.get_ref().linearizable {
-            handle.read(Read::Members).await?
-        } else {
-            handle.read_local(Read::Members).await?
-        };
-        match outcome {
+        let credentials = Credentials::of(&request);
+        let serializable = !request.get_ref().linearizable;
+        let read = self.0.read_by(&credentials, Read::Members, serializable);
+        match read.await? {
             Outcome::Members(members) => Ok(Response::new(pb::MemberListResponse {
                 header: self.0.header(0),
                 members: convert::members(members),
@@ -113,6 +119,10 @@ impl cluster_server::Cluster for Cluster {
         &self,
         request: Request<pb::MemberPromoteRequest>,
     ) -> Result<Response<pb::MemberPromoteResponse>, Status> {
+        self.0
+            .guard
+            .require_root(&Credentials::of(&request))
+            .await?;
         let id = request.get_ref().id;
         let members = self
             .change(Command::MemberPromote(MemberPromote { id }))

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status};
 
 use super::pages::{self, Pages};
 use super::{Shared, convert};
+use crate::auth::Credentials;
 use crate::event::{Outcome, Read};
 use crate::quota;
 use crate::refusal::Refusal;
@@ -29,13 +30,17 @@ impl kv_server::Kv for Kv {
         &self,
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<pb::RangeResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let request = convert::range(request.into_inner());
         let serializable = request.serializable;
         if !serializable && self.0.handle.with_status(|status| status.is_learner) {
             return Err(Refusal::NotForLearner.into());
         }
         validate::range(&request).map_err(Refusal::from)?;
-        match self.read(Read::Range(request), serializable).await? {
+        let read = self
+            .0
+            .read_by(&credentials, Read::Range(request), serializable);
+        match read.await? {
             Outcome::Range(answer) => {
                 let header = self.0.header(answer.revision);
                 Ok(Response::new(convert::range_answer(answer, header)))
@@ -48,10 +53,11 @@ impl kv_server::Kv for Kv {
         &self,
         request: Request<pb::RangeRequest>,
     ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        let credentials = Credentials::of(&request);
         let request = convert::range(request.into_inner());
         validate::range(&request).map_err(Refusal::from)?;
         pages::check(&request)?;
-        let pages = Pages::new(Arc::clone(&self.0), request);
+        let pages = Pages::new(Arc::clone(&self.0), credentials, request);
         Ok(Response::new(pages.stream().boxed()))
     }
 
@@ -59,10 +65,12 @@ impl kv_server::Kv for Kv {
         &self,
         request: Request<pb::PutRequest>,
     ) -> Result<Response<pb::PutResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let request = convert::put(request.into_inner());
         self.0.check_quota(quota::of_put(&request)).await?;
         validate::put(&request).map_err(Refusal::from)?;
-        match self.0.propose(&Command::Put(request)).await? {
+        let command = Command::Put(request);
+        match self.0.propose_by(&credentials, &command).await? {
             Answer::Put(answer) => {
                 let header = self.0.header(answer.revision);
                 Ok(Response::new(convert::put_answer(answer, header)))
@@ -75,9 +83,11 @@ impl kv_server::Kv for Kv {
         &self,
         request: Request<pb::DeleteRangeRequest>,
     ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let request = convert::delete_range(request.into_inner());
         validate::delete_range(&request).map_err(Refusal::from)?;
-        match self.0.propose(&Command::DeleteRange(request)).await? {
+        let command = Command::DeleteRange(request);
+        match self.0.propose_by(&credentials, &command).await? {
             Answer::DeleteRange(answer) => {
                 let header = self.0.header(answer.revision);
                 Ok(Response::new(convert::delete_answer(answer, header)))
@@ -90,13 +100,14 @@ impl kv_server::Kv for Kv {
         &self,
         request: Request<pb::TxnRequest>,
     ) -> Result<Response<pb::TxnResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let request = convert::txn(request.into_inner());
         self.0.check_quota(quota::of_txn(&request)).await?;
         validate::txn(&request, self.0.limits.max_txn_ops).map_err(Refusal::from)?;
         let answer = if request.is_read_only() {
-            self.read_txn(request).await?
+            self.read_txn(&credentials, request).await?
         } else {
-            self.write_txn(request).await?
+            self.write_txn(&credentials, request).await?
         };
         let header = self.0.header(answer.revision);
         Ok(Response::new(convert::txn_answer(answer, header)))
@@ -106,12 +117,11 @@ impl kv_server::Kv for Kv {
         &self,
         request: Request<pb::CompactionRequest>,
     ) -> Result<Response<pb::CompactionResponse>, Status> {
+        let credentials = Credentials::of(&request);
+        self.0.guard.require_root(&credentials).await?;
         let pb::CompactionRequest { revision, physical } = request.into_inner();
-        match self
-            .0
-            .propose(&Command::Compact(CompactionRequest { revision, physical }))
-            .await?
-        {
+        let command = Command::Compact(CompactionRequest { revision, physical });
+        match self.0.propose_by(&credentials, &command).await? {
             Answer::Compact(answer) => {
                 let header = self.0.header(answer.revision);
                 Ok(Response::new(pb::CompactionResponse { header }))
@@ -122,24 +132,28 @@ impl kv_server::Kv for Kv {
 }
 
 impl Kv {
-    async fn read(&self, read: Read, serializable: bool) -> Result<Outcome, Refusal> {
-        if serializable {
-            self.0.handle.read_local(read).await
-        } else {
-            self.0.handle.read(read).await
-        }
-    }
-
-    async fn read_txn(&self, request: store::TxnRequest) -> Result<store::TxnResponse, Status> {
+    async fn read_txn(
+        &self,
+        credentials: &Credentials,
+        request: store::TxnRequest,
+    ) -> Result<store::TxnResponse, Status> {
         let serializable = request.is_serializable();
-        match self.read(Read::Txn(request), serializable).await? {
+        let read = self
+            .0
+            .read_by(credentials, Read::Txn(request), serializable);
+        match read.await? {
             Outcome::Txn(answer) => Ok(answer),
             other => unreachable!("a transaction is not answered by {other:?}"),
         }
     }
 
-    async fn write_txn(&self, request: store::TxnRequest) -> Result<store::TxnResponse, Status> {
-        match self.0.propose(&Command::Txn(request)).await? {
+    async fn write_txn(
+        &self,
+        credentials: &Credentials,
+        request: store::TxnRequest,
+    ) -> Result<store::TxnResponse, Status> {
+        let command = Command::Txn(request);
+        match self.0.propose_by(credentials, &command).await? {
             Answer::Txn(answer) => Ok(answer),
             other => unreachable!("a transaction is not answered by {other:?}"),
         }

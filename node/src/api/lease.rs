@@ -17,11 +17,12 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::lease_server;
-use store::{Command, LeaseGrant, LeaseRevoke, Response as Answer, StoreError};
+use store::{AuthError, Command, LeaseGrant, LeaseRevoke, Response as Answer, StoreError};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::Shared;
-use crate::event::{LeaseRead, LeaseState, Outcome, Read};
+use crate::auth::Credentials;
+use crate::event::{LeaseRead, LeaseState, Need, Outcome, Read};
 use crate::quota;
 use crate::refusal::Refusal;
 
@@ -63,13 +64,16 @@ impl lease_server::Lease for Lease {
         &self,
         request: Request<pb::LeaseGrantRequest>,
     ) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let pb::LeaseGrantRequest { ttl, id } = request.into_inner();
         self.0.check_quota(quota::LEASE_BYTES).await?;
+        self.0.guard.require_known(&credentials).await?;
         let grant = LeaseGrant {
             id: if id == 0 { self.0.lease_ids.draw() } else { id },
             ttl: ttl.max(self.0.limits.min_lease_ttl),
         };
-        match self.0.propose(&Command::LeaseGrant(grant)).await? {
+        let command = Command::LeaseGrant(grant);
+        match self.0.propose_by(&credentials, &command).await? {
             Answer::LeaseGrant(answer) => Ok(Response::new(pb::LeaseGrantResponse {
                 header: self.0.header(answer.revision),
                 id: answer.id,
@@ -84,12 +88,11 @@ impl lease_server::Lease for Lease {
         &self,
         request: Request<pb::LeaseRevokeRequest>,
     ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
+        let credentials = Credentials::of(&request);
+        self.0.guard.require_known(&credentials).await?;
         let id = request.get_ref().id;
-        match self
-            .0
-            .propose(&Command::LeaseRevoke(LeaseRevoke { id }))
-            .await?
-        {
+        let command = Command::LeaseRevoke(LeaseRevoke { id });
+        match self.0.propose_by(&credentials, &command).await? {
             Answer::LeaseRevoke(answer) => Ok(Response::new(pb::LeaseRevokeResponse {
                 header: self.0.header(answer.revision),
             })),
@@ -105,9 +108,10 @@ impl lease_server::Lease for Lease {
         request: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         let shared = Arc::clone(&self.0);
+        let credentials = Arc::new(Credentials::of(&request));
         let renewals = request.into_inner().map(move |asked| {
-            let shared = Arc::clone(&shared);
-            async move { keep_alive(&shared, asked?.id).await }
+            let (shared, credentials) = (Arc::clone(&shared), Arc::clone(&credentials));
+            async move { keep_alive(&shared, &credentials, asked?.id).await }
         });
         Ok(Response::new(Box::pin(renewals.buffered(RENEWALS_AT_ONCE))))
     }
@@ -116,7 +120,13 @@ impl lease_server::Lease for Lease {
         &self,
         request: Request<pb::LeaseTimeToLiveRequest>,
     ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        let credentials = Credentials::of(&request);
         let pb::LeaseTimeToLiveRequest { id, keys } = request.into_inner();
+        self.0.guard.require_known(&credentials).await?;
+        let before = self.0.guard.auth().revision();
+        if keys {
+            self.0.permit(&credentials, Need::ReadKeysOf(id)).await?;
+        }
         let state = match ask_leader(&self.0, LeaseRead::TimeToLive { id, keys }).await {
             Ok(Outcome::Lease(state)) => state,
             Ok(other) => unreachable!("what is left of a lease is not answered by {other:?}"),
@@ -126,6 +136,10 @@ impl lease_server::Lease for Lease {
             },
             Err(refusal) => return Err(refusal.into()),
         };
+        let auth = self.0.guard.auth();
+        if keys && auth.is_enabled() && auth.revision() != before {
+            return Err(Refusal::from(AuthError::OldRevision).into());
+        }
         Ok(Response::new(pb::LeaseTimeToLiveResponse {
             header: header(&self.0),
             id,
@@ -137,9 +151,11 @@ impl lease_server::Lease for Lease {
 
     async fn lease_leases(
         &self,
-        _request: Request<pb::LeaseLeasesRequest>,
+        request: Request<pb::LeaseLeasesRequest>,
     ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
-        match self.0.handle.read_local(Read::Leases).await? {
+        let credentials = Credentials::of(&request);
+        let read = self.0.read_by(&credentials, Read::Leases, true);
+        match read.await? {
             Outcome::Leases(ids) => Ok(Response::new(pb::LeaseLeasesResponse {
                 header: header(&self.0),
                 leases: ids.into_iter().map(|id| pb::LeaseStatus { id }).collect(),
@@ -158,8 +174,13 @@ fn is_gone(refusal: Refusal) -> bool {
     refusal == Refusal::Store(StoreError::LeaseNotFound)
 }
 
-async fn keep_alive(shared: &Shared, id: i64) -> Result<pb::LeaseKeepAliveResponse, Status> {
+async fn keep_alive(
+    shared: &Shared,
+    credentials: &Credentials,
+    id: i64,
+) -> Result<pb::LeaseKeepAliveResponse, Status> {
     let header = header(shared);
+    shared.permit(credentials, Need::WriteKeysOf(id)).await?;
     let ttl = match ask_leader(shared, LeaseRead::Renew { id }).await {
         Ok(Outcome::Renewed { ttl }) => ttl,
         Ok(other) => unreachable!("a renewal is not answered by {other:?}"),

@@ -15,6 +15,7 @@ use store::{Alarm, AlarmChange, AlarmKind, Command, Response as Answer};
 use tonic::{Request, Response, Status};
 
 use super::{Shared, convert, downgrade};
+use crate::auth::Credentials;
 use crate::refusal::Refusal;
 use crate::snapshot;
 use crate::status::{self, alarm_name};
@@ -32,6 +33,12 @@ impl maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<pb::AlarmRequest>,
     ) -> Result<Response<pb::AlarmResponse>, Status> {
+        let credentials = Credentials::of(&request);
+        if request.get_ref().action == AlarmAction::Get as i32 {
+            self.0.guard.require_known(&credentials).await?;
+        } else {
+            self.0.guard.require_root(&credentials).await?;
+        }
         let pb::AlarmRequest {
             action,
             member_id,
@@ -45,7 +52,8 @@ impl maintenance_server::Maintenance for Maintenance {
                     member: member_id,
                 };
                 let raised = action == AlarmAction::Activate;
-                self.change_alarm(AlarmChange { alarm, raised }).await?
+                let change = AlarmChange { alarm, raised };
+                self.change_alarm(&credentials, change).await?
             }
             Err(_) => return Err(unknown_action(action)),
         };
@@ -56,8 +64,12 @@ impl maintenance_server::Maintenance for Maintenance {
 
     async fn status(
         &self,
-        _request: Request<pb::StatusRequest>,
+        request: Request<pb::StatusRequest>,
     ) -> Result<Response<pb::StatusResponse>, Status> {
+        self.0
+            .guard
+            .require_known(&Credentials::of(&request))
+            .await?;
         let status = self.0.handle.status();
         Ok(Response::new(pb::StatusResponse {
             header: self.header(),
@@ -80,8 +92,12 @@ impl maintenance_server::Maintenance for Maintenance {
 
     async fn defragment(
         &self,
-        _request: Request<pb::DefragmentRequest>,
+        request: Request<pb::DefragmentRequest>,
     ) -> Result<Response<pb::DefragmentResponse>, Status> {
+        self.0
+            .guard
+            .require_root(&Credentials::of(&request))
+            .await?;
         tracing::info!("starting defragment");
         self.0.handle.sweep().await?;
         tracing::info!("finished defragment");
@@ -90,8 +106,12 @@ impl maintenance_server::Maintenance for Maintenance {
 
     async fn hash(
         &self,
-        _request: Request<pb::HashRequest>,
+        request: Request<pb::HashRequest>,
     ) -> Result<Response<pb::HashResponse>, Status> {
+        self.0
+            .guard
+            .require_root(&Credentials::of(&request))
+            .await?;
         let hash = self.hash_at(0).await?;
         let header = self.0.header(hash.revision);
         Ok(Response::new(pb::HashResponse {
@@ -104,6 +124,10 @@ impl maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<pb::HashKvRequest>,
     ) -> Result<Response<pb::HashKvResponse>, Status> {
+        self.0
+            .guard
+            .require_root(&Credentials::of(&request))
+            .await?;
         let hash = self.hash_at(request.get_ref().revision).await?;
         Ok(Response::new(pb::HashKvResponse {
             header: self.0.header(hash.revision),
@@ -115,8 +139,12 @@ impl maintenance_server::Maintenance for Maintenance {
 
     async fn snapshot(
         &self,
-        _request: Request<pb::SnapshotRequest>,
+        request: Request<pb::SnapshotRequest>,
     ) -> Result<Response<snapshot::Pieces>, Status> {
+        self.0
+            .guard
+            .require_root(&Credentials::of(&request))
+            .await?;
         let term = self.0.handle.with_status(|status| status.term);
         let image = self.0.handle.image().await?;
         Ok(Response::new(snapshot::stream(image, term)))
@@ -126,6 +154,10 @@ impl maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<pb::MoveLeaderRequest>,
     ) -> Result<Response<pb::MoveLeaderResponse>, Status> {
+        self.0
+            .guard
+            .require_root(&Credentials::of(&request))
+            .await?;
         self.0
             .handle
             .move_leader(request.get_ref().target_id)
@@ -139,6 +171,10 @@ impl maintenance_server::Maintenance for Maintenance {
         &self,
         request: Request<pb::DowngradeRequest>,
     ) -> Result<Response<pb::DowngradeResponse>, Status> {
+        self.0
+            .guard
+            .require_root(&Credentials::of(&request))
+            .await?;
         let pb::DowngradeRequest { action, version } = request.into_inner();
         let cluster = match DowngradeAction::try_from(action) {
             Ok(DowngradeAction::Validate) => self.0.check_downgrade(&version).await?.0,
@@ -164,8 +200,13 @@ impl Maintenance {
         }))
     }
 
-    async fn change_alarm(&self, change: AlarmChange) -> Result<Vec<Alarm>, Status> {
-        match self.0.propose(&Command::Alarm(change)).await? {
+    async fn change_alarm(
+        &self,
+        credentials: &Credentials,
+        change: AlarmChange,
+    ) -> Result<Vec<Alarm>, Status> {
+        let command = Command::Alarm(change);
+        match self.0.propose_by(credentials, &command).await? {
             Answer::Alarms(answer) => Ok(answer.alarms),
             other => unreachable!("a change of an alarm is not answered by {other:?}"),
         }

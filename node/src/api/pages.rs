@@ -17,6 +17,7 @@ use store::{RangeRequest, RangeResponse, SortOrder, SortTarget};
 use tonic::Status;
 
 use super::{Shared, convert};
+use crate::auth::Credentials;
 use crate::event::{Outcome, Read};
 use crate::refusal::Refusal;
 
@@ -48,6 +49,8 @@ pub(super) fn check(request: &RangeRequest) -> Result<(), Status> {
 /// How far a client's range has been read.
 pub(super) struct Pages {
     shared: Arc<Shared>,
+    /// Whose it is; every piece is judged anew.
+    credentials: Credentials,
     /// What is to be read next: its limit is the next piece's.
     request: RangeRequest,
     /// Keys that may still be sent.
@@ -58,7 +61,11 @@ pub(super) struct Pages {
 }
 
 impl Pages {
-    pub(super) fn new(shared: Arc<Shared>, request: RangeRequest) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        credentials: Credentials,
+        request: RangeRequest,
+    ) -> Self {
         let left = match request.limit {
             limit if limit > 0 => limit,
             _ => i64::MAX,
@@ -66,6 +73,7 @@ impl Pages {
         let limit = FIRST_KEYS.min(left);
         Self {
             shared,
+            credentials,
             request: RangeRequest { limit, ..request },
             left,
             sent: 0,
@@ -145,13 +153,8 @@ impl Pages {
     /// Only the first read asks the others how far they are: what follows is as of its revision.
     async fn read(&self, read: Read) -> Result<RangeResponse, Refusal> {
         let is_local = self.request.serializable || self.as_of > 0;
-        let handle = &self.shared.handle;
-        let outcome = if is_local {
-            handle.read_local(read).await?
-        } else {
-            handle.read(read).await?
-        };
-        match outcome {
+        let read = self.shared.read_by(&self.credentials, read, is_local);
+        match read.await? {
             Outcome::Range(answer) => Ok(answer),
             other => unreachable!("a range is not answered by {other:?}"),
         }

@@ -20,10 +20,12 @@ use proto::etcdserverpb::watch_request::RequestUnion;
 use proto::etcdserverpb::watch_server;
 use proto::mvccpb;
 use proto::mvccpb::event::EventType;
+use store::{AuthError, StoreError};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::{OVERHEAD_BYTES, Shared, convert};
+use crate::auth::Credentials;
 use crate::refusal::Refusal;
 use crate::watch::{self, Body, Create, Event, Filter, KeyRange, Reason, WatchId};
 
@@ -39,7 +41,9 @@ impl watch_server::Watch for Watch {
         &self,
         request: Request<Streaming<pb::WatchRequest>>,
     ) -> Result<Response<Self::WatchStream>, Status> {
+        let credentials = Credentials::of(&request);
         let session = Session {
+            credentials,
             stream: self.0.handle.watches().open().await?,
             requests: Some(request.into_inner()),
             outgoing: VecDeque::new(),
@@ -68,6 +72,7 @@ fn clock(interval: Duration) -> Interval {
 /// One client's stream.
 struct Session {
     shared: Arc<Shared>,
+    credentials: Credentials,
     stream: watch::Stream,
     /// None once the client has said that it asks for nothing more; it is served all the same.
     requests: Option<Streaming<pb::WatchRequest>>,
@@ -95,7 +100,7 @@ impl Session {
 
     async fn hear(&self, request: pb::WatchRequest) -> Result<(), Refusal> {
         match request.request_union {
-            Some(RequestUnion::CreateRequest(request)) => match self.check(&request) {
+            Some(RequestUnion::CreateRequest(request)) => match self.check(&request).await {
                 Ok(()) => match create(request) {
                     Ok(create) => self.stream.create(create).await,
                     Err(reason) => self.stream.refuse(reason).await,
@@ -111,12 +116,21 @@ impl Session {
         }
     }
 
-    /// What is checked before the range is looked at, in etcd's order. Whether the caller may read it belongs at the end.
-    fn check(&self, request: &pb::WatchCreateRequest) -> Result<(), Reason> {
+    /// What is checked before the range is looked at, in etcd's order. Whether the caller may read it is asked with the range
+    /// as it was written: etcd once asked after it had made of `"\0"` what its own code takes for no end at all
+    /// (GHSA-xg4h-6gfc-h4m8).
+    async fn check(&self, request: &pb::WatchCreateRequest) -> Result<(), Reason> {
         if request.start_revision < 0 {
             return Err(Reason::NegativeStart);
         }
-        Ok(())
+        let key = if request.key.is_empty() {
+            &[0]
+        } else {
+            &*request.key
+        };
+        let guard = &self.shared.guard;
+        let may = guard.require_read(&self.credentials, key, &request.range_end);
+        may.await.map_err(not_permitted)
     }
 
     fn answer(&mut self, response: watch::Response) {
@@ -176,6 +190,18 @@ fn create(request: pb::WatchCreateRequest) -> Result<Create, Reason> {
         fragment: request.fragment,
         range: KeyRange::new(request.key, request.range_end)?,
     })
+}
+
+/// As Go shows an error of gRPC's; whatever else went wrong is a permission that is not there, as in etcd.
+fn not_permitted(refusal: Refusal) -> Reason {
+    let told = match refusal {
+        Refusal::InvalidAuthToken
+        | Refusal::Store(StoreError::Auth(AuthError::OldRevision | AuthError::UserEmpty)) => {
+            refusal
+        }
+        _ => AuthError::PermissionDenied.into(),
+    };
+    Reason::NotPermitted(format!("rpc error: code = {:?} desc = {told}", told.code()))
 }
 
 fn event(event: Event) -> mvccpb::Event {

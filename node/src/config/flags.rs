@@ -3,6 +3,7 @@
 //! What this module does not do: explain etcd. The help says in one line each what a flag does here.
 
 use super::arguments::Arguments;
+use super::auth::AuthFlags;
 use super::connections::{ConnectionFlags, duration};
 use super::features::Features;
 use super::file;
@@ -158,6 +159,8 @@ struct Flags {
     /// Refuse membership changes that would lose the quorum.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "true", value_name = "BOOL", value_parser = switch, action = clap::ArgAction::Set)]
     strict_reconfig_check: bool,
+    #[command(flatten)]
+    auth: AuthFlags,
     /// The least serious line that is logged.
     #[arg(long, value_enum, default_value = "info")]
     log_level: LogLevel,
@@ -373,6 +376,7 @@ impl Flags {
             watch_progress_notify_interval: interval(self.watch_progress_notify_interval),
             pre_vote: self.pre_vote,
             strict_reconfig_check: self.strict_reconfig_check,
+            auth: self.auth.read(&mut warnings),
             log_level: self.log_level,
             log_format: self.log_format,
             log_outputs: security::list(&self.log_outputs),

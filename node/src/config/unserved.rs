@@ -16,9 +16,7 @@ pub(super) struct Unserved {
 
 #[derive(Clone, Copy)]
 enum Why {
-    /// Ignoring it would leave out something that matters.
-    NotYet(&'static str),
-    /// Likewise, and there is another way.
+    /// Ignoring it would leave out something that matters, and there is another way.
     Refused(&'static str),
     /// What it turns is not there, or turns by itself.
     Foreign(&'static str),
@@ -35,7 +33,6 @@ pub(super) enum Verdict {
     Refused(String),
 }
 
-const AUTH: Why = Why::NotYet("authentication");
 const DISCOVERY: Why =
     Why::Refused("discovery is not served; list the members in --initial-cluster");
 const TRACING: Why = Why::Foreign("nothing is traced");
@@ -105,9 +102,6 @@ const UNSERVED: &[Unserved] = &[
         &["write-only", "gone"],
         Why::Foreign("there is no v2 store"),
     ),
-    flag("auth-token", &["simple"], AUTH),
-    flag("bcrypt-cost", &["10"], AUTH),
-    flag("auth-token-ttl", &["300"], AUTH),
     flag(
         "enable-pprof",
         &["false"],
@@ -168,9 +162,6 @@ impl Unserved {
             return Verdict::Harmless;
         }
         match self.why {
-            Why::NotYet(what) => {
-                Verdict::Refused(format!("{spelled} is not there yet ({what}): remove it"))
-            }
             Why::Refused(why) => Verdict::Refused(format!(
                 "{spelled} of etcd is refused here ({why}): remove it"
             )),

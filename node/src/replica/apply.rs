@@ -3,12 +3,15 @@
 //! What this module deliberately does not do: forgive. An entry that cannot be read ends the member; skipping it would make
 //! its store differ from the others'.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use raft::{Entry, Index, Payload};
 use store::{Authored, Change, DecodeError, Op, RangeRequest, Response, Store, StoreError};
 
 use super::Replica;
 use super::batch::{Batch, BatchError};
+use crate::auth::check_read;
 use crate::event::{Outcome, Read};
 use crate::refusal::Refusal;
 
@@ -108,6 +111,7 @@ impl<W> Replica<W> {
             let applied = self.store.apply_by(index.0, &command, author.as_ref());
             self.note_lease(&command, &applied.response);
             members_changed |= matches!(applied.response, Response::Members(_));
+            self.note_tokens(index, &command, &applied.response);
             self.tally.applied(&applied.response);
             self.written.changes.extend(applied.changes);
             if let Some(waiter) = self.proposals.applied(batch.starter, number) {
@@ -134,7 +138,14 @@ impl<W> Replica<W> {
     /// Answers from what this member has, now: for reads that a quorum confirmed, and for serializable ones.
     #[must_use]
     pub fn read(&self, read: Read) -> Outcome {
-        if self.has_diverged() && matches!(read, Read::Range(_) | Read::Txn(_)) {
+        let read = match read {
+            Read::By(caller, read) => match check_read(&self.store, caller.as_ref(), &read) {
+                Ok(()) => *read,
+                Err(error) => return Outcome::Refused(error.into()),
+            },
+            read => read,
+        };
+        if self.has_diverged() && matches!(read, Read::Range(_) | Read::Page(_) | Read::Txn(_)) {
             return Outcome::Refused(Refusal::Store(StoreError::Corrupt));
         }
         if is_large(&self.store, &read, LARGE_READ) {
@@ -175,7 +186,8 @@ fn is_large(store: &Store, read: &Read, most: usize) -> bool {
                 .try_fold(most, |left, it| spend(left, &it));
             left.and_then(|left| ranges.try_fold(left, spend)).is_none()
         }
-        Read::Page(_) | Read::Members | Read::Leases | Read::Lease(_) | Read::Nothing => false,
+        Read::By(_, read) => is_large(store, read, most),
+        _ => false,
     }
 }
 
@@ -190,7 +202,12 @@ pub fn answer(store: &Store, read: Read) -> Outcome {
         Read::Members => Outcome::Members(store.members().iter().cloned().collect()),
         Read::Leases => Outcome::Leases(store.leases().iter().map(|lease| lease.id).collect()),
         Read::Lease(_) => Outcome::Refused(Refusal::NotLeader),
-        Read::Nothing => Outcome::Done,
+        Read::Auth => Outcome::Auth(Arc::clone(store.auth())),
+        Read::By(caller, read) => match check_read(store, caller.as_ref(), &read) {
+            Ok(()) => answer(store, *read),
+            Err(error) => refused(error),
+        },
+        Read::Permit(_) | Read::Nothing => Outcome::Done,
     }
 }
 

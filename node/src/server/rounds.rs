@@ -14,6 +14,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
 use super::{Ended, ServeError};
+use crate::auth::Tokens;
 use crate::event::{Event, Outcome};
 use crate::handle::Waiter;
 use crate::replica::{Replica, Written};
@@ -50,6 +51,7 @@ pub(super) struct Channels {
     pub(super) events: mpsc::Receiver<Event<Waiter>>,
     pub(super) asks: mpsc::Receiver<Ask<Outbox>>,
     pub(super) status: watch::Sender<Status>,
+    pub(super) tokens: Arc<Tokens>,
 }
 
 /// See the module.
@@ -61,6 +63,7 @@ pub(super) struct Rounds {
     asks: mpsc::Receiver<Ask<Outbox>>,
     hub: Hub<Outbox>,
     status: watch::Sender<Status>,
+    tokens: Arc<Tokens>,
     membership: Arc<Membership>,
     leader_changes: u64,
     slow_applies: u64,
@@ -118,6 +121,7 @@ impl Rounds {
             events: channels.events,
             asks: channels.asks,
             status: channels.status,
+            tokens: channels.tokens,
             membership,
             leader_changes: 0,
             slow_applies: 0,
@@ -213,6 +217,8 @@ impl Rounds {
         // Before anybody is answered: who was told that something is so finds it in the status, and is not told it as news
         // when he begins to watch.
         self.tell_watchers();
+        let news = self.replica.take_token_news();
+        self.tokens.take(news, Instant::now().into_std());
         self.publish();
         answer(self.replica.take_answers());
         self.checkpoint_if_due();
@@ -353,6 +359,7 @@ impl Rounds {
             revision: store.revision(),
             size_bytes: store.size().bytes,
             has_diverged: self.replica.has_diverged(),
+            auth: Arc::clone(store.auth()),
             alarms: store.alarms().iter().collect(),
             cluster_version: store.cluster_version(),
             downgrade: store.downgrade(),
