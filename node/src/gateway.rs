@@ -26,7 +26,6 @@ use axum::extract::{Request, State};
 use axum::response::{Redirect, Response};
 use axum::routing::any;
 use http::Method as HttpMethod;
-use http::header::CONTENT_TYPE;
 use tonic::Status;
 
 pub(crate) use bindings::pool;
@@ -86,14 +85,13 @@ impl Gateway {
                 answer.single().await
             }
         };
-        let mut response = match patience {
-            None => answer.await?,
+        let late = || Err(Status::deadline_exceeded("context deadline exceeded"));
+        match patience {
+            None => answer.await,
             Some(patience) => tokio::time::timeout(patience, answer)
                 .await
-                .unwrap_or_else(|_| Err(Status::deadline_exceeded("context deadline exceeded")))?,
-        };
-        response.headers_mut().insert(CONTENT_TYPE, write::JSON);
-        Ok(response)
+                .unwrap_or_else(|_| late()),
+        }
     }
 }
 

@@ -215,15 +215,27 @@ pub fn routes<P: Pulse>(pulse: P, metrics: Arc<Metrics>) -> Router {
 fn routes_of<P: Pulse>(shared: Shared<P>) -> Router {
     let shared = Arc::new(shared);
     Router::new()
-        .route("/health", get(health::<P>).fallback(only_get))
-        .route("/livez", get(livez::<P>).fallback(only_get))
-        .route("/livez/{check}", get(one_of_livez::<P>).fallback(only_get))
-        .route("/readyz", get(readyz::<P>).fallback(only_get))
+        .route(
+            "/health",
+            get(health::<P>).head(only_get).fallback(only_get),
+        )
+        .route("/livez", get(livez::<P>).head(only_get).fallback(only_get))
+        .route(
+            "/livez/{check}",
+            get(one_of_livez::<P>).head(only_get).fallback(only_get),
+        )
+        .route(
+            "/readyz",
+            get(readyz::<P>).head(only_get).fallback(only_get),
+        )
         .route(
             "/readyz/{check}",
-            get(one_of_readyz::<P>).fallback(only_get),
+            get(one_of_readyz::<P>).head(only_get).fallback(only_get),
         )
-        .route("/version", get(version::<P>).fallback(only_get))
+        .route(
+            "/version",
+            get(version::<P>).head(only_get).fallback(only_get),
+        )
         .with_state(shared)
 }
 

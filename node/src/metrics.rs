@@ -23,7 +23,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::any;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use prometheus::core::Collector;
@@ -153,7 +153,7 @@ impl Metrics {
             traffic,
         };
         Router::new()
-            .route("/metrics", get(scrape))
+            .route("/metrics", any(scrape))
             .with_state(Arc::new(scraped))
     }
 

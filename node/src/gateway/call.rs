@@ -157,11 +157,13 @@ impl Answer {
         Ok(self.response(Body::from(write::message(&message))))
     }
 
-    /// All messages as lines, as they come. The first is waited for, because it decides what the status is.
+    /// All messages as lines, as they come. The first is waited for, because it decides what the status is; without any there is
+    /// nothing to tell the kind of.
     pub(super) async fn stream(mut self) -> Response {
         let first = self.next().await;
         let status = match &first {
-            Ok(_) => StatusCode::OK,
+            Ok(None) => return Response::new(Body::empty()),
+            Ok(Some(_)) => StatusCode::OK,
             Err(error) => write::http_status(error.code()),
         };
         let mut response = self.response(Body::empty());
@@ -194,6 +196,7 @@ impl Answer {
     fn response(&self, body: Body) -> Response {
         let mut response = Response::new(body);
         *response.headers_mut() = metadata::back(&self.headers);
+        response.headers_mut().insert(CONTENT_TYPE, write::JSON);
         response
     }
 

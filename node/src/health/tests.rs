@@ -113,6 +113,7 @@ async fn a_well_member_answers_as_etcd_does() {
     ] {
         let only_get = is(405, "Method Not Allowed\n");
         assert_eq!(ask(&WELL, "POST", path).await, only_get, "{path}");
+        assert_eq!(ask(&WELL, "HEAD", path).await.0, 405, "{path}");
     }
     let version = r#"{"etcdserver":"3.7.1","etcdcluster":"3.5.0","storage":"3.5.0"}"#;
     assert_eq!(get(&WELL, "/version").await, is(200, version));
