@@ -1,6 +1,6 @@
 //! Cuts a body into JSON values and refuses what is no JSON, in the words of Go's `encoding/json`, which clients of etcd see.
 //!
-//! - Every byte is looked at once, also when a body comes in many pieces.
+//! - Every byte is looked at once and moved once, also when a body comes in many pieces or a piece has many values.
 //! - Nothing is ever nested deeper than [`DEPTH_MAX`], so that whoever reads a value may walk it with a stack of that size.
 //!
 //! What this module deliberately does not do: look into strings. What an escape means, and whether the bytes are UTF-8, is for
@@ -223,6 +223,9 @@ pub(super) fn is_number(text: &[u8]) -> bool {
 #[derive(Debug)]
 pub(super) struct Values {
     bytes: Vec<u8>,
+    /// Where the next value begins. What is before it goes with the next piece: many small values in one piece must not each move
+    /// all that follow.
+    begin: usize,
     scanned: usize,
     scanner: Scanner,
     bytes_max: usize,
@@ -244,6 +247,7 @@ impl Values {
     pub(super) const fn new(bytes_max: usize) -> Self {
         Self {
             bytes: Vec::new(),
+            begin: 0,
             scanned: 0,
             scanner: Scanner::new(),
             bytes_max,
@@ -252,6 +256,9 @@ impl Values {
 
     /// A piece of the body.
     pub(super) fn push(&mut self, piece: &[u8]) {
+        self.bytes.drain(..self.begin);
+        self.scanned -= self.begin;
+        self.begin = 0;
         self.bytes.extend_from_slice(piece);
     }
 
@@ -263,8 +270,8 @@ impl Values {
                 Step::Ended => return Ok(self.cut(self.scanned + 1)),
                 Step::EndedBefore => return Ok(self.cut(self.scanned)),
             }
-            if self.scanned > self.bytes_max {
-                return Err(Unread::TooLarge(self.bytes.len()));
+            if self.scanned - self.begin > self.bytes_max {
+                return Err(Unread::TooLarge(self.bytes.len() - self.begin));
             }
         }
         Err(Unread::More)
@@ -272,7 +279,7 @@ impl Values {
 
     /// The value that the end of the body ends; none if nothing but space was left.
     pub(super) fn last(&mut self) -> Result<Option<Vec<u8>>, Unread> {
-        if self.bytes.trim_ascii().is_empty() {
+        if self.bytes[self.begin..].trim_ascii().is_empty() {
             return Ok(None);
         }
         if self.scanner.is_whole() {
@@ -282,10 +289,9 @@ impl Values {
     }
 
     fn cut(&mut self, at: usize) -> Vec<u8> {
-        let rest = self.bytes.split_off(at);
-        let value = std::mem::replace(&mut self.bytes, rest);
-        (self.scanned, self.scanner) = (0, Scanner::new());
-        value.trim_ascii_start().to_vec()
+        let value = self.bytes[self.begin..at].trim_ascii_start().to_vec();
+        (self.begin, self.scanned, self.scanner) = (at, at, Scanner::new());
+        value
     }
 }
 
@@ -424,6 +430,18 @@ mod tests {
         values.push(b"{\"a\":5} \"123456789\"");
         assert_eq!(values.next(), Ok(b"{\"a\":5}".to_vec()));
         assert_eq!(values.next(), Err(Unread::TooLarge(12)));
+    }
+
+    #[test]
+    fn many_values_in_one_piece_take_no_longer_than_their_bytes() {
+        let mut values = Values::new(100);
+        let body = b"{}".repeat(200_000);
+        values.push(&body);
+        let found = std::iter::from_fn(|| values.next().ok());
+        assert_eq!(found.filter(|value| value == b"{}").count(), 200_000);
+        values.push(b" 5");
+        assert_eq!(values.next(), Err(Unread::More));
+        assert_eq!(values.last(), Ok(Some(b"5".to_vec())));
     }
 
     #[test]
