@@ -23,7 +23,7 @@ mod schema;
 mod status;
 mod stream;
 
-pub use export::Export;
+pub use export::{Export, TooLong};
 pub use file::{FileError, HashCheck, Opened, open};
 pub use import::{Edit, ImportError, import};
 pub use restore::{RestoreError, Restored, restore};

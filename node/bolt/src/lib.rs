@@ -28,6 +28,6 @@ mod view;
 mod write;
 
 pub use error::Error;
-pub use page::PAGE_SIZE;
+pub use page::{KEY_MAX, PAGE_SIZE};
 pub use read::{File, Item, Source};
 pub use write::{Bucket, Entry, Layout};

@@ -8,8 +8,8 @@ pub const PAGE_SIZE: usize = 4096;
 pub(crate) const HEADER_LEN: usize = 16;
 /// An element of a leaf or a branch.
 pub(crate) const ELEMENT_LEN: usize = 16;
-/// The longest key that bbolt takes.
-pub(crate) const KEY_MAX: usize = 32 << 10;
+/// The longest key that bbolt takes, in bytes.
+pub const KEY_MAX: usize = 32 << 10;
 
 pub(crate) const BRANCH: u16 = 0x01;
 pub(crate) const LEAF: u16 = 0x02;

@@ -29,19 +29,36 @@ const FIRST_TO_SAY: Version = Version::new(3, 6);
 type Tables = BTreeMap<&'static [u8], Table>;
 type Table = BTreeMap<Vec<u8>, Vec<u8>>;
 
+/// A name that etcd's format has no room for; etcd ends when it meets one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the name of a {what} has {len} bytes, and a snapshot has room for {}: delete the {what}, and take another",
+    bolt::KEY_MAX
+)]
+pub struct TooLong {
+    /// Of whom.
+    what: &'static str,
+    /// In bytes.
+    len: usize,
+}
+
 impl Export {
     /// Measures what is to be written of an image, taken in this term. Takes a walk through all records.
-    #[must_use]
-    pub fn new(image: Image, term: u64) -> Self {
+    ///
+    /// # Errors
+    /// [`TooLong`]
+    pub fn new(image: Image, term: u64) -> Result<Self, TooLong> {
+        check_names("user", image.auth().users().map(|user| &user.name))?;
+        check_names("role", image.auth().roles().map(|role| &role.name))?;
         let tables = tables(&image, term);
         let layout = Layout::of(buckets(&image, &tables));
         let version = cluster_text(image.tables().cluster_version());
-        Self {
+        Ok(Self {
             image,
             tables,
             layout,
             version,
-        }
+        })
     }
 
     /// The length in bytes of what is written: a multiple of 4096, without a hash.
@@ -56,6 +73,19 @@ impl Export {
     /// The first error of `out`.
     pub fn write<X>(&self, out: impl FnMut(&[u8]) -> Result<(), X>) -> Result<(), X> {
         self.layout.write(buckets(&self.image, &self.tables), out)
+    }
+}
+
+fn check_names<'a>(
+    what: &'static str,
+    mut names: impl Iterator<Item = &'a String>,
+) -> Result<(), TooLong> {
+    match names.find(|name| name.len() > bolt::KEY_MAX) {
+        Some(name) => Err(TooLong {
+            what,
+            len: name.len(),
+        }),
+        None => Ok(()),
     }
 }
 

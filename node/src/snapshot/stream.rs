@@ -32,7 +32,15 @@ pub(crate) type Pieces = ReceiverStream<Result<SnapshotResponse, Status>>;
 pub(crate) fn stream(image: Image, term: u64) -> Pieces {
     let (pieces, stream) = mpsc::channel(PIECES_MAX);
     tokio::task::spawn_blocking(move || {
-        let export = Export::new(image, term);
+        let export = match Export::new(image, term) {
+            Ok(export) => export,
+            Err(error) => {
+                let refusal = Status::failed_precondition(error.to_string());
+                tracing::warn!(%error, "no snapshot can be taken");
+                drop(pieces.blocking_send(Err(refusal)));
+                return;
+            }
+        };
         let left = export.len_bytes();
         tracing::info!(bytes = left, "sending a snapshot to a client");
         let sender = Sender {

@@ -73,7 +73,7 @@ fn store() -> Store {
 }
 
 fn database(store: &Store) -> Vec<u8> {
-    let export = Export::new(store.snapshot(), 3);
+    let export = Export::new(store.snapshot(), 3).unwrap();
     let mut bytes = Vec::new();
     let written = export.write(|page| {
         bytes.extend_from_slice(page);
@@ -182,6 +182,23 @@ fn users_and_roles_go_out_and_come_in() {
     let store = Import::default().finish(tables).unwrap();
     let back = imported(&database(&store)).unwrap();
     assert_eq!(back.snapshot().auth(), store.snapshot().auth());
+}
+
+#[tokio::test]
+async fn a_name_that_etcd_has_no_room_for_is_refused() {
+    let role = Role {
+        name: "r".repeat(40_000),
+        permissions: Vec::new(),
+    };
+    let tables = Tables {
+        auth: Auth::restore(false, 1, [], [role]),
+        ..Tables::default()
+    };
+    let store = Import::default().finish(tables).unwrap();
+    let answer = stream(store.snapshot(), 1).next().await.unwrap();
+    let refusal = answer.unwrap_err();
+    assert_eq!(refusal.code(), tonic::Code::FailedPrecondition);
+    assert!(refusal.message().contains("40000 bytes"), "{refusal}");
 }
 
 /// Values that etcd 3.7.3 has written.
