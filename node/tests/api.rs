@@ -399,17 +399,9 @@ async fn what_is_not_served_is_unimplemented_and_other_paths_are_404() {
     let channel = tonic::transport::Endpoint::from_shared(members[0].client_url())
         .unwrap()
         .connect_lazy();
-    let mut lease = pb::lease_client::LeaseClient::new(channel.clone());
-    let refusal = lease
-        .lease_grant(pb::LeaseGrantRequest { ttl: 5, id: 0 })
-        .await
-        .unwrap_err();
-    assert_eq!(refusal.code(), Code::Unimplemented, "{refusal}");
-    let mut auth = pb::auth_client::AuthClient::new(channel.clone());
-    let refusal = auth
-        .auth_status(pb::AuthStatusRequest {})
-        .await
-        .unwrap_err();
+    // What members say to each other, they say on another port.
+    let mut peer = proto::peer::peer_client::PeerClient::new(channel.clone());
+    let refusal = peer.ping(proto::peer::PingRequest {}).await.unwrap_err();
     assert_eq!(refusal.code(), Code::Unimplemented, "{refusal}");
     let mut health = tonic_health::pb::health_client::HealthClient::new(channel);
     let request = tonic_health::pb::HealthCheckRequest {

@@ -19,16 +19,19 @@
 //!
 //! What this module deliberately does not do: wait, send, or keep history.
 
+mod client;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use store::{Change, Store};
 
 use super::index::Index;
-use super::request::{AUTO_ID, Ask, Body, Create, NO_ID, Reason, Response, StreamId, WatchId};
+use super::request::{Ask, Body, Create, NO_ID, Reason, Response, StreamId, WatchId};
 use super::watcher::{Batch, Place, Watcher, WatcherKey};
+use client::Stream;
+#[cfg(test)]
+pub(super) use client::WATCHERS_MAX;
 
-/// The most watchers of one stream. Clients put all of theirs on one; beyond this somebody leaks.
-pub(super) const WATCHERS_MAX: usize = 100_000;
 /// Deliveries of what was just written in one step, and records and deliveries of the sweep: some milliseconds each, little
 /// against a heartbeat.
 pub(super) const LIVE_PER_STEP: usize = 8_192;
@@ -80,18 +83,6 @@ pub struct Hub<O> {
     /// Streams that are to be told of progress.
     asked: BTreeSet<StreamId>,
     figures: Figures,
-}
-
-#[derive(Debug)]
-struct Stream<O> {
-    outlet: O,
-    watchers: BTreeMap<WatchId, WatcherKey>,
-    next_id: i64,
-    parked: BTreeSet<WatcherKey>,
-    /// How many of its watchers wait, are swept or parked.
-    slow: usize,
-    wants_progress: bool,
-    is_ticked: bool,
 }
 
 #[derive(Debug, Default)]
@@ -189,16 +180,7 @@ impl<O: Outlet> Hub<O> {
     }
 
     fn open(&mut self, id: StreamId, outlet: O) {
-        let stream = Stream {
-            outlet,
-            watchers: BTreeMap::new(),
-            next_id: 0,
-            parked: BTreeSet::new(),
-            slow: 0,
-            wants_progress: false,
-            is_ticked: false,
-        };
-        self.streams.insert(id, stream);
+        self.streams.insert(id, Stream::new(outlet));
     }
 
     fn close(&mut self, id: StreamId) {
@@ -496,68 +478,6 @@ fn response_len(batch: &Batch<'_>, hits: &[(WatcherKey, usize)]) -> usize {
     };
     let first_of_next = hits.iter().map(fits).position(|fits| !fits);
     first_of_next.unwrap_or(hits.len())
-}
-
-impl<O: Outlet> Stream<O> {
-    fn tell(&mut self, id: WatchId, revision: i64, body: Body) {
-        self.outlet.send(Response { id, revision, body });
-    }
-
-    fn choose(&mut self, wish: WatchId) -> Result<WatchId, Reason> {
-        if self.watchers.len() >= WATCHERS_MAX {
-            return Err(Reason::TooMany(WATCHERS_MAX));
-        }
-        if wish != AUTO_ID {
-            let is_free = !self.watchers.contains_key(&wish);
-            return is_free.then_some(wish).ok_or(Reason::DuplicateId);
-        }
-        while self.watchers.contains_key(&WatchId(self.next_id)) {
-            self.next_id += 1;
-        }
-        self.next_id += 1;
-        Ok(WatchId(self.next_id - 1))
-    }
-
-    /// Tells of progress where everything up to `revision` has been told; whether there is still some to be told.
-    fn tell_progress(
-        &mut self,
-        watchers: &mut HashMap<WatcherKey, Watcher>,
-        revision: i64,
-    ) -> bool {
-        if std::mem::take(&mut self.is_ticked) {
-            self.tell_each(watchers, revision);
-        }
-        if !self.wants_progress {
-            return false;
-        }
-        if self.slow > 0 || !self.outlet.has_room() {
-            return true;
-        }
-        self.wants_progress = false;
-        let live = self.watchers.values().map(|key| &watchers[key]);
-        let mut live = live.filter(|it| it.place != Place::Ended).peekable();
-        // Nobody is there to be told, or somebody of the future: etcd says nothing, then or later.
-        if live.peek().is_some() && live.all(|watcher| watcher.start <= revision) {
-            self.tell(NO_ID, revision, Body::Progress);
-        }
-        false
-    }
-
-    fn tell_each(&mut self, watchers: &mut HashMap<WatcherKey, Watcher>, revision: i64) {
-        for (id, key) in &self.watchers {
-            let watcher = watchers.get_mut(key).filter(|it| it.progress_notify);
-            let Some(watcher) = watcher else { continue };
-            let is_told = std::mem::take(&mut watcher.is_told);
-            let is_there = watcher.place == Place::Synced && watcher.start <= revision;
-            if is_there && !is_told && self.outlet.has_room() {
-                self.outlet.send(Response {
-                    id: *id,
-                    revision,
-                    body: Body::Progress,
-                });
-            }
-        }
-    }
 }
 
 impl Sweep {
