@@ -151,9 +151,10 @@ impl<W> Replica<W> {
         if is_large(&self.store, &read, LARGE_READ) {
             return Outcome::Large(self.store.snapshot(), read);
         }
-        match (&read, self.lessor.by_end()) {
-            (Read::Leases, Some(ids)) => Outcome::Leases(ids),
-            _ => answer(&self.store, read),
+        let by_end = matches!(read, Read::Leases).then(|| self.lessor.by_end());
+        match by_end.flatten() {
+            Some(ids) => Outcome::Leases(ids),
+            None => answer(&self.store, read),
         }
     }
 }
