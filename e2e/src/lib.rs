@@ -3,7 +3,7 @@
 //! A test starts a [`lab`] (a small Kubernetes, the operator, real member processes) or bare
 //! [`members`], sends [`traffic`] at it, does harm, and then judges the recorded [`history`] with
 //! [`linearizable`]. What smallkube copies is checked against a real [`control_plane`], call by call
-//! ([`contract`]). Everything waits through [`wait`]: on a condition, with a deadline, never
+//! ([`contract`]), and our node against a real etcd ([`differential`]). Everything waits through [`wait`]: on a condition, with a deadline, never
 //! for a time.
 //!
 //! It holds no opinion of what is right beyond that: promises stand in `tests/`, one per file.
@@ -12,6 +12,7 @@ pub mod binaries;
 pub mod client;
 pub mod contract;
 pub mod control_plane;
+pub mod differential;
 pub mod engine;
 pub mod folder;
 pub mod history;

@@ -79,7 +79,19 @@ impl Members {
     /// # Errors
     /// When a process does not start or nobody leads in time.
     pub async fn start(program: &Path, count: usize) -> Result<Self> {
-        Self::laid_out(program, count)?.started().await
+        Self::start_with(program, count, &[]).await
+    }
+
+    /// The same, with more flags for each.
+    ///
+    /// # Errors
+    /// As [`Members::start`].
+    pub async fn start_with(program: &Path, count: usize, flags: &[String]) -> Result<Self> {
+        let mut members = Self::laid_out(program, count)?;
+        for member in &mut members.members {
+            member.args.extend_from_slice(flags);
+        }
+        members.started().await
     }
 
     /// Starts members whose data directories `restorer` makes of a snapshot: `etcdutl`, or a program that takes its flags.
@@ -127,6 +139,42 @@ impl Members {
     /// Client URLs of all members, dead ones too.
     pub fn endpoints(&self) -> Vec<String> {
         self.members.iter().map(|m| m.client_url.clone()).collect()
+    }
+
+    /// Waits until every member knows where clients reach every other: etcd serves none before.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub async fn are_published(&self) -> Result<()> {
+        let published = wait::until("published members", READY_WITHIN, async || {
+            for member in &self.members {
+                let client = Client::connect(&member.client_url).await;
+                let known = client.map_err(|e| e.to_string())?.members().await;
+                let known = known.map_err(|e| e.to_string())?;
+                if known.len() < self.members.len()
+                    || known.iter().any(|it| it.client_urls.is_empty())
+                {
+                    return Err(format!("{} knows {known:?}", member.name));
+                }
+            }
+            Ok(())
+        });
+        Ok(published.await?)
+    }
+
+    /// The ids of the cluster and of each member, all of which run.
+    ///
+    /// # Errors
+    /// When one does not answer.
+    pub async fn ids(&self) -> Result<(u64, Vec<u64>)> {
+        let (mut cluster, mut ids) = (0, Vec::new());
+        for member in &self.members {
+            let status = Client::connect(&member.client_url).await?.status().await?;
+            let header = status.header.context("a status has a header")?;
+            cluster = header.cluster_id;
+            ids.push(header.member_id);
+        }
+        Ok((cluster, ids))
     }
 
     /// The process of a member that runs.

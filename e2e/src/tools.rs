@@ -188,6 +188,14 @@ pub enum Missing {
 /// # Errors
 /// [`Missing`], with what was found in its place and the way to it.
 pub fn find(name: &str) -> Result<PathBuf, Missing> {
+    find_since(name, named(name)?.oldest)
+}
+
+/// Where a tool is that is no older than this.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_since(name: &str, oldest: Version) -> Result<PathBuf, Missing> {
     let tool = named(name)?;
     let mut unfit = Vec::new();
     for place in [on_path(tool), prebuilt(tool)?, built(tool)]
@@ -195,7 +203,7 @@ pub fn find(name: &str) -> Result<PathBuf, Missing> {
         .flatten()
     {
         match version::of(&place, tool.ask) {
-            Ok(found) if found.is_none_or(|it| tool.takes(it)) => return Ok(place),
+            Ok(found) if found.is_none_or(|it| tool.takes(it) && it >= oldest) => return Ok(place),
             Ok(found) => {
                 let found = found.map_or_else(String::new, |it| it.to_string());
                 unfit.push(format!("{} is {found}", place.display()));
@@ -206,7 +214,7 @@ pub fn find(name: &str) -> Result<PathBuf, Missing> {
     let others = unfit.join(", ");
     Err(Missing::Nowhere {
         name: tool.name,
-        oldest: tool.oldest,
+        oldest,
         others: if others.is_empty() {
             others
         } else {

@@ -102,23 +102,23 @@ impl Refusal {
             | Self::Stopped
             | Self::Unhealthy => Code::Unavailable,
             Self::NotLeader
-            | Self::NotEnoughStarted
             | Self::LearnerNotReady
             | Self::BadTransferee
             | Self::NoClusterVersion
             | Self::DowngradeUnderWay
             | Self::NotForLearner => Code::FailedPrecondition,
-            Self::TooManyRequests => Code::ResourceExhausted,
             Self::RequestTooLarge | Self::BadUrls | Self::BadVersion | Self::BadDowngrade => {
                 Code::InvalidArgument
             }
             Self::InvalidAuthToken => Code::Unauthenticated,
-            // etcd has no entry for them in its table of codes, which makes them Unknown.
+            // etcd's table of codes has no entry for them, or the client's own error in place of one: both make them Unknown.
             Self::TimeoutLeaderTransfer
             | Self::UnknownMethod
             | Self::NoPasswordUser
             | Self::PasswordTooLong
-            | Self::VerifyOnly => Code::Unknown,
+            | Self::VerifyOnly
+            | Self::NotEnoughStarted
+            | Self::TooManyRequests => Code::Unknown,
         }
     }
 
@@ -141,5 +141,19 @@ impl From<AuthError> for Refusal {
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
         Self::new(refusal.code(), refusal.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_etcd_has_no_code_for_is_unknown_with_its_text() {
+        let status = Status::from(Refusal::NotEnoughStarted);
+        let text = "etcdserver: re-configuration failed due to not enough started members";
+        assert_eq!((status.code(), status.message()), (Code::Unknown, text));
+        assert_eq!(Refusal::TooManyRequests.code(), Code::Unknown);
+        assert_eq!(Refusal::Unhealthy.code(), Code::Unavailable);
     }
 }

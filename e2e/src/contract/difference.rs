@@ -20,7 +20,7 @@ pub struct Difference {
     pub at: String,
     /// What the real server says; absent if nothing.
     pub real: Option<Value>,
-    /// What smallkube says; absent if nothing.
+    /// What ours says; absent if nothing.
     pub ours: Option<Value>,
 }
 
@@ -39,7 +39,7 @@ impl Display for Difference {
     }
 }
 
-/// All differences between what a real server and smallkube answered to one text.
+/// All differences between what a real server and ours answered to one text.
 #[must_use]
 pub fn compare(text: &str, real: &[Exchange], ours: &[Exchange]) -> Vec<Difference> {
     let mut found = Vec::new();

@@ -78,7 +78,7 @@ pub fn judge(found: &[Difference], list: &[Listed]) -> Result<()> {
     }
     ensure!(
         complaint.is_empty(),
-        "mend smallkube, or list it with a reason:\n{complaint}"
+        "mend ours, or list it with a reason:\n{complaint}"
     );
     Ok(())
 }

@@ -1,0 +1,58 @@
+//! Requests over HTTP/1.1 on the port that speaks gRPC too: the gateway, `/health`, `/version` and what else there is.
+//!
+//! One connection per request, so that no answer depends on the one before.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+
+/// How long an answer may take.
+const ANSWER: Duration = Duration::from_secs(15);
+
+/// Sends one request; the answer as a tree: `http` holds code and content type, `lines` the body, each line as JSON if it is.
+///
+/// # Errors
+/// When there is no answer.
+pub async fn ask(url: &str, method: &str, path: &str, body: &str) -> Result<Value> {
+    let asked = format!("{method} {path}");
+    tokio::time::timeout(ANSWER, answer(url, method, path, body))
+        .await
+        .with_context(|| format!("{asked}: no answer in time"))?
+        .with_context(|| asked)
+}
+
+async fn answer(url: &str, method: &str, path: &str, body: &str) -> Result<Value> {
+    let authority = url.trim_start_matches("http://");
+    let stream = tokio::net::TcpStream::connect(authority).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    let request = http::Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", authority)
+        .header("connection", "close")
+        .body(Full::new(Bytes::from(body.to_owned())))?;
+    let response = sender.send_request(request).await?;
+    let code = response.status().as_u16();
+    let kind = response.headers().get("content-type");
+    let kind = kind.map_or("", |it| it.to_str().unwrap_or("?")).to_owned();
+    let body = response.into_body().collect().await?.to_bytes();
+    let text = String::from_utf8_lossy(&body).into_owned();
+    Ok(tree(&format!("{code} {kind}"), text.lines()))
+}
+
+/// The answer as it is compared: `head` is code and content type.
+pub fn tree<'a>(head: &str, lines: impl Iterator<Item = &'a str>) -> Value {
+    let lines = lines.map(|line| {
+        let json = serde_json::from_str::<Value>(line)
+            .ok()
+            .filter(Value::is_object);
+        json.unwrap_or_else(|| Value::from(line))
+    });
+    json!({ "http": head.trim(), "lines": lines.collect::<Vec<_>>() })
+}

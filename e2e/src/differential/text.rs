@@ -1,0 +1,177 @@
+//! A text: requests and, below each, what etcd answers.
+//!
+//! ```text
+//! # What Put refuses.
+//!
+//! server --max-txn-ops=4
+//!
+//! > KV.Put key: "a" value: "1"
+//! header { revision: 2 }
+//!
+//! > KV.Put key: ""
+//! ! InvalidArgument: etcdserver: key is not provided
+//! ```
+//!
+//! `server` and `members` stand at the top and say with which flags and how many members are started. A request goes on over
+//! lines that begin with `>` and two blanks. Several messages of an answer are parted by `--`. Requests:
+//!
+//! | | |
+//! |---|---|
+//! | `SERVICE.METHOD MESSAGE` | calls and reads the answer to its end |
+//! | `until "TEXT" SERVICE.METHOD MESSAGE` | calls again until TEXT stands in the answer |
+//! | `open NAME SERVICE.METHOD MESSAGE` | begins a call and goes on |
+//! | `send NAME MESSAGE` | one more message on it |
+//! | `read NAME [COUNT]` | the next messages that come on it |
+//! | `drain NAME` | all events of a watch stream so far, by watch: up to the answer to a request for progress |
+//! | `close NAME` | sends no more, reads to the end |
+//! | `drop NAME` | cancels it |
+//! | `login USER PASSWORD`, `token TOKEN`, `logout` | whose token the requests that follow carry |
+//! | `with KEY VALUE`, `without KEY` | which metadata they carry |
+//! | `at NUMBER` | which member they go to, the first at the beginning |
+//! | `kill NUMBER`, `start NUMBER` | a member, with the data it has |
+//! | `GET PATH`, `POST PATH BODY` | over HTTP/1.1 |
+//!
+//! It deliberately has no loops and no conditions: whoever reads it sees what is sent.
+
+pub mod grammar;
+mod read;
+mod write;
+
+use prost_reflect::MethodDescriptor;
+use serde_json::Value;
+
+/// A text, as its file says.
+#[derive(Clone, Debug)]
+pub struct Text {
+    /// Its file's name, without the ending.
+    pub name: String,
+    /// How many members are started.
+    pub members: usize,
+    /// With which flags beside those of every member.
+    pub flags: Vec<String>,
+    /// The requests in order.
+    pub steps: Vec<Step>,
+    /// What stands in the file above the first request.
+    head: Vec<String>,
+}
+
+/// One request and its answer.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// The request as it is written, without `>`.
+    pub call: String,
+    /// What is to be done.
+    pub action: Action,
+    /// What etcd answered, as it stands in the file; none where nothing stands.
+    pub recorded: Option<Value>,
+    /// Comments and blank lines before the next request.
+    after: Vec<String>,
+}
+
+/// A call of an RPC.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Of which.
+    pub method: MethodDescriptor,
+    /// With which message.
+    pub message: Value,
+}
+
+/// What a line does.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // the table above says it
+pub enum Action {
+    Call(Request),
+    Until {
+        told: String,
+        request: Request,
+    },
+    Open {
+        name: String,
+        request: Request,
+    },
+    Send {
+        name: String,
+        request: Request,
+    },
+    Read {
+        name: String,
+        count: usize,
+        method: MethodDescriptor,
+    },
+    Drain {
+        name: String,
+        method: MethodDescriptor,
+    },
+    Close {
+        name: String,
+        method: MethodDescriptor,
+    },
+    Drop {
+        name: String,
+    },
+    Login {
+        user: String,
+        password: String,
+    },
+    Token(Option<String>),
+    With {
+        key: String,
+        value: Option<String>,
+    },
+    At(usize),
+    Kill(usize),
+    Start(usize),
+    Http {
+        method: String,
+        path: String,
+        body: String,
+    },
+}
+
+impl Action {
+    /// The RPC whose messages its answer consists of.
+    fn method(&self) -> Option<&MethodDescriptor> {
+        match self {
+            Self::Call(request) | Self::Until { request, .. } => Some(&request.method),
+            Self::Read { method, .. } | Self::Drain { method, .. } | Self::Close { method, .. } => {
+                Some(method)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Step {
+    /// A call that a generator makes.
+    pub fn call(request: Request) -> Self {
+        Self::of(Action::Call(request))
+    }
+
+    /// Anything else that a generator makes.
+    pub fn of(action: Action) -> Self {
+        Self {
+            call: write::action(&action),
+            action,
+            recorded: None,
+            after: vec![String::new()],
+        }
+    }
+}
+
+impl Text {
+    /// A text that a generator makes.
+    pub fn made(name: &str, comment: &str, flags: &[&str], steps: Vec<Step>) -> Self {
+        let mut head = vec![format!("# {comment}"), String::new()];
+        if !flags.is_empty() {
+            head.extend([format!("server {}", flags.join(" ")), String::new()]);
+        }
+        Self {
+            name: name.to_owned(),
+            members: 1,
+            flags: flags.iter().map(|&it| it.to_owned()).collect(),
+            steps,
+            head,
+        }
+    }
+}
