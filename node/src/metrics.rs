@@ -135,6 +135,14 @@ impl Metrics {
         calls::count(Arc::clone(&self.calls), routes, slow)
     }
 
+    /// Shows what others count.
+    pub(crate) fn show(&self, collectors: impl IntoIterator<Item = Box<dyn Collector>>) {
+        for collector in collectors {
+            // One that is there already counts on.
+            drop(self.registry.register(collector));
+        }
+    }
+
     /// `/metrics` of the member with this handle, quota, disk and traffic.
     pub fn routes(
         self: Arc<Self>,

@@ -20,11 +20,12 @@ use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
+use crate::api::counts::Counts;
 use crate::api::port::{self, Port, Serves};
 use crate::api::{self, LeaseIds, Limits};
 use crate::auth::{Guard, JwtError, Passwords, Provider, Tokens};
 use crate::bootstrap::{self, Beginning, BootstrapError};
-use crate::config::{AutoCompaction, Config, Url};
+use crate::config::{AutoCompaction, Config, Connections, Url};
 use crate::handle::{EVENTS_MAX, Handle};
 use crate::replica::{LeaseClock, Replica, Retention, Settings, Unreadable};
 use crate::resolve::Resolver;
@@ -102,6 +103,7 @@ pub struct Member {
     /// Closes the client port and ends its streams.
     close: CancellationToken,
     clients: Vec<Port>,
+    connections: Counts,
     peers: Vec<Port>,
     peer_routes: Router,
     client_routes: Router,
@@ -134,12 +136,16 @@ impl Member {
         close_patience: Duration,
     ) -> Result<Self, StartError> {
         let provider = Provider::load(&config.auth.tokens)?;
-        let clients = client_ports(config, security)?;
+        let (clients, connections) = client_ports(config, security)?;
         let dialer = Dialer::new(resolver, security.dialing());
         let beginning = bootstrap::begin(config, &dialer, options).await?;
         // Not before: founders ask each other whether they are running already, and a port that takes connections and
         // answers nothing would keep them all waiting for each other.
-        let peers = ports(&config.listen_peer_urls, Some(&security.peers()), config)?;
+        let peers = ports(
+            &config.listen_peer_urls,
+            Some(&security.peers()),
+            &config.connections.of_peers(),
+        )?;
         let identity = beginning.identity;
         let vitals = beginning.storage.vitals();
         let (events, waiting) = mpsc::channel(EVENTS_MAX);
@@ -193,6 +199,7 @@ impl Member {
             stop_rounds,
             close,
             clients,
+            connections,
             peers,
             peer_routes,
             client_routes,
@@ -210,6 +217,12 @@ impl Member {
     #[must_use]
     pub fn vitals(&self) -> Arc<Vitals> {
         Arc::clone(&self.vitals)
+    }
+
+    /// The connections of its clients.
+    #[must_use]
+    pub const fn connections(&self) -> &Counts {
+        &self.connections
     }
 
     /// What goes to and comes from the other members.
@@ -272,26 +285,31 @@ async fn hand_over(handle: &Handle) {
     }
 }
 
-/// The ports of clients: one kind for everything, or one for gRPC and one for HTTP.
-fn client_ports(config: &Config, security: &Security) -> Result<Vec<Port>, StartError> {
+/// The ports of clients, and what counts on all of them: one kind for everything, or one for gRPC and one for HTTP.
+fn client_ports(config: &Config, security: &Security) -> Result<(Vec<Port>, Counts), StartError> {
+    let counts = Counts::default();
     let acceptor = security.clients();
-    let open = |urls| ports(urls, acceptor.as_ref(), config);
+    let open = |urls| {
+        let ports = ports(urls, acceptor.as_ref(), &config.connections)?;
+        let counted = ports.into_iter().map(|port| port.counted(counts.clone()));
+        Ok::<Vec<Port>, StartError>(counted.collect())
+    };
     let grpc = open(&config.listen_client_urls)?;
     if config.listen_client_http_urls.is_empty() {
-        return Ok(grpc);
+        return Ok((grpc, counts));
     }
     let http = open(&config.listen_client_http_urls)?;
     let grpc = grpc.into_iter().map(|port| port.only(Serves::Grpc));
     let http = http.into_iter().map(|port| port.only(Serves::Http));
-    Ok(grpc.chain(http).collect())
+    Ok((grpc.chain(http).collect(), counts))
 }
 
 fn ports(
     urls: &[Url],
     acceptor: Option<&Arc<Acceptor>>,
-    config: &Config,
+    connections: &Connections,
 ) -> Result<Vec<Port>, StartError> {
-    port::listen(urls, acceptor, &config.connections)
+    port::listen(urls, acceptor, connections)
         .map_err(|(url, source)| StartError::Listen { url, source })
 }
 

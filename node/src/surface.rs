@@ -111,6 +111,7 @@ impl Surface {
     fn routes(&self, member: &Member) -> Router {
         let (handle, vitals) = (member.handle(), member.vitals());
         let alive = Alive::new(handle.clone(), Arc::clone(&vitals));
+        self.metrics.show(member.connections().collectors());
         let (metrics, traffic) = (self.metrics(), member.traffic());
         health::routes(alive, self.metrics()).merge(metrics.routes(
             handle,

@@ -24,7 +24,7 @@ mod verify;
 use std::path::Path;
 use std::sync::Arc;
 
-pub use accept::{Acceptor, HandshakeError, Handshakes};
+pub use accept::{Acceptor, HandshakeError};
 pub use credentials::Credentials;
 pub use files::TlsError;
 

@@ -2,6 +2,8 @@
 //!
 //! A port is plain, or has TLS, or is both where two URLs with one address say so: then the first byte of a connection tells.
 //! Whatever a client has to do first (shake hands, say what it speaks) it does in a task of its own connection, within a time.
+//! Each connection costs a file descriptor, so that there are no more of them than descriptors can be spared; others wait to be
+//! accepted, as in etcd.
 //!
 //! What this module deliberately does not do: know what is served.
 
@@ -22,17 +24,22 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-use super::{is_grpc, nothing_at};
+use super::counts::{Counts, Cut, Open};
+use super::pings::{Rules, Watched};
+use super::{is_grpc, nothing_at, opening};
 use crate::config::{Connections, Url};
-use crate::tls::{Acceptor, ClientIdentity, OverTls};
+use crate::tls::{Acceptor, ClientIdentity, HandshakeError, OverTls};
 
-/// How long a client may take to send an HTTP/1 request's head: slow ones must not hold connections for ever.
+/// How long a client may take to say what it speaks, and to send an HTTP/1 request's head: slow ones must not hold connections
+/// for ever. etcd gives five minutes.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Receive windows: a put of the largest default size fits into a stream's, several into a connection's.
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
@@ -44,6 +51,14 @@ const CLOSING_TIME: Duration = Duration::from_secs(2);
 /// A pause after a failed accept, most likely for want of file descriptors, which spinning does not bring back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// The most bytes that a request's head may have: tokens are the longest of what is in one, and none has a quarter of it.
+const HEAD_BYTES_MAX: usize = 64 << 10;
+/// File descriptors that are not for connections of clients: files, peers, pipes; etcd's figure.
+const RESERVED: usize = 150;
+/// When a silent connection is first looked at by TCP, and how often then; Go's figures. This finds machines that have vanished
+/// long before `--grpc-keepalive-interval` does.
+const PROBE: Duration = Duration::from_secs(15);
+
 /// The first byte of a TLS connection: a record of the handshake.
 const TLS_HANDSHAKE: u8 = 0x16;
 
@@ -54,6 +69,8 @@ pub struct Port {
     wall: Wall,
     connections: Connections,
     serves: Serves,
+    counts: Counts,
+    patience: Duration,
 }
 
 /// What may be asked on a port, whatever its routes are.
@@ -123,6 +140,8 @@ pub fn listen(
             wall,
             connections: connections.clone(),
             serves: Serves::All,
+            counts: Counts::default(),
+            patience: HEAD_TIMEOUT,
         })
     };
     ports.into_values().map(open).collect()
@@ -154,20 +173,48 @@ impl Port {
         Self { serves, ..self }
     }
 
+    /// Counts its connections there.
+    #[must_use]
+    pub fn counted(self, counts: Counts) -> Self {
+        Self { counts, ..self }
+    }
+
+    /// With another patience for what a client says first, for tests.
+    #[cfg(test)]
+    fn patient_for(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
     /// Serves `routes` until `close` is cancelled; then takes no more connections and gives those there are two seconds.
     pub async fn serve(self, routes: Router, close: CancellationToken) {
         let graceful = GracefulShutdown::new();
         let door = Arc::new(Door {
-            server: server(&self.connections),
+            server: server(&self.connections, self.patience),
             wall: self.wall,
             serves: self.serves,
             routes,
+            min_time: self.connections.keepalive_min_time,
+            counts: self.counts,
+            patience: self.patience,
         });
+        let most = connections_max();
+        door.counts.allow(most);
+        let places = Arc::new(Semaphore::new(most));
         loop {
+            let accepted = async {
+                let place = Arc::clone(&places).acquire_owned().await;
+                let accepted = self.listener.accept().await?;
+                Ok::<_, io::Error>((place, accepted))
+            };
             tokio::select! {
-                accepted = self.listener.accept() => match accepted {
-                    Ok((stream, from)) => {
-                        let connection = Arc::clone(&door).take(stream, from, graceful.watcher());
+                accepted = accepted => match accepted {
+                    Ok((place, (stream, from))) => {
+                        let held = Held {
+                            _place: place.ok(),
+                            _open: door.counts.open(),
+                            watcher: graceful.watcher(),
+                        };
+                        let connection = Arc::clone(&door).take(stream, from, held);
                         tokio::spawn(close.clone().run_until_cancelled_owned(connection));
                     }
                     Err(error) => {
@@ -179,30 +226,50 @@ impl Port {
             }
         }
         drop(self.listener);
-        if tokio::time::timeout(CLOSING_TIME, graceful.shutdown())
-            .await
-            .is_err()
-        {
+        if timeout(CLOSING_TIME, graceful.shutdown()).await.is_err() {
             tracing::info!("closing connections that did not end in time");
         }
     }
 }
 
-fn server(connections: &Connections) -> auto::Builder<TokioExecutor> {
+fn server(connections: &Connections, patience: Duration) -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT);
+        .max_buf_size(HEAD_BYTES_MAX)
+        .header_read_timeout(patience);
     server
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(connections.keepalive_interval)
         .keep_alive_timeout(connections.keepalive_timeout)
+        .max_header_list_size(HEAD_BYTES_MAX as u32)
         .max_concurrent_streams(connections.max_concurrent_streams)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     server
+}
+
+/// As many as file descriptors can be spared for.
+fn connections_max() -> usize {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    let descriptors: usize = soft.unwrap_or(Semaphore::MAX_PERMITS);
+    descriptors
+        .saturating_sub(RESERVED)
+        .max(descriptors / 2)
+        .clamp(1, Semaphore::MAX_PERMITS)
+}
+
+/// What a connection holds while it lasts.
+struct Held {
+    _place: Option<OwnedSemaphorePermit>,
+    _open: Open,
+    watcher: Watcher,
 }
 
 /// What every connection of a port goes through.
@@ -211,36 +278,66 @@ struct Door {
     wall: Wall,
     serves: Serves,
     routes: Router,
+    min_time: Option<Duration>,
+    counts: Counts,
+    patience: Duration,
 }
 
 impl Door {
     /// Everything before the first request; the connection itself then lives in a task that closing does not cut.
-    async fn take(self: Arc<Self>, stream: TcpStream, from: SocketAddr, watcher: Watcher) {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "cannot send small packets at once");
+    async fn take(self: Arc<Self>, stream: TcpStream, from: SocketAddr, held: Held) {
+        if let Err(error) = prepare(&stream) {
+            tracing::debug!(%error, "cannot set a connection up");
         }
         let acceptor = match &self.wall {
             Wall::Plain => None,
             Wall::Tls(acceptor) => Some(acceptor),
-            Wall::Either(acceptor) => match speaks_tls(&stream).await {
+            Wall::Either(acceptor) => match speaks_tls(&stream, self.patience).await {
                 Ok(true) => Some(acceptor),
                 Ok(false) => None,
-                Err(error) => return tracing::debug!(%error, %from, "a connection said nothing"),
+                Err(error) => {
+                    self.counts.cut(Cut::OpeningLate);
+                    return tracing::debug!(%error, %from, "a connection said nothing");
+                }
             },
         };
         let Some(acceptor) = acceptor else {
-            return self.serve(stream, None, watcher);
+            return self.open(stream, None, held).await;
         };
         match acceptor.accept(stream, from).await {
-            Ok((stream, identity)) => self.serve(stream, Some(identity), watcher),
+            Ok((stream, identity)) => self.open(stream, Some(identity), held).await,
             Err(error) => {
                 let side = acceptor.side();
                 tracing::warn!(remote_addr = %from, %error, "rejected connection on {side} endpoint");
+                self.counts.cut(match error {
+                    HandshakeError::Late(_) => Cut::HandshakeLate,
+                    _ => Cut::HandshakeRefused,
+                });
             }
         }
     }
 
-    fn serve<S>(&self, stream: S, identity: Option<ClientIdentity>, watcher: Watcher)
+    /// Hears what a connection speaks.
+    async fn open<S>(&self, stream: S, identity: Option<ClientIdentity>, held: Held)
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (stream, is_http2) = match timeout(self.patience, opening::read(stream)).await {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(error)) => return tracing::debug!(%error, "a connection ended"),
+            Err(_) => return self.counts.cut(Cut::OpeningLate),
+        };
+        match self.min_time.filter(|_| is_http2) {
+            None => self.serve(stream, identity, is_http2, held),
+            Some(min_time) => {
+                let rules = Rules::new(min_time, identity.is_some());
+                let stream = Watched::new(stream, rules, self.counts.counter(Cut::Pings));
+                self.serve(stream, identity, is_http2, held);
+            }
+        }
+    }
+
+    fn serve<S>(&self, stream: S, identity: Option<ClientIdentity>, is_http2: bool, held: Held)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -253,19 +350,37 @@ impl Door {
             .server
             .serve_connection(TokioIo::new(stream), service)
             .into_owned();
-        let watched = watcher.watch(connection);
+        let counts = self.counts.clone();
         tokio::spawn(async move {
+            let Held {
+                watcher,
+                _place,
+                _open,
+            } = held;
             // Connections break all the time, mostly by clients that go away.
-            if let Err(error) = watched.await {
+            if let Err(error) = watcher.watch(connection).await {
                 tracing::debug!(%error, "a connection ended");
+                let timed_out = error
+                    .downcast_ref::<hyper::Error>()
+                    .is_some_and(hyper::Error::is_timeout);
+                if timed_out {
+                    counts.cut(if is_http2 { Cut::Silent } else { Cut::HeadLate });
+                }
             }
         });
     }
 }
 
-async fn speaks_tls(stream: &TcpStream) -> io::Result<bool> {
+/// Small packets go at once, and a machine that vanishes is noticed.
+fn prepare(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let probes = TcpKeepalive::new().with_time(PROBE).with_interval(PROBE);
+    SockRef::from(stream).set_tcp_keepalive(&probes)
+}
+
+async fn speaks_tls(stream: &TcpStream, patience: Duration) -> io::Result<bool> {
     let mut first = [0];
-    let peeked = tokio::time::timeout(HEAD_TIMEOUT, stream.peek(&mut first)).await;
+    let peeked = timeout(patience, stream.peek(&mut first)).await;
     let length = peeked.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
     Ok(length > 0 && first[0] == TLS_HANDSHAKE)
 }
@@ -305,3 +420,6 @@ where
         Either::Right(self.inner.call(request))
     }
 }
+
+#[cfg(test)]
+mod tests;

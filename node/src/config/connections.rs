@@ -26,12 +26,28 @@ pub struct Connections {
     pub host_whitelist: Vec<String>,
 }
 
+impl Connections {
+    /// Between members: they ping each other all the time, and what the flags say of clients is not for them.
+    #[must_use]
+    pub fn of_peers(&self) -> Self {
+        Self {
+            max_concurrent_streams: STREAMS_MAX,
+            keepalive_min_time: None,
+            ..self.clone()
+        }
+    }
+}
+
+/// Calls at once on one connection, where no flag says another number. Load generators put thousands on one; beyond that
+/// somebody leaks.
+const STREAMS_MAX: u32 = 16_384;
+
 /// As clap reads them.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Connections")]
 pub(super) struct ConnectionFlags {
     /// Calls at once on one connection; etcd's default is all that HTTP/2 can count.
-    #[arg(long, value_name = "N", default_value_t = 16_384)]
+    #[arg(long, value_name = "N", default_value_t = STREAMS_MAX)]
     max_concurrent_streams: u32,
     /// The shortest time between two pings of a client.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]

@@ -6,7 +6,6 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustls::{CertificateError, OtherError};
@@ -44,17 +43,6 @@ pub enum HandshakeError {
     Address(String),
 }
 
-/// How handshakes have ended.
-#[derive(Debug, Default)]
-pub struct Handshakes {
-    /// Well.
-    pub accepted: AtomicU64,
-    /// By a certificate, an address, or bytes that are no TLS.
-    pub refused: AtomicU64,
-    /// Too late.
-    pub late: AtomicU64,
-}
-
 /// Shakes hands on one port.
 #[derive(Debug)]
 pub struct Acceptor {
@@ -62,7 +50,6 @@ pub struct Acceptor {
     /// By whom names are asked for that must lead to the address a certificate comes from.
     resolver: Option<Resolver>,
     turns: Semaphore,
-    handshakes: Handshakes,
     patience: Duration,
 }
 
@@ -72,7 +59,6 @@ impl Acceptor {
             credentials,
             resolver,
             turns: Semaphore::new(HANDSHAKES_MAX),
-            handshakes: Handshakes::default(),
             patience: TIMEOUT,
         }
     }
@@ -90,12 +76,6 @@ impl Acceptor {
         self.credentials.side()
     }
 
-    /// What has become of handshakes so far.
-    #[must_use]
-    pub const fn handshakes(&self) -> &Handshakes {
-        &self.handshakes
-    }
-
     /// Shakes hands, and says whose certificate was shown.
     ///
     /// # Errors
@@ -106,16 +86,9 @@ impl Acceptor {
         from: SocketAddr,
     ) -> Result<(TlsStream<TcpStream>, ClientIdentity), HandshakeError> {
         let shaking = async { self.identify(self.shake(stream).await?, from.ip()).await };
-        let ended = tokio::time::timeout(self.patience, shaking)
+        tokio::time::timeout(self.patience, shaking)
             .await
-            .unwrap_or(Err(HandshakeError::Late(self.patience)));
-        let count = match &ended {
-            Ok(_) => &self.handshakes.accepted,
-            Err(HandshakeError::Late(_)) => &self.handshakes.late,
-            Err(_) => &self.handshakes.refused,
-        };
-        count.fetch_add(1, Ordering::Relaxed);
-        ended
+            .unwrap_or(Err(HandshakeError::Late(self.patience)))
     }
 
     async fn shake(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, HandshakeError> {

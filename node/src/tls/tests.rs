@@ -17,6 +17,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::api::counts::{Counts, Cut};
 use crate::api::port;
 use crate::config::Invocation;
 use authority::{Authority, Files, Leaf};
@@ -261,7 +262,16 @@ async fn a_client_that_does_not_shake_hands_holds_nobody_up() {
     let patience = Duration::from_millis(300);
     let acceptor = Arc::into_inner(security.clients().unwrap()).unwrap();
     let acceptor = Arc::new(acceptor.patient_for(patience));
-    let (address, _guard) = serve(&config.listen_client_urls, Arc::clone(&acceptor));
+    let counts = Counts::default();
+    let mut ports = port::listen(
+        &config.listen_client_urls,
+        Some(&acceptor),
+        &config.connections,
+    );
+    let port = ports.as_mut().unwrap().remove(0).counted(counts.clone());
+    let address = port.address().unwrap();
+    let routes = Router::new().route("/", get(who));
+    tokio::spawn(port.serve(routes, CancellationToken::new()));
     let began = Instant::now();
     let mut silent = Vec::new();
     for _ in 0..50 {
@@ -276,8 +286,7 @@ async fn a_client_that_does_not_shake_hands_holds_nobody_up() {
         let ended = stream.read_to_end(&mut Vec::new()).await;
         assert!(began.elapsed() >= patience, "cut early: {ended:?}");
     }
-    let late = &acceptor.handshakes().late;
-    assert_eq!(late.load(std::sync::atomic::Ordering::Relaxed), 50);
+    counts.until_cut(Cut::HandshakeLate, 50).await;
 }
 
 #[tokio::test]

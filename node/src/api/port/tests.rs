@@ -1,0 +1,135 @@
+//! What a client controls, and where it ends, over real sockets.
+
+use std::net::SocketAddr;
+
+use axum::routing::get;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::sync::DropGuard;
+
+use super::*;
+use crate::config::{Config, Invocation};
+
+const SETTINGS: &[u8] = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00";
+const PING: &[u8] = b"\x00\x00\x08\x06\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+
+struct Served {
+    address: SocketAddr,
+    counts: Counts,
+    _guard: DropGuard,
+}
+
+fn serve(flags: &[&str], serves: Serves) -> Served {
+    serve_patiently(flags, serves, HEAD_TIMEOUT)
+}
+
+fn serve_patiently(flags: &[&str], serves: Serves, patience: Duration) -> Served {
+    let flags = flags.iter().map(ToString::to_string);
+    let Ok(Invocation::Serve(config)) = Config::read(flags, []) else {
+        panic!("the flags ask for a member");
+    };
+    let urls = ["http://127.0.0.1:0".parse().unwrap()];
+    let ports = listen(&urls, None, &config.connections);
+    let counts = Counts::default();
+    let port = ports.unwrap().remove(0);
+    let port = port
+        .only(serves)
+        .counted(counts.clone())
+        .patient_for(patience);
+    let address = port.address().unwrap();
+    let close = CancellationToken::new();
+    let routes = Router::new().route("/", get(|| async { "here" }));
+    tokio::spawn(port.serve(routes, close.clone()));
+    Served {
+        address,
+        counts,
+        _guard: close.drop_guard(),
+    }
+}
+
+/// Everything that comes back until the connection ends.
+async fn answer(served: &Served, said: &[u8]) -> Vec<u8> {
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(said).await.unwrap();
+    let mut answer = Vec::new();
+    loop {
+        let mut bytes = [0; 4096];
+        match stream.read(&mut bytes).await {
+            Ok(0) | Err(_) => return answer,
+            Ok(length) => answer.extend_from_slice(&bytes[..length]),
+        }
+    }
+}
+
+fn has(answer: &[u8], part: &[u8]) -> bool {
+    answer.windows(part.len()).any(|window| window == part)
+}
+
+#[tokio::test]
+async fn a_client_that_pings_too_often_is_sent_away() {
+    let served = serve(&[], Serves::All);
+    let mut said = opening::PREFACE.to_vec();
+    said.extend_from_slice(SETTINGS);
+    (0..4).for_each(|_| said.extend_from_slice(PING));
+    let answer = answer(&served, &said).await;
+    assert!(
+        has(&answer, b"\x00\x00\x00\x0btoo_many_pings"),
+        "{answer:?}"
+    );
+    served.counts.until_cut(Cut::Pings, 1).await;
+}
+
+#[tokio::test]
+async fn pings_are_free_where_no_flag_limits_them() {
+    let served = serve(&["--grpc-keepalive-min-time=0"], Serves::All);
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(opening::PREFACE).await.unwrap();
+    stream.write_all(SETTINGS).await.unwrap();
+    for _ in 0..20 {
+        stream.write_all(PING).await.unwrap();
+    }
+    let (mut answers, mut seen) = (0, Vec::new());
+    while answers < 20 {
+        let mut bytes = [0; 4096];
+        let length = stream.read(&mut bytes).await.unwrap();
+        assert!(length > 0, "it was cut after {answers} answers");
+        seen.extend_from_slice(&bytes[..length]);
+        let pong = b"\x00\x00\x08\x06\x01";
+        answers = seen.windows(5).filter(|window| window == pong).count();
+    }
+    served.counts.until_cut(Cut::Pings, 0).await;
+}
+
+#[tokio::test]
+async fn a_client_that_says_nothing_is_cut() {
+    let served = serve_patiently(&[], Serves::All, Duration::from_millis(100));
+    assert_eq!(answer(&served, b"").await, b"");
+    served.counts.until_cut(Cut::OpeningLate, 1).await;
+    assert_eq!(answer(&served, b"GET / HTTP/1.1\r\nHost:").await, b"");
+    served.counts.until_cut(Cut::HeadLate, 1).await;
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_is_refused() {
+    let served = serve(&[], Serves::All);
+    let long = "x".repeat(HEAD_BYTES_MAX + 1);
+    let said = format!("GET / HTTP/1.1\r\nHost: a\r\nLong: {long}\r\n\r\n");
+    let answer = answer(&served, said.as_bytes()).await;
+    assert!(answer.starts_with(b"HTTP/1.1 431 "), "{answer:?}");
+}
+
+#[tokio::test]
+async fn http_and_grpc_can_have_ports_of_their_own() {
+    let plain = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let grpc = plain.replace("Connection", "Content-Type: application/grpc\r\nConnection");
+    for (serves, said, expected) in [
+        (Serves::All, plain, "here"),
+        (Serves::Http, plain, "here"),
+        (Serves::Grpc, plain, "404"),
+        (Serves::Grpc, &grpc, "here"),
+        (Serves::Http, &grpc, "grpc-status: 12"),
+    ] {
+        let answer = answer(&serve(&[], serves), said.as_bytes()).await;
+        let text = String::from_utf8_lossy(&answer);
+        assert!(text.contains(expected), "{serves:?}: {text}");
+    }
+}
