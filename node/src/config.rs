@@ -98,7 +98,7 @@ pub struct Config {
     pub scrub_rate_bytes: u64,
     /// `--snapshot-catchup-entries`: entries kept in memory behind a checkpoint for slow followers.
     pub snapshot_catchup_entries: u64,
-    /// `--quota-backend-bytes`; etcd's 2 GiB where 0 was given.
+    /// `--quota-backend-bytes`; etcd's 2 GiB where 0 was given, and no bound at all where it was negative.
     pub quota_backend_bytes: u64,
     /// `--auto-compaction-mode` with `--auto-compaction-retention`; none where the retention is 0.
     pub auto_compaction: Option<AutoCompaction>,

@@ -132,9 +132,14 @@ struct Flags {
     /// Bytes a second of log and checkpoints to read again in the background, so that damage is found; 0 for none.
     #[arg(long, value_name = "BYTES", default_value_t = 1_048_576)]
     scrub_rate_bytes: u64,
-    /// The most bytes the store may hold; 0 for 2 GiB.
-    #[arg(long, value_name = "BYTES", default_value_t = 0)]
-    quota_backend_bytes: u64,
+    /// The most bytes the store may hold; 0 for 2 GiB, negative for no bound.
+    #[arg(
+        long,
+        value_name = "BYTES",
+        default_value_t = 0,
+        allow_negative_numbers = true
+    )]
+    quota_backend_bytes: i64,
     /// What --auto-compaction-retention counts: periodic or revision.
     #[arg(long, value_name = "MODE", default_value = "periodic")]
     auto_compaction_mode: String,
@@ -189,6 +194,13 @@ struct Flags {
     connections: ConnectionFlags,
     #[command(flatten)]
     security: Security,
+}
+
+fn quota(bytes: i64) -> u64 {
+    match bytes {
+        0 => QUOTA_DEFAULT_BYTES,
+        bytes => u64::try_from(bytes).unwrap_or(u64::MAX),
+    }
 }
 
 /// etcd's default quota: 2 GiB.
@@ -368,7 +380,7 @@ impl Flags {
             snapshot_count: self.snapshot_count,
             scrub_rate_bytes: self.scrub_rate_bytes,
             snapshot_catchup_entries: self.snapshot_catchup_entries,
-            quota_backend_bytes: if_zero(self.quota_backend_bytes, QUOTA_DEFAULT_BYTES),
+            quota_backend_bytes: quota(self.quota_backend_bytes),
             auto_compaction,
             max_request_bytes: self.max_request_bytes,
             max_txn_ops: self.max_txn_ops,
@@ -455,15 +467,6 @@ fn given(path: String) -> Option<PathBuf> {
 fn data_dir(given: Option<String>, name: &str) -> PathBuf {
     let given = given.filter(|dir| !dir.is_empty());
     given.unwrap_or_else(|| format!("{name}.etcd")).into()
-}
-
-/// etcd's way to say "the default": 0.
-fn if_zero<T: Default + PartialEq>(value: T, default: T) -> T {
-    if value == T::default() {
-        default
-    } else {
-        value
-    }
 }
 
 fn warn_of_unspecified(flag: &str, urls: &[Url], warnings: &mut Vec<String>) {

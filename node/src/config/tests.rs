@@ -273,3 +273,10 @@ fn certificates_that_no_url_asks_for_are_warned_of() {
     let secure = format!("{with} --listen-client-urls=https://127.0.0.1:1");
     assert_eq!(read(&secure, &[]).unwrap().warnings, Vec::<String>::new());
 }
+
+#[test]
+fn a_negative_quota_is_none() {
+    for line in ["--quota-backend-bytes=-1", "--quota-backend-bytes -1"] {
+        assert_eq!(read(line, &[]).unwrap().quota_backend_bytes, u64::MAX);
+    }
+}
