@@ -15,9 +15,9 @@ use proto::etcdserverpb::downgrade_request::DowngradeAction;
 use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use proto::etcdserverpb::{
-    Compare, DeleteRangeRequest, DowngradeRequest, Member, MemberListRequest, PutRequest,
-    RangeRequest, RequestOp, ResponseHeader, StatusRequest, StatusResponse, TxnRequest, compare,
-    request_op, response_op,
+    CompactionRequest, Compare, DeleteRangeRequest, DowngradeRequest, Member, MemberAddRequest,
+    MemberListRequest, PutRequest, RangeRequest, RequestOp, ResponseHeader, StatusRequest,
+    StatusResponse, TxnRequest, compare, request_op, response_op,
 };
 use proto::mvccpb::KeyValue;
 use tonic::transport::{Channel, Endpoint};
@@ -176,6 +176,49 @@ impl Client {
             version: to.to_owned(),
         };
         self.maintenance.downgrade(request).await.map(drop)
+    }
+
+    /// Adds a learner that other members will reach at this URL.
+    ///
+    /// # Errors
+    /// The server's or the transport's status.
+    pub async fn add_learner(&mut self, peer_url: &str) -> Result<(), Status> {
+        let request = MemberAddRequest {
+            peer_urls: vec![peer_url.to_owned()],
+            is_learner: true,
+        };
+        self.cluster.member_add(request).await.map(drop)
+    }
+
+    /// Writes all of these keys at once.
+    ///
+    /// # Errors
+    /// The server's or the transport's status.
+    pub async fn put_all(&mut self, pairs: Vec<(String, Vec<u8>)>) -> Result<i64, Status> {
+        let put = |(key, value): (String, Vec<u8>)| RequestOp {
+            request: Some(request_op::Request::RequestPut(PutRequest {
+                key: key.into(),
+                value: value.into(),
+                ..Default::default()
+            })),
+        };
+        let request = TxnRequest {
+            success: pairs.into_iter().map(put).collect(),
+            ..Default::default()
+        };
+        Ok(revision(self.kv.txn(request).await?.into_inner().header))
+    }
+
+    /// Gives up the history before a revision, and waits until that is done.
+    ///
+    /// # Errors
+    /// The server's or the transport's status.
+    pub async fn compact(&mut self, revision: i64) -> Result<(), Status> {
+        let request = CompactionRequest {
+            revision,
+            physical: true,
+        };
+        self.kv.compact(request).await.map(drop)
     }
 
     /// The members as this one knows them, read without asking the quorum.

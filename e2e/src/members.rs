@@ -70,6 +70,7 @@ impl Member {
 pub struct Members {
     program: PathBuf,
     members: Vec<Member>,
+    address: Ipv4Addr,
     folder: Folder,
 }
 
@@ -115,15 +116,14 @@ impl Members {
     fn laid_out(program: &Path, count: usize) -> Result<Self> {
         let folder = Folder::new("members")?;
         let address = address_of_our_own();
-        let peers: Vec<String> = (0..count)
-            .map(|n| format!("m{n}=http://{address}:{}", 2380 + 10 * n))
-            .collect();
+        let cluster = initial_cluster(address, count);
         let members = (0..count)
-            .map(|n| member(n, address, &peers.join(","), folder.path()))
+            .map(|n| member(n, address, &cluster, folder.path()))
             .collect();
         Ok(Self {
             program: program.to_owned(),
             members,
+            address,
             folder,
         })
     }
@@ -134,6 +134,30 @@ impl Members {
         }
         self.leader().await?;
         Ok(self)
+    }
+
+    /// Adds a learner to a cluster that still has all its founders, starts it with further flags, and gives its number.
+    ///
+    /// # Errors
+    /// When the cluster refuses it, or its process cannot be started.
+    pub async fn add_learner(&mut self, flags: &[String]) -> Result<usize> {
+        let number = self.members.len();
+        let peer_url = peer_url(self.address, number);
+        Client::connect(&self.members[0].client_url)
+            .await?
+            .add_learner(&peer_url)
+            .await
+            .with_context(|| format!("add {peer_url} as a learner"))?;
+        let cluster = initial_cluster(self.address, number + 1);
+        let mut learner = member(number, self.address, &cluster, self.folder.path());
+        learner.args.extend_from_slice(flags);
+        // The last of a repeated flag counts.
+        learner
+            .args
+            .push("--initial-cluster-state=existing".to_owned());
+        self.members.push(learner);
+        self.restart(number)?;
+        Ok(number)
     }
 
     /// Client URLs of all members, dead ones too.
@@ -296,6 +320,17 @@ pub(crate) fn address_of_our_own() -> Ipv4Addr {
         high,
         low,
     )
+}
+
+fn initial_cluster(address: Ipv4Addr, count: usize) -> String {
+    let peers: Vec<String> = (0..count)
+        .map(|number| format!("m{number}={}", peer_url(address, number)))
+        .collect();
+    peers.join(",")
+}
+
+fn peer_url(address: Ipv4Addr, number: usize) -> String {
+    format!("http://{address}:{}", 2380 + 10 * number)
 }
 
 fn member(number: usize, address: Ipv4Addr, initial_cluster: &str, folder: &Path) -> Member {

@@ -4,15 +4,18 @@
 //! by round, so that what disturbs one disturbs the other; the figure that counts is the median
 //! of the rounds' ratios. Both keep their data on the same disk with fsync as they ship.
 //!
+//! `bench size` measures what a full store costs, see [`size`].
+//!
 //! It asserts nothing: a figure is for a reader. It measures no cluster of three and no reads.
 
 mod load;
+mod size;
 mod table;
 
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use e2e::folder::Folder;
 use e2e::members::Members;
 use e2e::{binaries, tools};
@@ -20,8 +23,13 @@ use load::{Load, Measured};
 use table::Row;
 
 #[derive(Parser)]
-#[command(about = "The node against a real etcd, in one run")]
+#[command(
+    about = "The node against a real etcd, in one run",
+    args_conflicts_with_subcommands = true
+)]
 struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Rounds per number of clients
     #[arg(long, default_value_t = 5)]
     rounds: usize,
@@ -29,8 +37,14 @@ struct Arguments {
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
     /// How the result is printed
-    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    #[arg(short, long, value_enum, default_value_t = Output::Table, global = true)]
     output: Output,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// A full store: memory per key, start to serving, snapshot to a learner, growth
+    Size(size::Size),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -63,6 +77,9 @@ const LOADS: [Load; 3] = [
 async fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     ensure!(arguments.rounds > 0, "--rounds must be 1 at least");
+    if let Some(What::Size(size)) = arguments.what {
+        return full_store(size, arguments.output).await;
+    }
     let mut folder = Folder::new("bench")?;
     let benchmark = tools::find("benchmark")?;
     let ours = binaries::ours("quorate-node")?;
@@ -88,6 +105,17 @@ async fn main() -> Result<ExitCode> {
         Output::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
     }
     folder.discard();
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn full_store(size: size::Size, output: Output) -> Result<ExitCode> {
+    let ours = binaries::ours("quorate-node")?;
+    let etcd = tools::find("etcd")?;
+    let sides = size::measure(size, &ours, &etcd).await?;
+    match output {
+        Output::Table => println!("{}", size::table(&sides)),
+        Output::Json => println!("{}", serde_json::to_string_pretty(&sides)?),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
