@@ -66,7 +66,7 @@
 //!
 //! A voter that refuses a candidate whose log is the beginning of its own lends it the rest
 //! ([`Body::Lend`]): if only that candidate is reached by a quorum, it can lead after all.
-//! `docs/decisions/0014-joint-consensus-and-lent-entries.md` says why that is safe.
+//! `docs/decisions/0015-joint-consensus-and-lent-entries.md` says why that is safe.
 //!
 //! # Reads
 //!
