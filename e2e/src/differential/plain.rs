@@ -267,6 +267,7 @@ impl Plain {
             ("raftTerm", "TERM"),
             ("raft_term", "TERM"),
             ("token", "TOKEN"),
+            ("hash", "HASH"),
             ("etcdserver", "VERSION"),
         ]
         .into();
@@ -274,7 +275,7 @@ impl Plain {
             let number = value.as_str().and_then(|it| it.parse::<u64>().ok());
             let made = number.and_then(|it| self.id(name, it));
             *value = match (stand_ins.get(name.as_str()), number) {
-                (Some(stand_in), _) if value.is_string() && !is_odd_version(name, value) => {
+                (Some(stand_in), _) if !value.is_object() && !is_odd_version(name, value) => {
                     Value::from(*stand_in)
                 }
                 (_, Some(it)) if it == self.cluster => Value::from("CLUSTER"),
