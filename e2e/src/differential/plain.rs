@@ -7,6 +7,7 @@
 //! | the same in hexadecimal digits, in keys and sentences | `$m0x`, `$1x` |
 //! | this run's address in URLs | `ADDRESS` |
 //! | sizes of a database, indexes and terms of its log, hashes over its file, tokens | `SIZE`, `INDEX`, `TERM`, `HASH`, `TOKEN` |
+//! | which of several members leads | `LEADER` |
 //! | the version of a server, where it is three numbers | `VERSION` |
 //! | the rest of a lease's time, where it is a little less than what was granted | `LEFT` |
 //! | the order of members, which is that of their ids, and of the checks of `/readyz`, which is none | that of their names |
@@ -37,6 +38,8 @@ pub struct Plain {
     own: BTreeSet<u64>,
     addresses: Vec<String>,
     made: usize,
+    /// Whether there are several members, of which any may lead.
+    several: bool,
 }
 
 impl Plain {
@@ -47,6 +50,7 @@ impl Plain {
             ids: names.map(|(at, id)| (format!("$m{at}"), *id)).collect(),
             cluster,
             addresses: addresses.to_vec(),
+            several: members.len() > 1,
             ..Self::default()
         }
     }
@@ -219,6 +223,9 @@ impl Plain {
             {
                 *value = Value::from(*stand_in);
             }
+        }
+        if let Some(leader) = fields.get_mut("leader").filter(|_| self.several) {
+            *leader = Value::from("LEADER");
         }
         for name in ["keys", "leases", "alarms", "errors"] {
             if let Some(Value::Array(all)) = fields.get_mut(name) {
