@@ -202,7 +202,7 @@ impl Leader {
         let Some(progress) = self.progress.get_mut(&from) else {
             return Ok(Office::Keep);
         };
-        progress.recently_active = true;
+        progress.heard();
         if !progress.accepted(match_index, core.log.first_index()) {
             return Ok(Office::Keep);
         }
@@ -219,7 +219,7 @@ impl Leader {
         hint: (Index, crate::Term),
     ) {
         if let Some(progress) = self.progress.get_mut(&from) {
-            progress.recently_active = true;
+            progress.heard();
             progress.rejected(prev_index, core.log.may_agree_at(hint.0, hint.1).0);
         }
     }
@@ -236,7 +236,7 @@ impl Leader {
             });
         }
         if let Some(progress) = self.progress.get_mut(&from) {
-            progress.recently_active = true;
+            progress.heard();
             progress.round = progress.round.max(round);
             progress.answered_heartbeat(core.log.last_index());
         }

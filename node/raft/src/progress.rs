@@ -41,6 +41,8 @@ pub(crate) struct Progress {
     commit_sent: Index,
     /// Whether it was heard from since the leader last checked.
     pub(crate) recently_active: bool,
+    /// Whether the driver said, since it was last heard from, that it cannot be reached.
+    unreachable: bool,
     /// The newest round of heartbeats it answered.
     pub(crate) round: u64,
 }
@@ -57,6 +59,7 @@ impl Progress {
             nudge: false,
             commit_sent: Index(0),
             recently_active,
+            unreachable: false,
             round: 0,
         }
     }
@@ -188,8 +191,21 @@ impl Progress {
         self.nudge = self.matched < last && !matches!(self.mode, Mode::Snapshot(_));
     }
 
+    /// It said something.
+    pub(crate) const fn heard(&mut self) {
+        self.recently_active = true;
+        self.unreachable = false;
+    }
+
+    /// Whether it would hear of something now, as far as is known: what a change of the membership
+    /// rests on. A leader's own office does not: one broken connection must not end it.
+    pub(crate) const fn is_active(&self) -> bool {
+        self.recently_active && !self.unreachable
+    }
+
     /// What was on its way is probably lost.
     pub(crate) fn unreachable(&mut self) {
+        self.unreachable = true;
         if self.mode == Mode::Replicate {
             self.probe_from(self.matched.next());
         }

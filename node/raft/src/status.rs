@@ -59,7 +59,7 @@ pub struct ProgressStatus {
     pub next: Index,
     /// How entries are sent to it.
     pub mode: ProgressMode,
-    /// Whether it answered within the last election timeout.
+    /// Whether it answered within the last election timeout, and could be reached since.
     pub recently_active: bool,
     /// Messages with entries on their way to it.
     pub inflight_messages: usize,
@@ -168,7 +168,7 @@ impl Raft {
             matched: progress.matched(),
             next: progress.next(),
             mode: progress.mode(),
-            recently_active: progress.recently_active,
+            recently_active: progress.is_active(),
             inflight_messages,
             inflight_bytes,
         })

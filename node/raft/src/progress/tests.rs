@@ -164,3 +164,17 @@ fn a_snapshot_that_failed_is_tried_again_after_a_sign_of_life() {
         Some(Body::InstallSnapshot { .. })
     ));
 }
+
+#[test]
+fn whoever_cannot_be_reached_is_not_active_until_it_speaks() {
+    let mut progress = Progress::unknown(Index(5), true);
+    assert!(progress.is_active());
+    progress.unreachable();
+    assert!(!progress.is_active());
+    assert!(
+        progress.recently_active,
+        "a leader's office does not hang on it"
+    );
+    progress.heard();
+    assert!(progress.is_active());
+}
