@@ -57,6 +57,18 @@ impl ControlPlane {
     /// # Errors
     /// When a program is nowhere, ends, or is not ready in time; the error names the log.
     pub async fn start() -> Result<Self> {
+        Self::start_on(None).await
+    }
+
+    /// The same, but what it knows is stored behind these client URLs of a cluster that runs already, not in an etcd of its own.
+    ///
+    /// # Errors
+    /// As [`ControlPlane::start`].
+    pub async fn stored_in(endpoints: &[String]) -> Result<Self> {
+        Self::start_on(Some(endpoints.join(","))).await
+    }
+
+    async fn start_on(storage: Option<String>) -> Result<Self> {
         // Before anything is made that would have to be cleared away.
         PROGRAMS
             .into_iter()
@@ -70,8 +82,14 @@ impl ControlPlane {
         std::fs::write(plane.folder.path().join("tokens.csv"), tokens)?;
         let kubeconfig = plane.kubeconfig(ADMIN_TOKEN);
         std::fs::write(plane.folder.path().join("kubeconfig.yaml"), kubeconfig)?;
-        plane.run("etcd", etcd_flags(plane.address))?;
-        plane.run("kube-apiserver", apiserver_flags(plane.address))?;
+        let storage = match storage {
+            Some(storage) => storage,
+            None => {
+                plane.run("etcd", etcd_flags(plane.address))?;
+                format!("http://{}:2379", plane.address)
+            }
+        };
+        plane.run("kube-apiserver", apiserver_flags(plane.address, &storage))?;
         let answers = async |client: Client| {
             let ready = http::Request::get("/readyz").body(Vec::new())?;
             client.request_text(ready).await.map_err(Into::into)
@@ -167,9 +185,9 @@ fn etcd_flags(address: Ipv4Addr) -> Vec<String> {
     ]
 }
 
-fn apiserver_flags(address: Ipv4Addr) -> Vec<String> {
+fn apiserver_flags(address: Ipv4Addr, storage: &str) -> Vec<String> {
     let mut flags = vec![
-        format!("--etcd-servers=http://{address}:2379"),
+        format!("--etcd-servers={storage}"),
         format!("--bind-address={address}"),
         format!("--advertise-address={address}"),
     ];
