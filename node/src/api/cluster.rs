@@ -23,6 +23,8 @@ use crate::transport::Unanswered;
 
 /// How long to wait before asking again who leads.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
+/// How long to wait until a change that the leader made is known here too. One that removes this member never is.
+const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
@@ -156,7 +158,12 @@ impl Cluster {
         match self.0.handle.reconfigure(command.clone()).await {
             Ok(Answer::Members(answer)) => Ok(convert::members(answer.members)),
             Ok(other) => unreachable!("a change of membership is not answered by {other:?}"),
-            Err(Refusal::NotLeader) => self.ask_leader(command).await,
+            Err(Refusal::NotLeader) => {
+                let members = self.ask_leader(command).await?;
+                // Whoever was told of the change finds it in this member's own list, as in etcd. It is made in any case.
+                drop(tokio::time::timeout(CATCH_UP, self.0.handle.confirm()).await);
+                Ok(members)
+            }
             Err(refusal) => Err(Attempt::Failed(refusal.into())),
         }
     }

@@ -3,6 +3,7 @@
 //! - A client that says `hasleader: true` wants no answer from a member that knows no leader.
 //! - A learner serves its status, snapshots and serializable ranges alone, as in etcd; the last is known only by the service, so
 //!   that the gate lets `Range` through and the service decides.
+//! - A message that is too large is refused in the words and with the code of Go's gRPC, by which clients know it.
 //! - A member whose store differs from the others' answers for nothing in it: only its status, alarms and hashes, and the
 //!   membership, are served.
 //!
@@ -12,11 +13,13 @@ use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::task::{Context, Poll};
 
-use futures::future::Either;
+use futures::TryFutureExt;
+use futures::future::{Either, MapOk};
 use http::{HeaderMap, Request, Response};
 use store::StoreError;
 use tonic::body::Body;
 use tonic::server::NamedService;
+use tonic::{Code, Status};
 use tower::Service;
 
 use crate::handle::Handle;
@@ -73,6 +76,7 @@ impl<S: NamedService> NamedService for Gate<S> {
     const NAME: &'static str = S::NAME;
 }
 
+type Reword = fn(Response<Body>) -> Response<Body>;
 type Answer = Result<Response<Body>, Infallible>;
 
 impl<S, B> Service<Request<B>> for Gate<S>
@@ -81,7 +85,7 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Either<Ready<Answer>, S::Future>;
+    type Future = Either<Ready<Answer>, MapOk<S::Future, Reword>>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(context)
@@ -89,8 +93,59 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         match self.check(request.uri().path(), request.headers()) {
-            Ok(()) => Either::Right(self.inner.call(request)),
-            Err(refusal) => Either::Left(ready(Ok(tonic::Status::from(refusal).into_http()))),
+            Ok(()) => Either::Right(self.inner.call(request).map_ok(in_grpcs_words)),
+            Err(refusal) => Either::Left(ready(Ok(Status::from(refusal).into_http()))),
         }
+    }
+}
+
+/// Our gRPC library refuses a message over the limit as `OutOfRange`, which etcd's clients take for a revision.
+fn in_grpcs_words(response: Response<Body>) -> Response<Body> {
+    let status = Status::from_header_map(response.headers());
+    let reworded = status.filter(|status| status.code() == Code::OutOfRange);
+    match reworded.and_then(|status| too_large(status.message())) {
+        Some(text) => Status::resource_exhausted(text).into_http(),
+        None => response,
+    }
+}
+
+/// What Go's gRPC says where ours says this, if it is about the size of a message.
+fn too_large(said: &str) -> Option<String> {
+    let rest = said.strip_prefix("Error, decoded message length too large: found ")?;
+    let (found, rest) = rest.split_once(" bytes, the limit is: ")?;
+    let limit = rest.strip_suffix(" bytes")?;
+    Some(format!(
+        "grpc: received message larger than max ({found} vs. {limit})"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reworded(status: &Status) -> Status {
+        let response = in_grpcs_words(status.clone().into_http());
+        Status::from_header_map(response.headers()).unwrap()
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_refused_as_go_refuses_it() {
+        let ours = "Error, decoded message length too large: found 2100008 bytes, the limit is: 2097152 bytes";
+        let status = reworded(&Status::out_of_range(ours));
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        assert_eq!(
+            status.message(),
+            "grpc: received message larger than max (2100008 vs. 2097152)"
+        );
+    }
+
+    #[test]
+    fn other_refusals_keep_their_words() {
+        let compacted = Status::from(Refusal::Store(StoreError::Compacted));
+        let status = reworded(&compacted);
+        assert_eq!(
+            (status.code(), status.message()),
+            (compacted.code(), compacted.message())
+        );
     }
 }
