@@ -16,30 +16,33 @@ const WITHIN: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn clientv3_tells_the_same_of_ours() -> Result<()> {
-    let etcd = match differential::etcd() {
-        Ok(etcd) => etcd,
-        Err(missing) => {
-            println!("{FIGURE}clientv3 is not run: {missing}");
-            return Ok(());
-        }
-    };
-    let program = match built() {
-        Ok(program) => program,
+    tells_the_same("clientv3 with concurrency and leasing", built(), &[]).await
+}
+
+/// Runs a client on a real etcd and on ours; where one of the two cannot be had, only says so.
+pub(crate) async fn tells_the_same(
+    name: &str,
+    program: Result<PathBuf>,
+    arguments: &[&Path],
+) -> Result<()> {
+    let found = program.and_then(|program| Ok((program, differential::etcd()?)));
+    let (program, etcd) = match found {
+        Ok(found) => found,
         Err(why) => {
-            println!("{FIGURE}clientv3 is not run: {why:#}");
+            println!("{FIGURE}{name}: not run: {why:#}");
             return Ok(());
         }
     };
     let ours = binaries::ours("quorate-node")?;
-    let (real, of_ours) =
-        futures::future::try_join(told(&program, &etcd), told(&program, &ours)).await?;
+    let (real, of_ours) = futures::future::try_join(
+        told(&program, arguments, &etcd),
+        told(&program, arguments, &ours),
+    )
+    .await?;
     let failed: Vec<&str> = real.lines().filter(|it| it.starts_with("failed")).collect();
     ensure!(failed.is_empty(), "on a real etcd: {failed:?}\n{real}");
     ensure!(real == of_ours, "{}", beside(&real, &of_ours));
-    println!(
-        "{FIGURE}clientv3 with concurrency and leasing: {} lines the same",
-        real.lines().count()
-    );
+    println!("{FIGURE}{name}: {} lines the same", real.lines().count());
     Ok(())
 }
 
@@ -60,9 +63,10 @@ fn built() -> Result<PathBuf> {
     Ok(output)
 }
 
-async fn told(program: &Path, server: &Path) -> Result<String> {
+async fn told(program: &Path, arguments: &[&Path], server: &Path) -> Result<String> {
     let cluster = Members::start(server, 1).await?;
     let mut command = Command::new(program);
+    command.args(arguments);
     command.args(cluster.endpoints()).kill_on_drop(true);
     let ended = tokio::time::timeout(WITHIN, command.output()).await;
     let ended = ended.with_context(|| format!("on {}", server.display()))??;

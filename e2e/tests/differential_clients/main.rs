@@ -1,13 +1,14 @@
 //! Real clients, unmodified, cannot tell our node from an etcd: each does the same on both, and what it says is compared.
 //!
 //! `etcdctl` plays the scenes of `etcdctl/`, every command of it; the program in Go of `e2e/clients/go` does what `clientv3`
-//! can. What differs and stays so is listed with its reason in `differences.yaml`.
+//! can, and the one in Python what `etcd3gw` and `aetcd` can. What differs and stays so is listed with its reason in `differences.yaml`.
 //!
 //! It deliberately leaves out `etcdctl check`, which measures a machine, and the commands that ask no server.
 
 mod go;
 mod plain;
 mod play;
+mod python;
 mod scene;
 
 use std::path::{Path, PathBuf};

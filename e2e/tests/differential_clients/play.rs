@@ -8,6 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use e2e::client::Client;
 use e2e::contract::Exchange;
 use e2e::folder::Folder;
 use e2e::members::Members;
@@ -85,6 +86,7 @@ pub(crate) async fn whole(ctl: &Path, program: &Path, scene: &Scene) -> Result<V
 async fn names(cluster: &Members, other: Option<&Members>) -> Result<BTreeMap<String, String>> {
     cluster.are_published().await?;
     let endpoints = cluster.endpoints();
+    knows_its_version(&endpoints).await?;
     let (_, ids) = cluster.ids().await?;
     let leader = cluster.leader().await?;
     let follower = (leader + 1) % ids.len();
@@ -103,6 +105,21 @@ async fn names(cluster: &Members, other: Option<&Members>) -> Result<BTreeMap<St
         names.insert(format!("m{number}"), format!("{id:x}"));
     }
     Ok(names)
+}
+
+/// Every member tells the version of what it stores: etcd looks for it only now and then.
+async fn knows_its_version(endpoints: &[String]) -> Result<()> {
+    let known = wait::until("the stored version", WITHIN, async || {
+        for url in endpoints {
+            let mut client = Client::connect(url).await.map_err(|e| e.to_string())?;
+            let status = client.status().await.map_err(|e| e.to_string())?;
+            if status.storage_version.is_empty() {
+                return Err(format!("{url} knows none"));
+            }
+        }
+        Ok(())
+    });
+    Ok(known.await?)
 }
 
 impl Stage<'_> {
