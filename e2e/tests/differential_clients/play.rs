@@ -90,11 +90,14 @@ async fn names(cluster: &Members, other: Option<&Members>) -> Result<BTreeMap<St
     let (_, ids) = cluster.ids().await?;
     let leader = cluster.leader().await?;
     let follower = (leader + 1) % ids.len();
+    // Neither asked first nor chosen to lead: nothing is disturbed when it goes.
+    let spare = (1..ids.len()).rev().find(|it| *it != follower).unwrap_or(0);
     let mut names = BTreeMap::from([
         ("endpoint".to_owned(), endpoints[0].clone()),
         ("endpoints".to_owned(), endpoints.join(",")),
         ("leader".to_owned(), format!("{:x}", ids[leader])),
         ("follower".to_owned(), format!("{:x}", ids[follower])),
+        ("spare".to_owned(), format!("{:x}", ids[spare])),
     ]);
     if let Some(other) = other {
         let url = &other.endpoints()[0];

@@ -9,7 +9,7 @@
 //! - `members 3`: how many members there are; first of all, and one without it.
 //!
 //! `$endpoint` is the first member, `$endpoints` all, `$other` a second cluster, `$folder` a folder; `$m0` a member's id,
-//! `$leader` and `$follower` those of such members.
+//! `$leader` and `$follower` those of such members, `$spare` that of neither the follower nor the first.
 //!
 //! It deliberately expands nothing else.
 
