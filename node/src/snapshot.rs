@@ -27,7 +27,7 @@ pub use export::{Export, TooLong};
 pub use file::{FileError, HashCheck, Opened, open};
 pub use import::{Edit, ImportError, import};
 pub use restore::{RestoreError, Restored, restore};
-pub use status::{Status, status};
+pub use status::{Status, StatusError, status};
 pub(crate) use stream::{Pieces, stream};
 
 #[cfg(test)]

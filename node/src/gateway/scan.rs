@@ -4,7 +4,7 @@
 //! - Nothing is ever nested deeper than [`DEPTH_MAX`], so that whoever reads a value may walk it with a stack of that size.
 //!
 //! What this module deliberately does not do: look into strings. What an escape means, and whether the bytes are UTF-8, is for
-//! [`decode`](super::decode).
+//! the reader ([`super::read`]).
 
 use super::quote::quoted_char;
 
