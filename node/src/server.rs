@@ -171,14 +171,7 @@ impl Member {
         let stop_rounds = CancellationToken::new();
         let rounds = tokio::spawn(rounds.run(stop_rounds.clone(), close_patience));
         let (health, health_service) = tonic_health::server::health_reporter();
-        let guard = Guard {
-            handle: handle.clone(),
-            tokens,
-            provider,
-            passwords: Passwords::new(config.auth.bcrypt_cost),
-            client_cert_auth: config.client_tls.client_cert_auth,
-            patience: request_timeout(config),
-        };
+        let guard = guard(config, handle.clone(), tokens, provider);
         let close = CancellationToken::new();
         let lease_ids = LeaseIds::new(rng.random());
         let client_routes = api::routes(
@@ -267,6 +260,18 @@ impl Member {
             Ok(ended) => ended,
             Err(panic) => std::panic::resume_unwind(panic.into_panic()),
         }
+    }
+}
+
+/// Who may do what, for all services.
+fn guard(config: &Config, handle: Handle, tokens: Arc<Tokens>, provider: Provider) -> Guard {
+    Guard {
+        handle,
+        tokens,
+        provider,
+        passwords: Passwords::new(config.auth.bcrypt_cost),
+        client_cert_auth: config.client_tls.client_cert_auth,
+        patience: request_timeout(config),
     }
 }
 

@@ -76,18 +76,12 @@
 //! # A driver, as small as can be
 //!
 //! ```
-//! use raft::{Change, ChangeKind, Config, Entry, HardState, Index, Input, Payload, PeerId, Raft};
-//! use raft::{Recovered, Term};
+//! use raft::{ChangeKind, Config, Input, Payload, PeerId, Raft, Recovered};
 //! use rand::{SeedableRng, rngs::SmallRng};
 //!
 //! // A brand-new cluster of one: its log begins with the change that makes it a voter.
 //! let me = PeerId(1);
-//! let first = Change { kind: ChangeKind::AddVoter(me), context: Default::default() };
-//! let recovered = Recovered {
-//!     hard_state: HardState { term: Term(1), vote: None, commit: Index(1) },
-//!     entries: vec![Entry { term: Term(1), index: Index(1), payload: Payload::Change(first) }],
-//!     ..Recovered::default()
-//! };
+//! let recovered = Recovered::founding([ChangeKind::AddVoter(me)]);
 //! let mut raft = Raft::recover(Config::new(me), recovered, SmallRng::seed_from_u64(7)).unwrap();
 //!
 //! let mut applied = Vec::new();

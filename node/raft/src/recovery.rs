@@ -5,7 +5,8 @@
 use crate::ids::{Index, Term};
 use crate::log::Log;
 use crate::membership::Membership;
-use crate::message::{Entry, HardState, SnapshotMeta};
+use crate::message::{Change, ChangeKind, Entry, HardState, Payload, SnapshotMeta};
+use bytes::Bytes;
 
 /// What a disk holds of a peer. A peer that never ran has the default.
 ///
@@ -20,6 +21,33 @@ pub struct Recovered {
     /// The log as written, from at or before the place after the snapshot; what the snapshot
     /// covers is skipped.
     pub entries: Vec<Entry>,
+}
+
+impl Recovered {
+    /// What the disk of every first member of a brand-new cluster holds: who is in it, as committed
+    /// changes without a context.
+    #[must_use]
+    pub fn founding(members: impl IntoIterator<Item = ChangeKind>) -> Self {
+        let entry = |(index, kind): (u64, ChangeKind)| Entry {
+            term: Term(1),
+            index: Index(index),
+            payload: Payload::Change(Change {
+                kind,
+                context: Bytes::new(),
+            }),
+        };
+        let entries: Vec<Entry> = (1..).zip(members).map(entry).collect();
+        let hard_state = HardState {
+            term: Term(1),
+            vote: None,
+            commit: Index(entries.len() as u64),
+        };
+        Self {
+            hard_state,
+            entries,
+            ..Self::default()
+        }
+    }
 }
 
 /// Why a peer cannot take part with what its disk holds.

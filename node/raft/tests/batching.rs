@@ -2,7 +2,7 @@
 //! is.
 
 use bytes::Bytes;
-use raft::{Body, Change, ChangeKind, Config, Entry, HardState, Index, Input, Message, Payload};
+use raft::{Body, ChangeKind, Config, Index, Input, Message, Payload};
 use raft::{PeerId, Raft, ReadId, Ready, Recovered, Role, Term, VoteKind};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -11,23 +11,8 @@ const MANY: u64 = 5_000;
 
 /// Peer 1, leading term 2 of a cluster of three, with followers that have all it has.
 fn leader() -> Raft {
-    let add = |id| Entry {
-        term: Term(1),
-        index: Index(id),
-        payload: Payload::Change(Change {
-            kind: ChangeKind::AddVoter(PeerId(id)),
-            context: Bytes::new(),
-        }),
-    };
-    let recovered = Recovered {
-        hard_state: HardState {
-            term: Term(1),
-            vote: None,
-            commit: Index(3),
-        },
-        entries: (1..=3).map(add).collect(),
-        ..Recovered::default()
-    };
+    let voters = (1..=3).map(|id| ChangeKind::AddVoter(PeerId(id)));
+    let recovered = Recovered::founding(voters);
     let config = Config {
         pre_vote: false,
         ..Config::new(PeerId(1))

@@ -7,9 +7,7 @@
 use bytes::Bytes;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use raft::{
-    Body, Change, ChangeKind, Config, Configuration, Entry, HardState, Index, Input, JointChange,
-};
+use raft::{Body, Change, ChangeKind, Config, Configuration, Entry, Index, Input, JointChange};
 use raft::{Message, Payload, PeerId, Raft, ReadId, Recovered, SnapshotMeta, Term, VoteKind};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -181,23 +179,8 @@ fn input() -> impl Strategy<Value = Input> {
 
 /// Peer 1 of a cluster of three, or of one.
 fn peer_one(voters: u64) -> Raft {
-    let add = |id| Entry {
-        term: Term(1),
-        index: Index(id),
-        payload: Payload::Change(Change {
-            kind: ChangeKind::AddVoter(PeerId(id)),
-            context: Bytes::new(),
-        }),
-    };
-    let recovered = Recovered {
-        hard_state: HardState {
-            term: Term(1),
-            vote: None,
-            commit: Index(voters),
-        },
-        entries: (1..=voters).map(add).collect(),
-        ..Recovered::default()
-    };
+    let voters = (1..=voters).map(|id| ChangeKind::AddVoter(PeerId(id)));
+    let recovered = Recovered::founding(voters);
     let config = Config {
         catchup_entries: 1,
         ..Config::new(PeerId(1))

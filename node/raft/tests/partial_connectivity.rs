@@ -9,10 +9,7 @@
 )]
 
 use bytes::Bytes;
-use raft::{
-    Change, ChangeKind, Config, Entry, HardState, Index, Input, Message, Payload, PeerId, Raft,
-    Recovered, Role, Term,
-};
+use raft::{ChangeKind, Config, Index, Input, Message, Payload, PeerId, Raft, Recovered, Role};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use std::collections::BTreeSet;
@@ -27,23 +24,8 @@ struct Network {
 impl Network {
     /// All connected, with a leader that has committed something everywhere.
     fn new(size: u64, leader: u64, seed: u64) -> Self {
-        let founding = |id| Entry {
-            term: Term(1),
-            index: Index(id),
-            payload: Payload::Change(Change {
-                kind: ChangeKind::AddVoter(PeerId(id)),
-                context: Bytes::new(),
-            }),
-        };
-        let recovered = Recovered {
-            hard_state: HardState {
-                term: Term(1),
-                vote: None,
-                commit: Index(size),
-            },
-            entries: (1..=size).map(founding).collect(),
-            ..Recovered::default()
-        };
+        let voters = (1..=size).map(|id| ChangeKind::AddVoter(PeerId(id)));
+        let recovered = Recovered::founding(voters);
         let start = |id| {
             let rng = SmallRng::seed_from_u64(seed.wrapping_mul(31).wrapping_add(id));
             Raft::recover(Config::new(PeerId(id)), recovered.clone(), rng).unwrap()

@@ -13,8 +13,8 @@
 
 use bytes::Bytes;
 use raft::{
-    Change, ChangeKind, Config, Entry, HardState, Index, Input, JointChange, Message, Payload,
-    PeerId, Raft, Recovered, Role, Rules, Term,
+    ChangeKind, Config, Entry, Index, Input, JointChange, Message, Payload, PeerId, Raft,
+    Recovered, Role, Rules, Term,
 };
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -71,23 +71,8 @@ const PEERS: u64 = 3;
 
 impl World {
     fn new(left: Bounds, rules: Rules) -> Self {
-        let founding = |id| Entry {
-            term: Term(1),
-            index: Index(id),
-            payload: Payload::Change(Change {
-                kind: ChangeKind::AddVoter(PeerId(id)),
-                context: Bytes::new(),
-            }),
-        };
-        let disk = Recovered {
-            hard_state: HardState {
-                term: Term(1),
-                vote: None,
-                commit: Index(PEERS),
-            },
-            entries: (1..=PEERS).map(founding).collect(),
-            ..Recovered::default()
-        };
+        let voters = (1..=PEERS).map(|id| ChangeKind::AddVoter(PeerId(id)));
+        let disk = Recovered::founding(voters);
         let start = |id| {
             let mut raft = Raft::recover(config(id), disk.clone(), rng()).unwrap();
             raft.break_rules(rules);

@@ -3,9 +3,8 @@
 //! What this module does not do: anything by chance but to draw patience, from fixed seeds.
 
 use super::words;
-use bytes::Bytes;
-use raft::{Body, Change, ChangeKind, Config, Configuration, Entry, HardState, Index, Input};
-use raft::{Message, Payload, PeerId, Persist, Raft, Ready, Recovered, Role, SnapshotMeta, Term};
+use raft::{Body, ChangeKind, Config, Configuration, Index, Input};
+use raft::{Message, PeerId, Persist, Raft, Ready, Recovered, Role, SnapshotMeta, Term};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -68,31 +67,8 @@ impl Cluster {
                 ChangeKind::AddLearner(id)
             }
         });
-        let change = |kind| {
-            Payload::Change(Change {
-                kind,
-                context: Bytes::new(),
-            })
-        };
-        let entries: Vec<Entry> = kinds
-            .zip(1..)
-            .map(|(kind, index)| Entry {
-                term: Term(1),
-                index: Index(index),
-                payload: change(kind),
-            })
-            .collect();
-        let commit = Index(entries.len() as u64);
-        let hard_state = HardState {
-            term: Term(1),
-            vote: None,
-            commit,
-        };
-        let disk = Recovered {
-            hard_state,
-            entries,
-            ..Recovered::default()
-        };
+        let disk = Recovered::founding(kinds);
+        let commit = disk.hard_state.commit;
         (1..=voters + learners).try_for_each(|id| self.add(PeerId(id), disk.clone(), commit))?;
         self.output = vec![format!(
             "peers 1 to {commit} start, each with entries 1 to {commit} of term 1"

@@ -143,10 +143,8 @@ fn body(body: &Body) -> String {
             hint_index,
             hint_term,
         } => {
-            format!(
-                "rejected {prev_index}, perhaps {}",
-                place(*hint_index, *hint_term)
-            )
+            let hint = place(*hint_index, *hint_term);
+            format!("rejected {prev_index}, perhaps {hint}")
         }
         Body::Heartbeat { commit, round } => format!("heartbeat {round}, commit {commit}"),
         Body::HeartbeatReply { round } => format!("heard heartbeat {round}"),

@@ -7,9 +7,8 @@ use super::disk::{State, Work, Write};
 use super::peer::Process;
 use super::profile::{Profile, TICK};
 use super::{Run, Summary};
-use bytes::Bytes;
-use raft::{Body, Change, ChangeKind, Entry, HardState, Index, Input, Message};
-use raft::{Payload, PeerId, ReadId, Recovered, Refused, Role, Term};
+use raft::{Body, ChangeKind, Input, Message};
+use raft::{PeerId, ReadId, Recovered, Refused, Role};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,7 +59,8 @@ impl World {
     pub(crate) fn new(run: Run) -> Self {
         let mut rng = SmallRng::seed_from_u64(run.seed);
         let profile = Profile::draw(&mut rng);
-        let bootstrap = bootstrap(profile.peers);
+        let voters = (1..=profile.peers).map(|id| ChangeKind::AddVoter(PeerId(id)));
+        let bootstrap = Recovered::founding(voters);
         let mut world = Self {
             run,
             rng,
@@ -400,25 +400,4 @@ fn alive_work(processes: &BTreeMap<PeerId, Process>, id: PeerId) -> usize {
         .alive
         .as_ref()
         .map_or(0, |alive| alive.work.len())
-}
-
-/// What every first member of a new cluster begins with.
-fn bootstrap(peers: u64) -> Recovered {
-    let add = |id| Entry {
-        term: Term(1),
-        index: Index(id),
-        payload: Payload::Change(Change {
-            kind: ChangeKind::AddVoter(PeerId(id)),
-            context: Bytes::new(),
-        }),
-    };
-    Recovered {
-        hard_state: HardState {
-            term: Term(1),
-            vote: None,
-            commit: Index(peers),
-        },
-        entries: (1..=peers).map(add).collect(),
-        ..Recovered::default()
-    }
 }
