@@ -8,6 +8,7 @@ pub mod auth;
 pub mod bootstrap;
 pub mod config;
 pub mod convert;
+pub mod driver;
 pub mod event;
 pub mod gateway;
 pub mod handle;

@@ -26,6 +26,7 @@ use crate::api::{self, LeaseIds, Limits};
 use crate::auth::{Guard, JwtError, Passwords, Provider, Tokens};
 use crate::bootstrap::{self, Beginning, BootstrapError};
 use crate::config::{AutoCompaction, Config, Connections, Url};
+use crate::driver;
 use crate::handle::{EVENTS_MAX, Handle};
 use crate::replica::{LeaseClock, Replica, Retention, Settings, Unreadable};
 use crate::resolve::Resolver;
@@ -342,8 +343,10 @@ fn begin_rounds(
     peers.update(known);
     let schedule = Schedule {
         tick: Duration::from_millis(config.heartbeat_interval_ms),
-        election_ticks: config.election_ticks(),
-        checkpoint_entries: config.snapshot_count,
+        driver: driver::Schedule {
+            farewell_ticks: config.election_ticks(),
+            checkpoint_entries: config.snapshot_count,
+        },
         warning_apply: config.warning_apply,
     };
     let mut replica = Replica::new(raft, store, applied, durable, settings);
