@@ -11,10 +11,12 @@
 //!
 //! What this module deliberately does not do: wait, measure time other than in ticks, or decide what the replica decides.
 
+mod due;
 mod world;
 
 use std::sync::Arc;
 
+use due::Since;
 use raft::{Index, Message};
 
 pub use world::{Disk, Network};
@@ -27,8 +29,6 @@ use crate::storage::StorageError;
 use crate::turn::{Release, Turn};
 use crate::watch::{Ask, Figures, Hub, Outlet};
 
-/// A checkpoint is due when this much log would be freed by it, however few entries that is: entries hold many commands.
-const CHECKPOINT_BYTES: u64 = 256 << 20;
 /// Memory of compacted history freed at every tick, in records, beside what applying frees.
 const SWEEP_PER_TICK: usize = 2_000;
 
@@ -230,9 +230,12 @@ impl<W, O: Outlet, D: Disk, N: Network> Driver<W, O, D, N> {
     /// Begins a checkpoint, if one is due.
     pub fn checkpoint_if_due(&mut self) {
         let applied = self.replica.applied();
-        let entries = applied.index.0.saturating_sub(self.checkpoint.index.0);
-        let bytes = self.replica.applied_bytes() - self.checkpoint.at_bytes;
-        let due = entries >= self.schedule.checkpoint_entries || bytes >= CHECKPOINT_BYTES;
+        let since = Since {
+            entries: applied.index.0.saturating_sub(self.checkpoint.index.0),
+            bytes: self.replica.applied_bytes() - self.checkpoint.at_bytes,
+        };
+        let store_bytes = self.replica.store().size().bytes;
+        let due = since.is_due(store_bytes, self.schedule.checkpoint_entries);
         // Entries on their way to the disk are no reason to wait: what is applied is durable. Under load some always are.
         let installs = self.writing.as_ref().is_some_and(|it| it.installs);
         // What has diverged must not take the place of what is sound.
