@@ -29,6 +29,7 @@ mod checkpoint;
 mod codec;
 mod directory;
 mod error;
+mod files;
 mod keeper;
 mod log;
 mod place;
@@ -43,6 +44,7 @@ mod writer;
 
 pub use directory::DataDir;
 pub use error::StorageError;
+pub use files::{File, Files, RealFiles};
 pub(crate) use place::place_log;
 pub use recovery::{Cut, Recovered};
 pub use scrub::Scrubbing;
@@ -126,13 +128,7 @@ impl Storage {
             "a member is founded once, in a new directory"
         );
         let vitals = Arc::new(Vitals::new());
-        let wal = wal::Wal::create(
-            directory.wal(),
-            identity,
-            first,
-            &options,
-            Arc::clone(&vitals),
-        )?;
+        let wal = wal::Wal::create(&directory, identity, first, &options, Arc::clone(&vitals))?;
         Ok(Self::start(
             directory,
             identity,
@@ -182,8 +178,8 @@ impl Storage {
         encode: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
     ) -> Result<(), StorageError> {
         let image = Image::Restored(Box::new(encode));
-        let folder = directory.checkpoints();
-        checkpoint::write(folder, identity, meta, image, &Silent)?;
+        let (files, folder) = (directory.files(), directory.checkpoints());
+        checkpoint::write(files, folder, identity, meta, image, &Silent)?;
         Self::create(directory, identity, &Persist::default(), Options::default())?.close()
     }
 
@@ -195,13 +191,9 @@ impl Storage {
         options: Options,
         vitals: Arc<Vitals>,
     ) -> Self {
-        let folders = (
-            directory.wal().to_owned(),
-            directory.checkpoints().to_owned(),
-        );
         let scrub = options.scrub.map(|scrubbing| {
             let observer = Arc::clone(&options.observer);
-            Scrub::start(folders, scrubbing, observer, Arc::clone(&vitals))
+            Scrub::start(&directory, scrubbing, observer, Arc::clone(&vitals))
         });
         let writer = Writer::start(wal);
         let keeper = Keeper::start(
@@ -287,7 +279,7 @@ impl Storage {
 /// # Errors
 /// It cannot be read, or is damaged.
 pub fn read_checkpoint(path: &std::path::Path) -> Result<(SnapshotMeta, Bytes), StorageError> {
-    let read = checkpoint::read(path)?;
+    let read = checkpoint::read(&RealFiles, path)?;
     Ok((read.header.meta, read.image))
 }
 

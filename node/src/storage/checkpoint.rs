@@ -13,14 +13,14 @@
 //! What this module does not do: look into an image, or decide which checkpoint counts.
 
 use super::codec::{self, Reader, put_u32, put_u64};
-use super::directory::{TEMPORARY, files, sync_folder};
+use super::directory::{self, TEMPORARY, sync_folder};
 use super::error::StorageError;
+use super::files::{File, Files};
 use super::vitals::Observer;
 use super::{Identity, keeper::Image};
 use bytes::Bytes;
 use raft::SnapshotMeta;
 use sha2::{Digest, Sha256};
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -60,12 +60,13 @@ pub(super) struct Read {
 }
 
 /// The checkpoint files of a folder, oldest first.
-pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, StorageError> {
-    files(folder, ".checkpoint")
+pub(super) fn list(files: &dyn Files, folder: &Path) -> Result<Vec<PathBuf>, StorageError> {
+    directory::list(files, folder, ".checkpoint")
 }
 
 /// Writes a checkpoint and makes it durable. Returns it and its size.
 pub(super) fn write(
+    files: &dyn Files,
     folder: &Path,
     identity: Identity,
     meta: SnapshotMeta,
@@ -75,19 +76,22 @@ pub(super) fn write(
     let name = format!("{:016x}-{:016x}", meta.index.0, meta.term.0);
     let temporary = folder.join(format!("{name}{TEMPORARY}"));
     let path = folder.join(format!("{name}.checkpoint"));
-    let bytes = write_file(&temporary, identity, &meta, image, observer).inspect_err(|_| {
-        // What cannot be written need not stay; and a full disk is helped.
-        drop(std::fs::remove_file(&temporary));
-    })?;
-    std::fs::rename(&temporary, &path)
+    let bytes =
+        write_file(files, &temporary, identity, &meta, image, observer).inspect_err(|_| {
+            // What cannot be written need not stay; and a full disk is helped.
+            drop(files.remove(&temporary));
+        })?;
+    files
+        .rename(&temporary, &path)
         .map_err(StorageError::attempt("rename the checkpoint", &temporary))?;
     observer.step("checkpoint named");
-    sync_folder(folder)?;
+    sync_folder(files, folder)?;
     observer.step("checkpoint durable");
     Ok((Kept { meta, path }, bytes))
 }
 
 fn write_file(
+    files: &dyn Files,
     path: &Path,
     identity: Identity,
     meta: &SnapshotMeta,
@@ -95,7 +99,7 @@ fn write_file(
     observer: &dyn Observer,
 ) -> Result<u64, StorageError> {
     let attempt = || StorageError::attempt("write the checkpoint", path);
-    let file = File::create(path).map_err(attempt())?;
+    let file = files.create(path).map_err(attempt())?;
     observer.step("checkpoint begun");
     let header = Header {
         identity,
@@ -110,7 +114,7 @@ fn write_file(
     .map_err(attempt())?;
     let (file, bytes) = writer.finish().map_err(attempt())?;
     observer.step("checkpoint written");
-    file.sync_all()
+    file.sync()
         .map_err(StorageError::attempt("sync the checkpoint", path))?;
     observer.step("checkpoint synced");
     Ok(bytes)
@@ -118,7 +122,7 @@ fn write_file(
 
 /// Cuts what is written into chunks with checksums.
 struct Writer {
-    file: File,
+    file: Box<dyn File>,
     hasher: Sha256,
     chunk: Vec<u8>,
     chunks: u64,
@@ -127,7 +131,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn begin(file: File, header: &Header) -> io::Result<Self> {
+    fn begin(file: Box<dyn File>, header: &Header) -> io::Result<Self> {
         let mut writer = Self {
             file,
             hasher: Sha256::new(),
@@ -142,8 +146,13 @@ impl Writer {
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.hasher.update(bytes);
+        self.append(bytes)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_at(bytes, self.file_bytes)?;
         self.file_bytes += bytes.len() as u64;
-        self.file.write_all(bytes)
+        Ok(())
     }
 
     fn put_chunk(&mut self) -> io::Result<()> {
@@ -161,15 +170,15 @@ impl Writer {
         Ok(())
     }
 
-    fn finish(mut self) -> io::Result<(File, u64)> {
+    fn finish(mut self) -> io::Result<(Box<dyn File>, u64)> {
         self.put_chunk()?;
         let mut end = Vec::new();
         put_u32(&mut end, 0);
         put_u64(&mut end, self.image_bytes);
         self.put(&end)?;
-        let hash = self.hasher.finalize();
-        self.file.write_all(&hash)?;
-        Ok((self.file, self.file_bytes + hash.len() as u64))
+        let hash = self.hasher.finalize_reset();
+        self.append(&hash)?;
+        Ok((self.file, self.file_bytes))
     }
 }
 
@@ -218,8 +227,10 @@ fn checksum(number: u64, chunk: &[u8]) -> u32 {
 }
 
 /// Reads a checkpoint and checks every byte.
-pub(super) fn read(path: &Path) -> Result<Read, StorageError> {
-    let bytes = std::fs::read(path).map_err(StorageError::attempt("read the checkpoint", path))?;
+pub(super) fn read(files: &dyn Files, path: &Path) -> Result<Read, StorageError> {
+    let bytes = files
+        .read(path)
+        .map_err(StorageError::attempt("read the checkpoint", path))?;
     let mut file = Source {
         path,
         bytes: &bytes,

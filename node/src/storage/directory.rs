@@ -3,18 +3,19 @@
 //! What this module does not do: read what lies there.
 
 use super::error::StorageError;
-use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::os::unix::fs::DirBuilderExt;
+use super::files::{File, Files, RealFiles};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A data directory that this process has locked. The lock goes with the value, and with the process however it ends.
 #[derive(Debug)]
 pub struct DataDir {
+    files: Arc<dyn Files>,
     path: PathBuf,
     wal: PathBuf,
     checkpoints: PathBuf,
     is_new: bool,
-    _lock: File,
+    _lock: Box<dyn File>,
 }
 
 const LOCK: &str = "LOCK";
@@ -31,28 +32,39 @@ impl DataDir {
     /// # Errors
     /// It cannot be made or written, another process has it, or it holds something else.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, StorageError> {
+        Self::open_in(Arc::new(RealFiles), path)
+    }
+
+    /// As [`DataDir::open`], in another file system than the operating system's. Everything that lies in the directory is
+    /// read and written there.
+    ///
+    /// # Errors
+    /// As [`DataDir::open`].
+    pub fn open_in(files: Arc<dyn Files>, path: impl Into<PathBuf>) -> Result<Self, StorageError> {
         let path = path.into();
-        let was_there = path.is_dir();
-        create_folder(&path)?;
-        let parent = path.parent().filter(|parent| parent.is_dir());
+        let disk = files.as_ref();
+        let was_there = disk.is_folder(&path);
+        create_folder(disk, &path)?;
+        let parent = path.parent().filter(|parent| disk.is_folder(parent));
         if let (false, Some(parent)) = (was_there, parent) {
             // A member whose directory vanished with the power would be founded a second time.
-            sync_folder(parent)?;
+            sync_folder(disk, parent)?;
         }
-        refuse_foreign(&path)?;
-        let lock = lock(&path)?;
+        refuse_foreign(disk, &path)?;
+        let lock = lock(disk, &path)?;
         let (wal, checkpoints) = (path.join(WAL), path.join(CHECKPOINTS));
-        create_folder(&wal)?;
-        create_folder(&checkpoints)?;
-        sync_folder(&path)?;
-        let is_new = files(&wal, ".wal")?.is_empty();
-        if is_new && !files(&checkpoints, ".checkpoint")?.is_empty() {
+        create_folder(disk, &wal)?;
+        create_folder(disk, &checkpoints)?;
+        sync_folder(disk, &path)?;
+        let is_new = list(disk, &wal, ".wal")?.is_empty();
+        if is_new && !list(disk, &checkpoints, ".checkpoint")?.is_empty() {
             return Err(StorageError::Gap {
                 path,
                 what: "it has checkpoints but no log".to_owned(),
             });
         }
         Ok(Self {
+            files,
             path,
             wal,
             checkpoints,
@@ -73,6 +85,14 @@ impl DataDir {
         &self.path
     }
 
+    pub(super) fn files(&self) -> &dyn Files {
+        self.files.as_ref()
+    }
+
+    pub(super) fn share_files(&self) -> Arc<dyn Files> {
+        Arc::clone(&self.files)
+    }
+
     pub(super) fn wal(&self) -> &Path {
         &self.wal
     }
@@ -82,17 +102,14 @@ impl DataDir {
     }
 }
 
-/// Only the owner may look in, as etcd has it: the store holds other people's secrets.
-pub(super) fn create_folder(path: &Path) -> Result<(), StorageError> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
+pub(super) fn create_folder(files: &dyn Files, path: &Path) -> Result<(), StorageError> {
+    files
+        .create_folder(path)
         .map_err(StorageError::attempt("create the directory", path))
 }
 
-fn refuse_foreign(path: &Path) -> Result<(), StorageError> {
-    let mut entries = names(path)?;
+fn refuse_foreign(files: &dyn Files, path: &Path) -> Result<(), StorageError> {
+    let mut entries = names(files, path)?;
     entries.sort();
     match entries
         .into_iter()
@@ -106,47 +123,40 @@ fn refuse_foreign(path: &Path) -> Result<(), StorageError> {
     }
 }
 
-fn lock(directory: &Path) -> Result<File, StorageError> {
+fn lock(files: &dyn Files, directory: &Path) -> Result<Box<dyn File>, StorageError> {
     let path = directory.join(LOCK);
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .map_err(StorageError::attempt("open the lock file", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StorageError::Locked {
-            path: directory.to_owned(),
-        }),
-        Err(TryLockError::Error(error)) => {
-            Err(StorageError::attempt("lock the file", &path)(error))
-        }
-    }
+    let locked = files
+        .lock(&path)
+        .map_err(StorageError::attempt("lock the file", &path))?;
+    locked.ok_or_else(|| StorageError::Locked {
+        path: directory.to_owned(),
+    })
 }
 
-pub(super) fn names(path: &Path) -> Result<Vec<String>, StorageError> {
-    let failed = || StorageError::attempt("list the directory", path);
-    let mut found = Vec::new();
-    for entry in fs::read_dir(path).map_err(failed())? {
-        let entry = entry.map_err(failed())?;
-        found.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    Ok(found)
+pub(super) fn names(files: &dyn Files, path: &Path) -> Result<Vec<String>, StorageError> {
+    files
+        .names(path)
+        .map_err(StorageError::attempt("list the directory", path))
 }
 
 /// The files in a folder whose names end so, sorted by name.
-pub(super) fn files(folder: &Path, ending: &str) -> Result<Vec<PathBuf>, StorageError> {
-    let mut found = names(folder)?;
+pub(super) fn list(
+    files: &dyn Files,
+    folder: &Path,
+    ending: &str,
+) -> Result<Vec<PathBuf>, StorageError> {
+    let mut found = names(files, folder)?;
     found.retain(|name| name.ends_with(ending));
     found.sort();
     Ok(found.into_iter().map(|name| folder.join(name)).collect())
 }
 
 /// Removes what a crash left half made.
-pub(super) fn sweep(folder: &Path) -> Result<(), StorageError> {
-    for path in files(folder, TEMPORARY)? {
-        fs::remove_file(&path).map_err(StorageError::attempt("remove", &path))?;
+pub(super) fn sweep(files: &dyn Files, folder: &Path) -> Result<(), StorageError> {
+    for path in list(files, folder, TEMPORARY)? {
+        files
+            .remove(&path)
+            .map_err(StorageError::attempt("remove", &path))?;
     }
     Ok(())
 }
@@ -155,8 +165,8 @@ pub(super) fn sweep(folder: &Path) -> Result<(), StorageError> {
 pub(super) const TEMPORARY: &str = ".tmp";
 
 /// Makes the names in a folder durable: files created, renamed or removed there.
-pub(super) fn sync_folder(folder: &Path) -> Result<(), StorageError> {
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
+pub(super) fn sync_folder(files: &dyn Files, folder: &Path) -> Result<(), StorageError> {
+    files
+        .sync_folder(folder)
         .map_err(StorageError::attempt("sync the directory", folder))
 }

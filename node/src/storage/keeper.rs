@@ -178,6 +178,7 @@ impl Work {
         let begun = Instant::now();
         let place = (meta.index, meta.term);
         let (kept, bytes) = checkpoint::write(
+            self.directory.files(),
             self.directory.checkpoints(),
             self.identity,
             meta,
@@ -205,12 +206,14 @@ impl Work {
         let surplus = kept.len().saturating_sub(stay);
         let gone: Vec<_> = kept.drain(..surplus).collect();
         for old in &gone {
-            std::fs::remove_file(&old.path)
+            self.directory
+                .files()
+                .remove(&old.path)
                 .map_err(StorageError::attempt("remove the checkpoint", &old.path))?;
             self.observer.step("checkpoint removed");
         }
         if !gone.is_empty() {
-            sync_folder(self.directory.checkpoints())?;
+            sync_folder(self.directory.files(), self.directory.checkpoints())?;
         }
         if kept.len() == stay {
             self.log.release(kept[0].meta.index);

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use super::directory::{WAL, create_folder, names, sync_folder};
 use super::error::StorageError;
+use super::files::RealFiles;
 
 /// Makes `wal_dir` the place of the log of the member in `data_dir`.
 ///
@@ -36,7 +37,7 @@ pub(crate) fn place_log(data_dir: &Path, wal_dir: &Path) -> Result<(), StorageEr
                 elsewhere(&is)
             }
         }
-        Ok(_) if !names(&link)?.is_empty() => elsewhere(&link),
+        Ok(_) if !names(&RealFiles, &link)?.is_empty() => elsewhere(&link),
         Ok(_) => {
             fs::remove_dir(&link).map_err(StorageError::attempt("replace", &link))?;
             make_link(data_dir, &link, &wal_dir)
@@ -49,9 +50,9 @@ pub(crate) fn place_log(data_dir: &Path, wal_dir: &Path) -> Result<(), StorageEr
 }
 
 fn make_link(data_dir: &Path, link: &Path, wal_dir: &Path) -> Result<(), StorageError> {
-    create_folder(data_dir)?;
-    create_folder(wal_dir)?;
-    if let Some(entry) = names(wal_dir)?
+    create_folder(&RealFiles, data_dir)?;
+    create_folder(&RealFiles, wal_dir)?;
+    if let Some(entry) = names(&RealFiles, wal_dir)?
         .into_iter()
         .find(|name| name != "lost+found")
     {
@@ -59,7 +60,7 @@ fn make_link(data_dir: &Path, link: &Path, wal_dir: &Path) -> Result<(), Storage
         return Err(StorageError::NotOurs { path, entry });
     }
     symlink(wal_dir, link).map_err(StorageError::attempt("link the log's directory", link))?;
-    sync_folder(data_dir)
+    sync_folder(&RealFiles, data_dir)
 }
 
 #[cfg(test)]

@@ -7,8 +7,9 @@
 //! What this module does not do: repair. What is missing has to come from the other members.
 
 use super::checkpoint::{self, Header, Kept, Origin};
-use super::directory::{DataDir, files, sweep, sync_folder};
+use super::directory::{DataDir, list, sweep, sync_folder};
 use super::error::StorageError;
+use super::files::Files;
 use super::log::Log;
 use super::replay::{self, Tail};
 use super::vitals::Vitals;
@@ -16,8 +17,6 @@ use super::wal::{Wal, Write};
 use super::{Identity, Options};
 use bytes::Bytes;
 use raft::{Entry, HardState, Index, SnapshotMeta};
-use std::fs::OpenOptions;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -63,8 +62,9 @@ pub(super) fn recover(
     options: &Options,
     vitals: Arc<Vitals>,
 ) -> Result<Opened, StorageError> {
-    let segments = files(directory.wal(), ".wal")?;
-    let replayed = replay::replay(directory.wal(), &segments)?;
+    let files = directory.files();
+    let segments = list(files, directory.wal(), ".wal")?;
+    let replayed = replay::replay(files, directory.wal(), &segments)?;
     let found = checkpoints(directory, replayed.state.identity)?;
     let newest = found.sound.first().map(|(_, header)| header);
     let base = base(directory, replayed.log, newest)?;
@@ -76,10 +76,10 @@ pub(super) fn recover(
     };
     let hard_state = hard_state(directory, state.hard_state, &base.snapshot, last)?;
     // All is sound: from here on the directory is changed.
-    sweep(directory.wal())?;
-    sweep(directory.checkpoints())?;
+    sweep(files, directory.wal())?;
+    sweep(files, directory.checkpoints())?;
     let damaged = put_aside(directory, found.damaged)?;
-    let cut = replayed.tail.map(|tail| zero(&tail)).transpose()?;
+    let cut = replayed.tail.map(|tail| zero(files, &tail)).transpose()?;
     let recovered = Recovered {
         identity: state.identity,
         hard_state,
@@ -89,7 +89,7 @@ pub(super) fn recover(
         cut,
         damaged,
     };
-    let mut wal = Wal::resume(directory.wal(), state, options, Arc::clone(&vitals))?;
+    let mut wal = Wal::resume(directory, state, options, Arc::clone(&vitals))?;
     if install {
         let place = (recovered.snapshot.index, recovered.snapshot.term);
         wal.commit(&[Write::Installed(place)])?;
@@ -120,8 +120,10 @@ struct Found {
 
 fn checkpoints(directory: &DataDir, owner: Identity) -> Result<Found, StorageError> {
     let mut found = Found::default();
-    for path in checkpoint::list(directory.checkpoints())?.into_iter().rev() {
-        match checkpoint::read(&path) {
+    let files = directory.files();
+    let listed = checkpoint::list(files, directory.checkpoints())?;
+    for path in listed.into_iter().rev() {
+        match checkpoint::read(files, &path) {
             Ok(read) if read.header.identity != owner => {
                 let Identity {
                     cluster_id: cluster,
@@ -227,28 +229,26 @@ fn put_aside(
 ) -> Result<Vec<StorageError>, StorageError> {
     for (path, _) in &damaged {
         let aside = path.with_extension("damaged");
-        std::fs::rename(path, &aside).map_err(StorageError::attempt(
+        let renamed = directory.files().rename(path, &aside);
+        renamed.map_err(StorageError::attempt(
             "put aside the damaged checkpoint",
             path,
         ))?;
     }
     if !damaged.is_empty() {
-        sync_folder(directory.checkpoints())?;
+        sync_folder(directory.files(), directory.checkpoints())?;
     }
     Ok(damaged.into_iter().map(|(_, error)| error).collect())
 }
 
 /// Overwrites a torn tail, so that nothing of it can ever be taken for a part of what comes there.
-fn zero(tail: &Tail) -> Result<Cut, StorageError> {
+fn zero(files: &dyn Files, tail: &Tail) -> Result<Cut, StorageError> {
     let attempt = || StorageError::attempt("cut the torn end of the log file", &tail.path);
-    let file = OpenOptions::new()
-        .write(true)
-        .open(&tail.path)
-        .map_err(attempt())?;
+    let file = files.open_to_write(&tail.path).map_err(attempt())?;
     let bytes = tail.to - tail.from;
-    file.write_all_at(&vec![0; bytes], tail.from as u64)
+    file.write_at(&vec![0; bytes], tail.from as u64)
         .map_err(attempt())?;
-    file.sync_data().map_err(attempt())?;
+    file.sync().map_err(attempt())?;
     Ok(Cut {
         path: tail.path.clone(),
         offset: tail.from as u64,

@@ -16,6 +16,7 @@
 
 use super::Identity;
 use super::error::StorageError;
+use super::files::Files;
 use super::log::Log;
 use super::record::{self, Content, FORMAT, Head, Position, Record, Unreadable};
 use super::segment::{path_of, sequence_of};
@@ -41,12 +42,18 @@ pub(super) struct Tail {
 }
 
 /// Reads all segments of a folder that has at least one.
-pub(super) fn replay(folder: &Path, paths: &[PathBuf]) -> Result<Replayed, StorageError> {
+pub(super) fn replay(
+    files: &dyn Files,
+    folder: &Path,
+    paths: &[PathBuf],
+) -> Result<Replayed, StorageError> {
     let sequences = sequences(folder, paths)?;
     let mut reading: Option<Reading> = None;
     let mut tail = None;
     for (number, (path, &sequence)) in paths.iter().zip(&sequences).enumerate() {
-        let bytes = std::fs::read(path).map_err(StorageError::attempt("read", path))?;
+        let bytes = files
+            .read(path)
+            .map_err(StorageError::attempt("read", path))?;
         let segment = Source {
             path,
             bytes: &bytes,

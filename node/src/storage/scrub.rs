@@ -11,12 +11,11 @@
 //! What this module does not do: repair.
 
 use super::checkpoint;
-use super::directory::files;
+use super::directory::{DataDir, list};
 use super::error::StorageError;
+use super::files::{File, Files};
 use super::replay;
 use super::vitals::{Observer, Vitals};
-use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,16 +57,16 @@ pub(super) struct Scrub {
 impl Scrub {
     /// Begins the first pass at once.
     pub(super) fn start(
-        folders: (PathBuf, PathBuf),
+        directory: &DataDir,
         scrubbing: Scrubbing,
         observer: Arc<dyn Observer>,
         vitals: Arc<Vitals>,
     ) -> Self {
         let (stop, stopped) = mpsc::channel();
-        let (wal, checkpoints) = folders;
         let work = Work {
-            wal,
-            checkpoints,
+            files: directory.share_files(),
+            wal: directory.wal().to_owned(),
+            checkpoints: directory.checkpoints().to_owned(),
             scrubbing,
             observer,
             vitals,
@@ -92,6 +91,7 @@ impl Drop for Scrub {
 }
 
 struct Work {
+    files: Arc<dyn Files>,
     wal: PathBuf,
     checkpoints: PathBuf,
     scrubbing: Scrubbing,
@@ -109,12 +109,13 @@ impl Work {
     }
 
     fn pass(&self) -> Result<(), Stopped> {
-        let mut segments = files(&self.wal, ".wal").unwrap_or_default();
+        let listed = |folder, ending| list(self.files.as_ref(), folder, ending);
+        let mut segments = listed(&self.wal, ".wal").unwrap_or_default();
         segments.pop();
         for path in &segments {
             self.look(path, verify_segment)?;
         }
-        for path in &files(&self.checkpoints, ".checkpoint").unwrap_or_default() {
+        for path in &listed(&self.checkpoints, ".checkpoint").unwrap_or_default() {
             self.look(path, checkpoint::verify)?;
         }
         Ok(())
@@ -136,17 +137,15 @@ impl Work {
 
     /// What is wrong with the file; none if nothing is, or if it was released since the folder was listed.
     fn read(&self, path: &Path, verify: Verify) -> Result<Option<StorageError>, Stopped> {
-        let Ok(file) = File::open(path) else {
+        let Ok(file) = self.files.open(path) else {
             return Ok(None);
         };
         // Best effort: what the operating system remembers is not what the disk holds.
-        let forget = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
-        if let Err(error) = posix_fadvise(&file, 0, 0, forget) {
-            tracing::debug!(%error, "reading what the operating system remembers");
-        }
+        file.forget_cached();
         let mut slow = Slow {
             work: self,
             file,
+            offset: 0,
             stopped: false,
         };
         let verified = verify(path, &mut slow);
@@ -167,14 +166,16 @@ impl Work {
 /// A file read no faster than allowed.
 struct Slow<'a> {
     work: &'a Work,
-    file: File,
+    file: Box<dyn File>,
+    offset: u64,
     stopped: bool,
 }
 
 impl Read for Slow<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let piece = buffer.len().min(PIECE_BYTES);
-        let read = self.file.read(&mut buffer[..piece])?;
+        let read = self.file.read_at(&mut buffer[..piece], self.offset)?;
+        self.offset += read as u64;
         self.work.observer.scrubbed(read as u64);
         let rate = self.work.scrubbing.bytes_per_second.max(1);
         let time = Duration::from_secs_f64(read as f64 / rate as f64);

@@ -9,16 +9,13 @@
 
 use super::directory::TEMPORARY;
 use super::error::StorageError;
-use nix::errno::Errno;
-use nix::fcntl::posix_fallocate;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use super::files::{File, Files};
 use std::path::{Path, PathBuf};
 
 /// An open segment.
 #[derive(Debug)]
 pub(super) struct Segment {
-    file: File,
+    file: Box<dyn File>,
     path: PathBuf,
     capacity: u64,
     /// Everything before this was written, with records or zeros.
@@ -31,19 +28,16 @@ const AHEAD_BYTES: u64 = 1 << 20;
 impl Segment {
     /// Makes the file of the segment under a name that does not count yet.
     pub(super) fn prepare(
+        files: &dyn Files,
         folder: &Path,
         sequence: u64,
         capacity: u64,
     ) -> Result<Self, StorageError> {
         let path = folder.join(format!("{sequence:016x}{TEMPORARY}"));
-        let file = OpenOptions::new()
-            .create(true)
-            .truncate(true)
-            .read(true)
-            .write(true)
-            .open(&path)
+        let file = files
+            .create(&path)
             .map_err(StorageError::attempt("create the log file", &path))?;
-        allocate(&file, capacity).map_err(StorageError::attempt(
+        file.reserve(capacity).map_err(StorageError::attempt(
             "reserve space for the log file",
             &path,
         ))?;
@@ -56,14 +50,10 @@ impl Segment {
     }
 
     /// Opens a segment to go on writing.
-    pub(super) fn open(path: &Path) -> Result<Self, StorageError> {
+    pub(super) fn open(files: &dyn Files, path: &Path) -> Result<Self, StorageError> {
         let attempt = || StorageError::attempt("open the log file for writing", path);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .open(path)
-            .map_err(attempt())?;
-        let capacity = file.metadata().map_err(attempt())?.len();
+        let file = files.open_to_write(path).map_err(attempt())?;
+        let capacity = file.length().map_err(attempt())?;
         Ok(Self {
             file,
             path: path.to_owned(),
@@ -73,9 +63,15 @@ impl Segment {
     }
 
     /// Gives the file the name under which it counts.
-    pub(super) fn publish(&mut self, folder: &Path, sequence: u64) -> Result<(), StorageError> {
+    pub(super) fn publish(
+        &mut self,
+        files: &dyn Files,
+        folder: &Path,
+        sequence: u64,
+    ) -> Result<(), StorageError> {
         let name = path_of(folder, sequence);
-        std::fs::rename(&self.path, &name)
+        files
+            .rename(&self.path, &name)
             .map_err(StorageError::attempt("rename the log file", &self.path))?;
         self.path = name;
         Ok(())
@@ -89,12 +85,12 @@ impl Segment {
     pub(super) fn write(&mut self, bytes: &[u8], offset: usize) -> Result<(), StorageError> {
         let attempt = || StorageError::attempt("write to the log file", &self.path);
         let offset = offset as u64;
-        self.file.write_all_at(bytes, offset).map_err(attempt())?;
+        self.file.write_at(bytes, offset).map_err(attempt())?;
         let end = offset + bytes.len() as u64;
         if end > self.written_to {
             let ahead = (end + AHEAD_BYTES).min(self.capacity).max(end);
             let zeros = vec![0; usize::try_from(ahead - end).expect("a mebibyte at most")];
-            self.file.write_all_at(&zeros, end).map_err(attempt())?;
+            self.file.write_at(&zeros, end).map_err(attempt())?;
             self.written_to = ahead;
         }
         Ok(())
@@ -103,7 +99,7 @@ impl Segment {
     /// Makes everything written durable.
     pub(super) fn sync(&self) -> Result<(), StorageError> {
         self.file
-            .sync_data()
+            .sync()
             .map_err(StorageError::attempt("sync the log file", &self.path))
     }
 }
@@ -117,14 +113,4 @@ pub(super) fn path_of(folder: &Path, sequence: u64) -> PathBuf {
 pub(super) fn sequence_of(path: &Path) -> Option<u64> {
     let stem = path.file_stem()?.to_str()?;
     (stem.len() == 16).then(|| u64::from_str_radix(stem, 16).ok())?
-}
-
-/// File systems that cannot reserve get a file of that length instead, whose space comes as it is written.
-fn allocate(file: &File, capacity: u64) -> std::io::Result<()> {
-    let length = i64::try_from(capacity).expect("segments are far smaller than 2^63 bytes");
-    match posix_fallocate(file, 0, length) {
-        Ok(()) => Ok(()),
-        Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS) => file.set_len(capacity),
-        Err(error) => Err(error.into()),
-    }
 }

@@ -5,15 +5,16 @@
 //!
 //! What this module does not do: threads (`writer`) or reading (`replay`).
 
-use super::directory::sync_folder;
+use super::directory::{self, DataDir, sync_folder};
 use super::error::StorageError;
+use super::files::Files;
 use super::record::{self, Batch, Head, Position, SEAL_BYTES};
 use super::segment::{self, Segment};
 use super::vitals::{Observer, Vitals};
 use super::{Identity, Options, codec};
 use raft::{HardState, Index, Persist, Term};
 use std::collections::VecDeque;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Instant;
@@ -49,6 +50,7 @@ pub(super) struct State {
 
 /// The log of one member.
 pub(super) struct Wal {
+    files: Arc<dyn Files>,
     folder: PathBuf,
     segment: Segment,
     state: State,
@@ -69,13 +71,13 @@ const SMALL_BYTES: usize = 128;
 impl Wal {
     /// Founds the log with its first segment.
     pub(super) fn create(
-        folder: &Path,
+        directory: &DataDir,
         identity: Identity,
         first: &Persist,
         options: &Options,
         vitals: Arc<Vitals>,
     ) -> Result<Self, StorageError> {
-        super::directory::sweep(folder)?;
+        directory::sweep(directory.files(), directory.wal())?;
         let state = State {
             identity,
             position: Position {
@@ -91,8 +93,8 @@ impl Wal {
         };
         let writes = [Write::Persist(first.clone())];
         let capacity = options.segment_bytes.max(weight(&writes) as u64);
-        let segment = Segment::prepare(folder, 1, capacity)?;
-        let mut wal = Self::at(folder, segment, state, options, vitals);
+        let segment = Segment::prepare(directory.files(), directory.wal(), 1, capacity)?;
+        let mut wal = Self::at(directory, segment, state, options, vitals);
         wal.begin_segment(&writes)?;
         wal.count_bytes();
         Ok(wal)
@@ -100,26 +102,28 @@ impl Wal {
 
     /// Goes on where a log that was read ends.
     pub(super) fn resume(
-        folder: &Path,
+        directory: &DataDir,
         state: State,
         options: &Options,
         vitals: Arc<Vitals>,
     ) -> Result<Self, StorageError> {
-        let segment = Segment::open(&segment::path_of(folder, state.position.sequence))?;
-        let wal = Self::at(folder, segment, state, options, vitals);
+        let path = segment::path_of(directory.wal(), state.position.sequence);
+        let segment = Segment::open(directory.files(), &path)?;
+        let wal = Self::at(directory, segment, state, options, vitals);
         wal.count_bytes();
         Ok(wal)
     }
 
     fn at(
-        folder: &Path,
+        directory: &DataDir,
         segment: Segment,
         state: State,
         options: &Options,
         vitals: Arc<Vitals>,
     ) -> Self {
         Self {
-            folder: folder.to_owned(),
+            files: directory.share_files(),
+            folder: directory.wal().to_owned(),
             segment,
             state,
             lazy: None,
@@ -180,14 +184,15 @@ impl Wal {
                 break;
             }
             let path = segment::path_of(&self.folder, oldest.sequence);
-            std::fs::remove_file(&path)
+            self.files
+                .remove(&path)
                 .map_err(StorageError::attempt("remove the log file", &path))?;
             self.observer.step("segment released");
             self.state.closed.pop_front();
             released = true;
         }
         if released {
-            sync_folder(&self.folder)?;
+            sync_folder(self.files.as_ref(), &self.folder)?;
         }
         self.count_bytes();
         Ok(())
@@ -226,7 +231,8 @@ impl Wal {
 
     fn prepare(&self, needed: u64) -> Result<Segment, StorageError> {
         let sequence = self.state.position.sequence + 1;
-        Segment::prepare(&self.folder, sequence, self.segment_bytes.max(needed))
+        let bytes = self.segment_bytes.max(needed);
+        Segment::prepare(self.files.as_ref(), &self.folder, sequence, bytes)
     }
 
     /// Makes the next segment's file beside the running log, from the middle of this one on.
@@ -235,12 +241,13 @@ impl Wal {
         if self.next.is_some() || (self.state.position.offset as u64) < half {
             return;
         }
-        let (folder, bytes) = (self.folder.clone(), self.segment_bytes);
+        let (files, folder) = (Arc::clone(&self.files), self.folder.clone());
+        let bytes = self.segment_bytes;
         let sequence = self.state.position.sequence + 1;
         let thread = std::thread::Builder::new().name("wal-prepare".to_owned());
         // Where no thread can be had, the roll itself makes the file.
         self.next = thread
-            .spawn(move || Segment::prepare(&folder, sequence, bytes))
+            .spawn(move || Segment::prepare(files.as_ref(), &folder, sequence, bytes))
             .ok();
     }
 
@@ -263,9 +270,10 @@ impl Wal {
         self.observer.step("segment prepared");
         self.put(&bytes, 0)?;
         self.observer.step("segment written");
-        self.segment.publish(&self.folder, start.sequence)?;
+        let files = self.files.as_ref();
+        self.segment.publish(files, &self.folder, start.sequence)?;
         self.observer.step("segment named");
-        sync_folder(&self.folder)?;
+        sync_folder(self.files.as_ref(), &self.folder)?;
         self.state.position = after;
         Ok(())
     }

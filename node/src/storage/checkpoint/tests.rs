@@ -1,5 +1,5 @@
 use super::*;
-use crate::storage::Silent;
+use crate::storage::{RealFiles, Silent};
 use raft::{Configuration, Index, PeerId, Term};
 
 const IDENTITY: Identity = Identity {
@@ -17,7 +17,7 @@ fn meta() -> SnapshotMeta {
 
 fn written(image: Image) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
-    let (kept, bytes) = write(folder.path(), IDENTITY, meta(), image, &Silent).unwrap();
+    let (kept, bytes) = write(&RealFiles, folder.path(), IDENTITY, meta(), image, &Silent).unwrap();
     assert_eq!(std::fs::metadata(&kept.path).unwrap().len(), bytes);
     (folder, kept.path)
 }
@@ -32,7 +32,7 @@ fn an_image_of_several_chunks_comes_back() {
         move |out: &mut dyn Write| copy.chunks(70_001).try_for_each(|part| out.write_all(part));
     let (_folder, path) = written(Image::Own(Box::new(encode)));
     assert!(path.ends_with("0000000000001234-0000000000000005.checkpoint"));
-    let read = read(&path).unwrap();
+    let read = read(&RealFiles, &path).unwrap();
     assert_eq!(read.header.meta, meta());
     assert_eq!(read.header.identity, IDENTITY);
     assert_eq!(read.header.origin, Origin::Own);
@@ -42,7 +42,7 @@ fn an_image_of_several_chunks_comes_back() {
 #[test]
 fn an_empty_image_is_an_image() {
     let (_folder, path) = written(Image::Received(Bytes::new()));
-    let read = read(&path).unwrap();
+    let read = read(&RealFiles, &path).unwrap();
     assert_eq!(
         (read.image.len(), read.header.origin),
         (0, Origin::Received)
@@ -55,7 +55,7 @@ fn every_flipped_bit_and_every_missing_end_is_refused_with_its_place() {
     let sound = std::fs::read(&path).unwrap();
     let refused = |bytes: &[u8]| {
         std::fs::write(&path, bytes).unwrap();
-        match read(&path) {
+        match read(&RealFiles, &path) {
             Err(StorageError::Corrupt { offset, .. }) => assert!(offset <= sound.len() as u64),
             other => panic!("{other:?}"),
         }
@@ -76,7 +76,7 @@ fn a_checkpoint_that_cannot_be_encoded_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let encode = |_: &mut dyn Write| Err(io::Error::from(io::ErrorKind::StorageFull));
     let image = Image::Own(Box::new(encode));
-    let error = write(folder.path(), IDENTITY, meta(), image, &Silent).unwrap_err();
+    let error = write(&RealFiles, folder.path(), IDENTITY, meta(), image, &Silent).unwrap_err();
     let said = error.to_string();
     assert!(
         said.contains("the disk is full") && said.contains(".tmp"),
