@@ -1,33 +1,29 @@
 //! How a member finds out who it is: of a new cluster by its flags, of a running one by asking the others, after a restart
 //! by its disk.
 //!
-//! Ids are drawn as etcd draws them: the first eight bytes of a hash over sorted peer URLs, the cluster's token and, for
-//! members that are added later, the time. Every founding member computes the same ids from the same flags, and a cluster
-//! founded with another token is another cluster.
-//!
 //! What this module deliberately does not do: discovery services and DNS records.
 
+mod asking;
+mod identity;
 mod predecessor;
 pub(crate) mod token;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use raft::{HardState, Index, PeerId, Persist, SnapshotMeta, Term, Ticket};
-use sha2::{Digest, Sha256};
 use store::{DecodeError, Member, Store, Version};
 
-use crate::config::{ClusterState, Config, ConfigError, Url};
+use crate::config::{ClusterState, Config, ConfigError};
 use crate::replica::{forcing_entries, founding_entries};
 use crate::status::Membership;
 use crate::storage::{DataDir, Identity, Options, Recovered, Storage, StorageError, place_log};
 use crate::transport::Dialer;
+use asking::{JOIN_TIMEOUT, ask_in_time, from_wire, others, texts};
 
-/// How long a member that joins looks for one that knows the cluster, before it gives up and whoever keeps it starts it
-/// anew.
-const JOIN_TIMEOUT: Duration = Duration::from_secs(30);
-const JOIN_PAUSE: Duration = Duration::from_millis(500);
+pub use identity::{cluster_id, member_id};
+pub(crate) use identity::{founding_identity, founding_members};
+
 /// How long a founding member looks whether it founds what is already there. Nobody answers at a true founding.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -329,34 +325,6 @@ async fn found(
     })
 }
 
-/// The founding members by their flags, sorted by id.
-pub(crate) fn founding_members(cluster: &BTreeMap<String, Vec<Url>>, token: &str) -> Vec<Member> {
-    let member = |(name, urls): (&String, &Vec<Url>)| {
-        let peer_urls: Vec<String> = urls.iter().map(ToString::to_string).collect();
-        let id = member_id(&peer_urls, token, None);
-        Member {
-            id,
-            name: name.clone(),
-            peer_urls,
-            ..Member::default()
-        }
-    };
-    let mut members: Vec<Member> = cluster.iter().map(member).collect();
-    members.sort_by_key(|member| member.id);
-    members
-}
-
-/// Who of them has this name, which the flags were checked to list.
-pub(crate) fn founding_identity(members: &[Member], name: &str) -> Identity {
-    let ids: Vec<u64> = members.iter().map(|member| member.id).collect();
-    let me = members.iter().find(|member| member.name == name);
-    let member_id = me.expect("the flags were checked to list this member").id;
-    Identity {
-        cluster_id: cluster_id(&ids),
-        member_id,
-    }
-}
-
 /// Whoever founds with an empty directory a cluster that already knows him has lost his data.
 async fn refuse_second_founding(
     config: &Config,
@@ -450,137 +418,9 @@ async fn ask_again(
     Ok(beginning)
 }
 
-async fn ask_in_time(
-    dialer: &Dialer,
-    asked: &[Vec<String>],
-) -> Result<proto::peer::MembersResponse, BootstrapError> {
-    let asking = tokio::time::timeout(JOIN_TIMEOUT, ask_until_answered(dialer, asked));
-    asking.await.map_err(|_| BootstrapError::NobodyAnswers {
-        asked: asked.iter().flatten().cloned().collect(),
-    })
-}
-
-async fn ask_until_answered(
-    dialer: &Dialer,
-    asked: &[Vec<String>],
-) -> proto::peer::MembersResponse {
-    loop {
-        for urls in asked {
-            match dialer.members(urls).await {
-                // A member that has not heard of anybody yet cannot help.
-                Ok(answer) if !answer.members.is_empty() => return answer,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::info!(?urls, %error, "a member does not answer; asking the next")
-                }
-            }
-        }
-        tokio::time::sleep(JOIN_PAUSE).await;
-    }
-}
-
-/// Peer URLs of everybody in `--initial-cluster` but this member.
-fn others(config: &Config) -> Vec<Vec<String>> {
-    let others = config
-        .initial_cluster
-        .iter()
-        .filter(|(name, _)| **name != config.name);
-    others.map(|(_, urls)| texts(urls)).collect()
-}
-
-fn texts(urls: &[Url]) -> Vec<String> {
-    urls.iter().map(ToString::to_string).collect()
-}
-
-fn from_wire(member: proto::etcdserverpb::Member) -> Member {
-    Member {
-        id: member.id,
-        name: member.name,
-        peer_urls: member.peer_urls,
-        client_urls: member.client_urls,
-        is_learner: member.is_learner,
-    }
-}
-
-/// The id of a member: never 0, which means nobody.
-#[must_use]
-pub fn member_id(peer_urls: &[String], token: &str, added_at: Option<u128>) -> u64 {
-    let mut urls = peer_urls.to_vec();
-    urls.sort();
-    let mut text = urls.concat();
-    text.push_str(token);
-    if let Some(time) = added_at {
-        text.push_str(&time.to_string());
-    }
-    first_eight(text.as_bytes())
-}
-
-/// The id of a cluster that these members found.
-#[must_use]
-pub fn cluster_id(member_ids: &[u64]) -> u64 {
-    let mut ids = member_ids.to_vec();
-    ids.sort_unstable();
-    let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_be_bytes()).collect();
-    first_eight(&bytes)
-}
-
-fn first_eight(bytes: &[u8]) -> u64 {
-    let hash = Sha256::digest(bytes);
-    let (first, _) = hash.split_first_chunk().expect("a SHA-256 has 32 bytes");
-    u64::from_be_bytes(*first).max(1)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn urls(texts: &[&str]) -> Vec<String> {
-        texts.iter().map(ToString::to_string).collect()
-    }
-
-    #[test]
-    fn a_members_id_depends_on_urls_token_and_time_but_not_on_the_order_of_urls() {
-        let id = member_id(&urls(&["http://a:1", "http://b:2"]), "token", None);
-        assert_eq!(
-            id,
-            member_id(&urls(&["http://b:2", "http://a:1"]), "token", None)
-        );
-        assert_ne!(
-            id,
-            member_id(&urls(&["http://a:1", "http://b:3"]), "token", None)
-        );
-        assert_ne!(
-            id,
-            member_id(&urls(&["http://a:1", "http://b:2"]), "other", None)
-        );
-        assert_ne!(
-            id,
-            member_id(&urls(&["http://a:1", "http://b:2"]), "token", Some(1))
-        );
-    }
-
-    #[test]
-    fn every_founding_member_computes_the_same_cluster() {
-        let cluster = |names: &[&str]| {
-            names
-                .iter()
-                .map(|name| ((*name).to_owned(), vec![Url::new(*name, 2380)]))
-                .collect()
-        };
-        let members = founding_members(&cluster(&["a", "b", "c"]), "token");
-        assert_eq!(
-            members,
-            founding_members(&cluster(&["c", "a", "b"]), "token")
-        );
-        let identity = |name| founding_identity(&members, name);
-        assert_eq!(identity("a").cluster_id, identity("b").cluster_id);
-        assert_ne!(identity("a").member_id, identity("b").member_id);
-        let other = founding_members(&cluster(&["a", "b", "c"]), "another token");
-        assert_ne!(
-            founding_identity(&other, "a").cluster_id,
-            identity("a").cluster_id
-        );
-    }
 
     #[test]
     fn a_program_older_than_its_cluster_does_not_start() {
