@@ -1,0 +1,586 @@
+//! The world: time, and everything that happens in it to members and between them.
+//!
+//! What this module deliberately does not do: judge. The checker does after every event, and the judges at the end.
+
+mod bench;
+pub(crate) mod checker;
+mod ending;
+mod faults;
+mod member;
+mod operator;
+mod platter;
+mod requests;
+mod truth;
+mod watching;
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use quorate_node::event::{Event as Happening, Outcome};
+use quorate_node::replica::founding_entries;
+use quorate_node::status::Membership;
+use quorate_node::version;
+use quorate_node::watch::Ask;
+use raft::{Body, HardState, Index, Message, PeerId, Persist, Role, Term, Ticket};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use store::Store;
+
+use crate::clients::Client;
+use crate::history::History;
+use crate::network::{Blocks, Load, Sent};
+use crate::profile::Profile;
+use crate::run::{Run, Summary, Violation};
+use checker::{Checked, Checker};
+use member::{Alive, Fate, Gone, Member, RequestId};
+use requests::Call;
+use truth::Truth;
+use watching::{Outlet, Watcher};
+
+/// How long the faults go on, in milliseconds.
+const TROUBLE_MS: u64 = 40_000;
+
+/// What will happen.
+#[derive(Debug)]
+pub(crate) enum Event {
+    Tick(u64),
+    Deliver(Box<Parcel>),
+    WritesDone(u64, u64),
+    CheckpointDone(u64, u64),
+    Unreachable(u64, u64),
+    SnapshotSent(u64, u64, bool),
+    ToldRemoved(u64),
+    Start(u64),
+    Client(usize),
+    Arrive(RequestId),
+    Answer(RequestId, Box<Outcome>),
+    GiveUp(RequestId),
+    Hear(u64, u64, Box<Ask<Outlet>>),
+    Watcher(usize),
+    WatchRead(usize),
+    Operator,
+    Fault,
+}
+
+/// Something on its way.
+#[derive(Clone, Debug)]
+pub(crate) struct Parcel {
+    from: u64,
+    to: u64,
+    load: Load,
+    is_lost: bool,
+}
+
+/// See the module.
+pub(crate) struct World {
+    pub(super) run: Run,
+    pub(super) rng: SmallRng,
+    pub(super) profile: Profile,
+    pub(super) now: u64,
+    /// What will happen, by time and then in the order it was decided.
+    agenda: BTreeMap<(u64, u64), Event>,
+    decided: u64,
+    pub(super) members: BTreeMap<u64, Member>,
+    pub(super) blocks: Blocks,
+    pub(super) checker: Checker,
+    pub(super) truth: Truth,
+    pub(super) summary: Summary,
+    trace: DefaultHasher,
+    pub(super) clients: Vec<Client>,
+    pub(super) calls: BTreeMap<RequestId, Call>,
+    pub(super) watchers: Vec<Watcher>,
+    pub(super) streams: u64,
+    pub(super) requests: u64,
+    pub(super) history: History,
+    /// How many members the administrator wants.
+    pub(super) wanted: usize,
+    /// When a change of the membership was last asked for.
+    pub(super) changed_at: u64,
+    /// The faults have stopped.
+    pub(super) is_calm: bool,
+    /// Nobody asks for anything new any more.
+    pub(super) is_over: bool,
+}
+
+impl World {
+    pub(crate) fn new(run: Run) -> Self {
+        let mut rng = SmallRng::seed_from_u64(run.seed);
+        let profile = Profile::draw(&mut rng);
+        let founders: Vec<store::Member> = (1..=profile.members).map(table_entry).collect();
+        let entries = founding_entries(&founders);
+        let mut world = Self {
+            run,
+            now: 0,
+            agenda: BTreeMap::new(),
+            decided: 0,
+            members: BTreeMap::new(),
+            blocks: Blocks::default(),
+            checker: Checker::new(&entries),
+            truth: Truth::default(),
+            summary: Summary::default(),
+            trace: DefaultHasher::new(),
+            clients: (0..profile.clients).map(Client::new).collect(),
+            calls: BTreeMap::new(),
+            watchers: (0..profile.watchers).map(|_| Watcher::new()).collect(),
+            streams: 0,
+            requests: 0,
+            history: History::default(),
+            wanted: founders.len(),
+            changed_at: 0,
+            is_calm: false,
+            is_over: false,
+            rng,
+            profile,
+        };
+        let commit = Index(entries.len() as u64);
+        let first = Persist {
+            ticket: Ticket::default(),
+            entries,
+            hard_state: Some(HardState {
+                term: Term(1),
+                vote: None,
+                commit,
+            }),
+            must_sync: true,
+        };
+        let known = Membership {
+            members: founders.iter().map(|it| (it.id, it.clone())).collect(),
+            ..Membership::default()
+        };
+        for founder in &founders {
+            world.add_member(founder.id, &first, known.clone());
+        }
+        world
+    }
+
+    pub(crate) fn run(mut self) -> Result<Summary, Violation> {
+        if self.run.told {
+            eprintln!("{:#?}", self.profile);
+        }
+        let ids: Vec<u64> = self.members.keys().copied().collect();
+        for id in ids {
+            self.start(id)?;
+        }
+        for which in 0..self.clients.len() {
+            self.plan(1, Event::Client(which));
+        }
+        for which in 0..self.watchers.len() {
+            self.plan(500, Event::Watcher(which));
+        }
+        self.plan(2_000, Event::Operator);
+        self.plan_fault();
+        self.until(TROUBLE_MS, |_| false)?;
+        self.come_right()?;
+        self.judge()?;
+        self.summary.add("elections", self.checker.elections());
+        self.summary.add("commits", self.checker.commit().0);
+        self.summary.trace = self.trace.finish();
+        Ok(self.summary)
+    }
+
+    // Time.
+
+    pub(super) fn plan(&mut self, delay: u64, event: Event) {
+        self.decided += 1;
+        self.agenda.insert((self.now + delay, self.decided), event);
+    }
+
+    /// Lets things happen until a time, or until they are as wanted. Says whether they are.
+    pub(super) fn until(&mut self, end: u64, wanted: impl Fn(&Self) -> bool) -> Checked<bool> {
+        while let Some(((at, number), event)) = self.agenda.pop_first() {
+            self.now = self.now.max(at);
+            if self.run.told {
+                eprintln!("{:>6} {}", self.now, told(&event));
+            }
+            (self.now, number, std::mem::discriminant(&event)).hash(&mut self.trace);
+            self.summary.note("events");
+            self.happen(event)?;
+            if wanted(self) {
+                return Ok(true);
+            }
+            if self.now >= end {
+                break;
+            }
+        }
+        Ok(false)
+    }
+
+    fn happen(&mut self, event: Event) -> Checked {
+        match event {
+            Event::Tick(id) => self.tick(id),
+            Event::Deliver(parcel) => self.deliver(*parcel),
+            Event::WritesDone(id, life) => self.writes_done(id, life),
+            Event::CheckpointDone(id, life) => self.checkpoint_done(id, life),
+            Event::Unreachable(at, peer) => self.tell(at, Happening::Unreachable(PeerId(peer))),
+            Event::SnapshotSent(at, to, ok) => {
+                let to = PeerId(to);
+                self.tell(at, Happening::SnapshotSent { to, ok })
+            }
+            Event::ToldRemoved(id) => {
+                if let Some(alive) = self.alive(id) {
+                    alive.driver.leave_soon();
+                }
+                self.go_on(id)
+            }
+            Event::Start(id) => self.start(id),
+            Event::Client(which) => self.client_acts(which),
+            Event::Arrive(request) => self.arrive(request),
+            Event::Answer(request, outcome) => self.answered(request, *outcome),
+            Event::GiveUp(request) => self.give_up(request),
+            Event::Hear(id, life, ask) => self.hear(id, life, *ask),
+            Event::Watcher(which) => self.watcher_acts(which),
+            Event::WatchRead(which) => self.watcher_reads(which),
+            Event::Operator => self.operator_acts(),
+            Event::Fault => self.fault_comes(),
+        }
+    }
+
+    pub(super) fn note(&self, what: impl FnOnce() -> String) {
+        if self.run.told {
+            eprintln!("{:>6}   {}", self.now, what());
+        }
+    }
+
+    pub(super) fn chance(&mut self, probability: f64) -> bool {
+        self.rng.random_bool(probability)
+    }
+
+    // Members.
+
+    pub(super) fn add_member(&mut self, id: u64, first: &Persist, known: Membership) {
+        let member = Member::new(id, first, known, &self.profile, &mut self.rng);
+        self.members.insert(id, member);
+        let soon = self.rng.random_range(1..=100);
+        self.plan(soon, Event::Tick(id));
+    }
+
+    pub(super) fn start(&mut self, id: u64) -> Checked {
+        let member = one(&mut self.members, id);
+        if member.alive.is_some() || !matches!(member.fate, Fate::Well) {
+            return Ok(());
+        }
+        if member.start(&self.profile, self.run.bug, &mut self.rng)? {
+            self.summary.note("starts");
+        } else {
+            self.summary.note("starts refused for damage");
+        }
+        if let Fate::Refused(error) = &self.members[&id].fate {
+            self.note(|| format!("{id} is refused: {error}"));
+        }
+        self.go_on(id)
+    }
+
+    pub(super) fn alive(&mut self, id: u64) -> Option<&mut Alive> {
+        self.members.get_mut(&id)?.alive.as_mut()
+    }
+
+    pub(super) fn is_awake(&self, id: u64) -> bool {
+        self.members[&id].is_awake(self.now)
+    }
+
+    /// How long a process leaves what waits at its sockets: nobody knows what it reads first.
+    pub(super) fn until_awake(&mut self, id: u64) -> u64 {
+        let left = self.members[&id].paused_until.saturating_sub(self.now);
+        if left == 0 {
+            0
+        } else {
+            left + self.rng.random_range(0..100)
+        }
+    }
+
+    pub(super) fn some_member(&mut self) -> u64 {
+        let well: Vec<u64> = self
+            .members
+            .values()
+            .filter(|member| matches!(member.fate, Fate::Well))
+            .map(|member| member.id)
+            .collect();
+        well[self.rng.random_range(0..well.len())]
+    }
+
+    /// Whoever leads, by the newest term.
+    pub(super) fn leader(&self) -> Option<u64> {
+        let raft = |member: &Member| {
+            let raft = member.alive.as_ref()?.driver.replica().raft();
+            (raft.role() == Role::Leader).then(|| (raft.term(), member.id))
+        };
+        self.members.values().filter_map(raft).max().map(|it| it.1)
+    }
+
+    fn tell(&mut self, id: u64, happening: Happening<RequestId>) -> Checked {
+        if let Some(alive) = self.alive(id) {
+            alive.driver.on(happening);
+            return self.go_on(id);
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self, id: u64) -> Checked {
+        let member = one(&mut self.members, id);
+        let pause = member.clock.next(&mut self.rng);
+        let is_awake = member.is_awake(self.now);
+        if !matches!(member.fate, Fate::Removed) {
+            self.plan(pause, Event::Tick(id));
+        }
+        if is_awake && let Some(alive) = self.alive(id) {
+            alive.driver.tick();
+            return self.go_on(id);
+        }
+        Ok(())
+    }
+
+    /// Lets a member do what it can, checks it, and takes what it gives to the world.
+    pub(super) fn go_on(&mut self, id: u64) -> Checked {
+        let (now, bug) = (self.now, self.run.bug);
+        let member = one(&mut self.members, id);
+        let Gone {
+            sent,
+            answers,
+            has_left,
+        } = member.go_on(now, bug, &mut self.checker)?;
+        if let Some(alive) = &member.alive {
+            let replica = alive.driver.replica();
+            let raft = (replica.raft().term(), replica.raft().commit());
+            (id, raft, replica.applied().index).hash(&mut self.trace);
+            replica.store().digest().hash(&mut self.trace);
+            self.truth.learn(now, replica.store());
+        }
+        self.plan_disk(id);
+        sent.into_iter().for_each(|sent| self.send(id, sent));
+        for (request, outcome) in answers {
+            let delay = self.rng.random_range(1..10);
+            self.plan(delay, Event::Answer(request, Box::new(outcome)));
+        }
+        self.plan_watch_reads();
+        if has_left {
+            self.remove(id);
+        }
+        Ok(())
+    }
+
+    /// A removed member has said its farewell and ends for good.
+    fn remove(&mut self, id: u64) {
+        let member = one(&mut self.members, id);
+        member.fate = Fate::Removed;
+        member.crash(&mut self.rng);
+        self.summary.note("members that left");
+        self.break_calls(id);
+    }
+
+    // Disks.
+
+    fn plan_disk(&mut self, id: u64) {
+        let member = one(&mut self.members, id);
+        let life = member.life;
+        let Some(alive) = &mut member.alive else {
+            return;
+        };
+        let (writes, checkpoint) = alive.bench.take_begun();
+        if writes {
+            let delay = self.disk_delay(id);
+            self.plan(delay, Event::WritesDone(id, life));
+        }
+        if checkpoint {
+            let delay = self.disk_delay(id) + self.disk_delay(id);
+            self.plan(delay, Event::CheckpointDone(id, life));
+        }
+    }
+
+    fn disk_delay(&mut self, id: u64) -> u64 {
+        let is_slow = self.rng.random_bool(self.profile.slow_disk);
+        let longest = self.profile.disk_ms * if is_slow { 20 } else { 1 };
+        let stalled = self.members[&id].stalled_until.saturating_sub(self.now);
+        stalled + self.rng.random_range(1..=longest)
+    }
+
+    fn writes_done(&mut self, id: u64, life: u64) -> Checked {
+        self.disk_done(id, life, Event::WritesDone(id, life), Member::finish_writes)
+    }
+
+    fn checkpoint_done(&mut self, id: u64, life: u64) -> Checked {
+        let again = Event::CheckpointDone(id, life);
+        self.summary.note("checkpoints");
+        self.disk_done(id, life, again, Member::finish_checkpoint)
+    }
+
+    fn disk_done(
+        &mut self,
+        id: u64,
+        life: u64,
+        again: Event,
+        finish: impl Fn(&mut Member) -> Result<(), quorate_node::storage::StorageError>,
+    ) -> Checked {
+        let wait = self.until_awake(id);
+        let member = one(&mut self.members, id);
+        if member.life != life || member.alive.is_none() {
+            return Ok(());
+        }
+        if wait > 0 {
+            self.plan(wait, again);
+            return Ok(());
+        }
+        match finish(member) {
+            Ok(()) => self.go_on(id),
+            Err(error) => {
+                // As in production: a member that cannot write has nothing to say.
+                self.note(|| format!("{id} ends: {error}"));
+                self.summary.note("ends for a failed write");
+                self.crash(id);
+                Ok(())
+            }
+        }
+    }
+
+    // The network.
+
+    fn send(&mut self, from: u64, Sent { to, load }: Sent) {
+        if matches!(load, Load::Snapshot(..)) {
+            self.summary.note("snapshots sent");
+        }
+        let is_lost = self.blocks.is_blocked(from, to) || self.chance(self.profile.loss);
+        self.summary.add("messages lost", u64::from(is_lost));
+        let parcel = Parcel {
+            from,
+            to,
+            load,
+            is_lost,
+        };
+        if self.chance(self.profile.doubling) {
+            self.summary.note("messages doubled");
+            self.post(parcel.clone());
+        }
+        self.post(parcel);
+    }
+
+    fn post(&mut self, parcel: Parcel) {
+        let long = self.chance(self.profile.long_delay);
+        let longest = self.profile.delay_ms * if long { 10 } else { 1 };
+        let delay = self.rng.random_range(1..=longest);
+        self.plan(delay, Event::Deliver(Box::new(parcel)));
+    }
+
+    fn deliver(&mut self, parcel: Parcel) -> Checked {
+        let (from, to) = (parcel.from, parcel.to);
+        let Some(member) = self.members.get(&to) else {
+            return Ok(());
+        };
+        if member.paused_until > self.now {
+            let wait = self.until_awake(to);
+            self.plan(wait, Event::Deliver(Box::new(parcel)));
+            return Ok(());
+        }
+        let arrives = !parcel.is_lost && member.alive.is_some();
+        let is_removed = |alive: &Alive| alive.driver.membership().removed.contains(&from);
+        let refuses = member.alive.as_ref().is_some_and(is_removed);
+        if matches!(parcel.load, Load::Snapshot(..)) {
+            // The sender's belief may be wrong.
+            let ok = if self.chance(0.1) {
+                !arrives
+            } else {
+                arrives && !refuses
+            };
+            self.plan(1, Event::SnapshotSent(from, to, ok));
+        } else if !arrives && self.chance(0.2) {
+            self.plan(1, Event::Unreachable(from, to));
+        }
+        if arrives && refuses {
+            if !self.blocks.is_blocked(to, from) {
+                self.plan(1, Event::ToldRemoved(from));
+            }
+            return Ok(());
+        }
+        if arrives {
+            self.take_in(parcel)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn take_in(&mut self, Parcel { from, to, load, .. }: Parcel) -> Checked {
+        let life = self.members[&from].life;
+        let Some(alive) = self.alive(to) else {
+            return Ok(());
+        };
+        if alive.introduced.insert(from, life) != Some(life) {
+            alive.driver.on(Happening::Introduced {
+                peer: PeerId(from),
+                version: version::served(),
+            });
+        }
+        match load {
+            Load::Message(message) => alive.driver.on(Happening::Receive(message)),
+            Load::Digests(digests) => alive.driver.on(Happening::Digests(PeerId(from), digests)),
+            Load::Snapshot(message, image) => {
+                let store = Store::decode(&image).map_err(|error| Violation {
+                    property: checker::STATE_MACHINE_SAFETY,
+                    what: format!("{to} cannot read the image of {from}: {error}"),
+                })?;
+                alive.driver.on(Happening::ReceiveSnapshot {
+                    message,
+                    image,
+                    store: Box::new(store),
+                });
+            }
+        }
+        self.check_sound(to)?;
+        self.go_on(to)
+    }
+
+    fn check_sound(&mut self, id: u64) -> Checked {
+        let unsound = self
+            .alive(id)
+            .map_or(0, |alive| alive.driver.replica().unsound());
+        checker::ensure(unsound == 0, checker::SOUND, || {
+            format!("member {id} heard what no sound member says")
+        })
+    }
+}
+
+/// A member as the table has it before it has started.
+pub(super) fn table_entry(id: u64) -> store::Member {
+    store::Member {
+        id,
+        peer_urls: vec![format!("http://m{id}:1")],
+        ..store::Member::default()
+    }
+}
+
+/// A member; every one that is spoken of is there.
+pub(super) fn one(members: &mut BTreeMap<u64, Member>, id: u64) -> &mut Member {
+    members
+        .get_mut(&id)
+        .expect("every member that is spoken of is there")
+}
+
+/// An event in one line.
+fn told(event: &Event) -> String {
+    match event {
+        Event::Deliver(parcel) => {
+            let lost = if parcel.is_lost { " (lost)" } else { "" };
+            let (from, to) = (parcel.from, parcel.to);
+            match &parcel.load {
+                Load::Message(Message { term, body, .. }) => {
+                    format!("{from} -> {to}{lost}: term {} {}", term.0, told_body(body))
+                }
+                Load::Snapshot(..) => format!("{from} -> {to}{lost}: a snapshot"),
+                Load::Digests(_) => format!("{from} -> {to}{lost}: digests"),
+            }
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn told_body(body: &Body) -> String {
+    match body {
+        Body::Append {
+            prev_index,
+            entries,
+            commit,
+            ..
+        } => format!(
+            "Append {} after {prev_index}, commit {commit}",
+            entries.len()
+        ),
+        other => format!("{other:?}"),
+    }
+}

@@ -1,0 +1,347 @@
+//! One member: what of it survives, and the process that runs, if one does.
+//!
+//! What this module deliberately does not do: time, and other members.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use quorate_node::driver::{Driver, Schedule};
+use quorate_node::event::Outcome;
+use quorate_node::replica::{LeaseClock, Replica, Settings};
+use quorate_node::status::Membership;
+use quorate_node::storage::StorageError;
+use raft::{PeerId, Persist, Raft, Recovered, Rules};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use store::{MemberAttributes, Store};
+
+use super::bench::{Durable, Handle, JobId};
+use super::checker::{Checked, Checker, DURABLE_FIRST, RECOVERS, Seen, check_promise, ensure};
+use super::platter::Platter;
+use super::watching::Outlet;
+use crate::clock::Clock;
+use crate::network::{Load, Port, Sent};
+use crate::profile::{Profile, REQUEST_TICKS, TICK_MS};
+use crate::run::{Bug, Violation};
+
+/// Names one request of one client, as a member knows who waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct RequestId(pub(crate) u64);
+
+/// Why a member does not run and will not again.
+#[derive(Debug)]
+pub(crate) enum Fate {
+    /// It runs, or will once it is started.
+    Well,
+    /// It refuses to start: its disk lost what it promised to keep.
+    Refused(StorageError),
+    /// The cluster has removed it.
+    Removed,
+}
+
+/// See the module.
+pub(crate) struct Member {
+    pub(crate) id: u64,
+    pub(crate) platter: Platter,
+    /// What the disk has confirmed.
+    pub(crate) durable: Durable,
+    /// Where the log must reach at the next start, however the crash went.
+    least_end: raft::Index,
+    pub(crate) clock: Clock,
+    pub(crate) alive: Option<Alive>,
+    /// How often it was started.
+    pub(crate) life: u64,
+    pub(crate) paused_until: u64,
+    /// Until when its disk takes everything and finishes nothing.
+    pub(crate) stalled_until: u64,
+    pub(crate) fate: Fate,
+    /// Whom to speak to until the log says it.
+    known: Membership,
+}
+
+/// A process.
+pub(crate) struct Alive {
+    pub(crate) driver: Driver<RequestId, Outlet, Handle, Port>,
+    pub(crate) port: Port,
+    pub(crate) bench: Handle,
+    /// Which start of which peer has said hello.
+    pub(crate) introduced: BTreeMap<u64, u64>,
+    seen: Seen,
+}
+
+/// What came of letting a member go on.
+#[derive(Default)]
+pub(crate) struct Gone {
+    pub(crate) sent: Vec<Sent>,
+    pub(crate) answers: Vec<(RequestId, Outcome)>,
+    pub(crate) has_left: bool,
+}
+
+impl Member {
+    /// A member whose disk begins with this.
+    pub(crate) fn new(
+        id: u64,
+        first: &Persist,
+        known: Membership,
+        profile: &Profile,
+        rng: &mut SmallRng,
+    ) -> Self {
+        Self {
+            id,
+            platter: Platter::new(id, first, profile.segment_bytes),
+            durable: Durable::default(),
+            least_end: raft::Index(0),
+            clock: Clock::draw(rng, profile.clocks),
+            alive: None,
+            life: 0,
+            paused_until: 0,
+            stalled_until: 0,
+            fate: Fate::Well,
+            known,
+        }
+    }
+
+    pub(crate) fn is_awake(&self, now: u64) -> bool {
+        self.alive.is_some() && self.paused_until <= now
+    }
+
+    /// Starts the process. Says whether it runs; it does not if its disk is refused.
+    pub(crate) fn start(
+        &mut self,
+        profile: &Profile,
+        bug: Option<Bug>,
+        rng: &mut SmallRng,
+    ) -> Checked<bool> {
+        let (recovered, image) = match self.platter.open() {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.fate = Fate::Refused(error);
+                return Ok(false);
+            }
+        };
+        self.check_kept(&recovered)?;
+        self.durable = Durable::of(&recovered);
+        self.least_end = self.durable.last;
+        self.life += 1;
+        let settings = settings(self.id, profile, bug, rng.random());
+        let replica = self.replica(recovered, image, settings, bug, rng)?;
+        let (bench, mut port) = (Handle::new(bug), Port::new(self.id));
+        let known = if self.durable.last > raft::Index(0) {
+            Membership::of(replica.store().members())
+        } else {
+            self.known.clone()
+        };
+        quorate_node::driver::Network::update(&mut port, &self.known);
+        quorate_node::driver::Network::update(&mut port, &known);
+        let schedule = Schedule {
+            farewell_ticks: 10,
+            checkpoint_entries: profile.checkpoint_entries,
+        };
+        let driver = Driver::new(self.id, replica, bench.clone(), port.clone(), schedule);
+        self.alive = Some(Alive {
+            driver,
+            port,
+            bench,
+            introduced: BTreeMap::new(),
+            seen: Seen::default(),
+        });
+        Ok(true)
+    }
+
+    fn replica(
+        &self,
+        recovered: Recovered,
+        image: Option<Bytes>,
+        settings: Settings,
+        bug: Option<Bug>,
+        rng: &mut SmallRng,
+    ) -> Checked<Replica<RequestId>> {
+        let broken = |what: String| Violation {
+            property: RECOVERS,
+            what: format!("member {}: {what}", self.id),
+        };
+        let store = image.map_or_else(|| Ok(Store::new()), |image| Store::decode(&image));
+        let store = store.map_err(|error| broken(error.to_string()))?;
+        let applied = recovered.snapshot.clone();
+        let seed = SmallRng::seed_from_u64(rng.random());
+        let mut raft = Raft::recover(settings.raft.clone(), recovered, seed)
+            .map_err(|error| broken(error.to_string()))?;
+        if bug == Some(Bug::HalfQuorum) {
+            raft.break_rules(Rules {
+                quorum: |voters| voters.div_ceil(2),
+                ..Rules::RAFT
+            });
+        }
+        let mut replica = Replica::new(raft, store, applied, self.durable.last, settings);
+        replica.campaign_if_alone();
+        Ok(replica)
+    }
+
+    fn check_kept(&self, recovered: &Recovered) -> Checked {
+        let (before, now) = (self.durable, Durable::of(recovered));
+        let vote_kept = now.term > before.term || before.vote.is_none() || now.vote == before.vote;
+        ensure(
+            now.term >= before.term && vote_kept && now.last >= self.least_end,
+            RECOVERS,
+            || {
+                let least = self.least_end;
+                format!(
+                    "member {} had {before:?}, and finds {now:?}, at least {least}",
+                    self.id
+                )
+            },
+        )
+    }
+
+    /// The process ends without a warning; what was on its way to the disk may be there in part.
+    pub(crate) fn crash(&mut self, rng: &mut SmallRng) {
+        let Some(alive) = self.alive.take() else {
+            return;
+        };
+        self.least_end = self.least_end.min(alive.bench.least_end(&self.durable));
+        let checkpoint = alive.bench.take_checkpoint();
+        let writes = alive.bench.take_writes();
+        let unfinished = writes.into_iter().chain(checkpoint);
+        self.platter.crash(unfinished.map(|(_, job)| job), rng);
+    }
+
+    /// The disk does what waits, and says so.
+    pub(crate) fn finish_writes(&mut self) -> Result<(), StorageError> {
+        let Some(alive) = &mut self.alive else {
+            return Ok(());
+        };
+        // If this fails, nobody knows how far it came.
+        self.least_end = alive.bench.least_end(&self.durable);
+        let (ids, jobs): (Vec<JobId>, Vec<_>) = alive.bench.take_writes().into_iter().unzip();
+        let mut durable = self.durable;
+        jobs.iter().for_each(|job| job.confirm(&mut durable));
+        self.platter.write(jobs.into_iter())?;
+        self.durable = durable;
+        self.least_end = durable.last;
+        if let (Some(turn), _) = alive.driver.awaited()
+            && ids.contains(turn)
+        {
+            alive.driver.written();
+        }
+        Ok(())
+    }
+
+    /// The disk writes the oldest checkpoint that waits. A failure ends the process if it was a received one.
+    pub(crate) fn finish_checkpoint(&mut self) -> Result<(), StorageError> {
+        let Some(alive) = &mut self.alive else {
+            return Ok(());
+        };
+        let Some((id, job)) = alive.bench.take_checkpoint() else {
+            return Ok(());
+        };
+        let mut durable = self.durable;
+        job.confirm(&mut durable);
+        let done = self.platter.checkpoint(job);
+        let is_it = |awaited: Option<&mut JobId>| awaited.is_some_and(|awaited| *awaited == id);
+        let (turn, checkpoint) = alive.driver.awaited();
+        let (is_turn, is_checkpoint) = (is_it(turn), is_it(checkpoint));
+        if is_turn {
+            done?;
+            self.durable = durable;
+            self.least_end = durable.last;
+            alive.driver.written();
+        } else if is_checkpoint {
+            alive.driver.checkpointed(done);
+        }
+        Ok(())
+    }
+
+    /// Lets the process do what it can, and checks it.
+    pub(crate) fn go_on(
+        &mut self,
+        now: u64,
+        bug: Option<Bug>,
+        checker: &mut Checker,
+    ) -> Checked<Gone> {
+        let Some(alive) = &mut self.alive else {
+            return Ok(Gone::default());
+        };
+        alive.port.set_time(now);
+        alive.driver.take_turns();
+        while bug == Some(Bug::ReleaseBeforeSync) && alive.bench.has_writes() {
+            let is_waiting = alive.driver.awaited().0.is_some();
+            if !is_waiting || alive.bench.has_checkpoints() {
+                break;
+            }
+            alive.driver.written();
+            alive.driver.take_turns();
+        }
+        alive.driver.apply().map_err(|error| Violation {
+            property: RECOVERS,
+            what: format!("member {}: {error}", self.id),
+        })?;
+        alive.driver.tell_watchers();
+        drop(alive.driver.take_token_news());
+        let gone = Gone {
+            answers: alive.driver.take_answers(),
+            has_left: alive.driver.has_left(),
+            sent: Vec::new(),
+        };
+        alive.driver.checkpoint_if_due();
+        let sent = alive.port.take_sent();
+        self.check(&sent, checker)?;
+        Ok(Gone { sent, ..gone })
+    }
+
+    fn check(&mut self, sent: &[Sent], checker: &mut Checker) -> Checked {
+        let Some(alive) = &mut self.alive else {
+            return Ok(());
+        };
+        let replica = alive.driver.replica();
+        let raft = replica.raft();
+        for entries in alive.bench.take_unseen() {
+            let before = raft.term_at(entries[0].index.previous());
+            checker.writes(before, &entries)?;
+        }
+        checker.observe(raft, &mut alive.seen)?;
+        let applied = replica.applied().index;
+        checker.is_state(self.id, applied.0, replica.store().digest())?;
+        // A snapshot on its way to the disk is ahead of it; nothing is confirmed to anybody by it.
+        let installs = alive.bench.has_checkpoints();
+        let durable = self.durable;
+        ensure(applied <= durable.last || installs, DURABLE_FIRST, || {
+            format!("member {} applied {applied} with {durable:?}", self.id)
+        })?;
+        for Sent { load, .. } in sent {
+            match load {
+                Load::Message(message) | Load::Snapshot(message, _) => {
+                    check_promise(self.id, message, &durable)?;
+                }
+                Load::Digests(digests) => checker.are_states(self.id, digests)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn settings(id: u64, profile: &Profile, bug: Option<Bug>, starter: u64) -> Settings {
+    let mut raft = raft::Config::new(PeerId(id));
+    raft.catchup_entries = profile.catchup_entries;
+    let tick_ms = match bug {
+        Some(Bug::EarlyExpiry) => 2 * TICK_MS,
+        Some(Bug::NoExpiry) => 1,
+        _ => TICK_MS,
+    };
+    Settings {
+        raft,
+        request_timeout_ticks: REQUEST_TICKS,
+        strict_reconfig_check: true,
+        attributes: MemberAttributes {
+            id,
+            name: format!("m{id}"),
+            client_urls: vec![format!("http://m{id}:2")],
+        },
+        retention: profile.retention,
+        quota_bytes: 64 << 20,
+        leases: LeaseClock {
+            tick_ms,
+            checkpoint_every: profile.lease_checkpoint_ticks,
+        },
+        starter,
+    }
+}

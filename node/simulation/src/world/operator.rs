@@ -1,0 +1,117 @@
+//! The administrator: wants so many voters, and replaces members that lost their data. Every time it looks at the leader's table
+//! anew, and does one thing.
+//!
+//! What this module deliberately does not do: remember what it began.
+
+use raft::Persist;
+use rand::Rng;
+use store::{Command, MemberAdd, MemberPromote, MemberRemove};
+
+use super::checker::Checked;
+use super::member::Fate;
+use super::requests::Wish;
+use super::{Event, World, table_entry};
+use crate::history::Answer;
+use quorate_node::status::Membership;
+
+/// No more members than this in one run, dead or alive.
+const MOST_MEMBERS: u64 = 14;
+/// As `--max-learners` has it by default.
+const MAX_LEARNERS: u32 = 1;
+
+impl World {
+    pub(super) fn operator_acts(&mut self) -> Checked {
+        let pause = self.rng.random_range(300..1_500);
+        self.plan(pause, Event::Operator);
+        let is_waiting = |wish: &Wish| !matches!(wish, Wish::Client(_));
+        if self.calls.values().any(|call| is_waiting(&call.wish)) {
+            return Ok(());
+        }
+        self.start_missing()?;
+        let Some((leader, table)) = self.table() else {
+            return Ok(());
+        };
+        if let Some(wish) = self.decide(&table) {
+            self.note(|| format!("the administrator wants {wish:?}"));
+            if matches!(wish, Wish::Change(_)) {
+                self.changed_at = self.now;
+            }
+            self.call(leader, wish);
+        }
+        Ok(())
+    }
+
+    /// The leader's table.
+    pub(super) fn table(&mut self) -> Option<(u64, Membership)> {
+        let leader = self.leader().filter(|id| self.is_awake(*id))?;
+        let alive = self.alive(leader)?;
+        Some((leader, Membership::clone(alive.driver.membership())))
+    }
+
+    /// Members that were added, by whoever knows that already, and have no process yet.
+    fn start_missing(&mut self) -> Checked {
+        let alive = self.members.values().filter_map(|it| it.alive.as_ref());
+        let tables = alive.map(|alive| Membership::clone(alive.driver.membership()));
+        let tables: Vec<Membership> = tables.collect();
+        for table in &tables {
+            for id in table.members.keys() {
+                if !self.members.contains_key(id) {
+                    self.add_member(*id, &Persist::default(), table.clone());
+                    self.start(*id)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn decide(&mut self, table: &Membership) -> Option<Wish> {
+        let is_broken = |id: &u64| matches!(self.members[id].fate, Fate::Refused(_));
+        let change = |command| Some(Wish::Change(command));
+        if let Some(broken) = table.members.keys().copied().find(is_broken) {
+            return change(Command::MemberRemove(MemberRemove { id: broken }));
+        }
+        if let Some(learner) = table.members.values().find(|member| member.is_learner) {
+            return change(Command::MemberPromote(MemberPromote { id: learner.id }));
+        }
+        if table.members.len() < self.wanted {
+            let id = self.members.keys().max().map_or(1, |newest| newest + 1);
+            if id > MOST_MEMBERS {
+                self.wanted = table.members.len();
+                return None;
+            }
+            let is_learner = self.rng.random_bool(0.9);
+            let member = store::Member {
+                is_learner,
+                ..table_entry(id)
+            };
+            return change(Command::MemberAdd(MemberAdd {
+                member,
+                max_learners: MAX_LEARNERS,
+            }));
+        }
+        let place = self.rng.random_range(0..table.members.len());
+        let some = *table.members.keys().nth(place)?;
+        if table.members.len() > self.wanted {
+            return change(Command::MemberRemove(MemberRemove { id: some }));
+        }
+        if self.chance(self.profile.transfers) {
+            return Some(Wish::Move(some));
+        }
+        if self.chance(self.profile.resizing) {
+            self.wanted = self.rng.random_range(1..=5);
+        }
+        None
+    }
+
+    /// The cluster answered the administrator.
+    pub(super) fn change_answered(&mut self, wish: &Wish, answer: &Answer) {
+        let kind = match (wish, answer) {
+            (Wish::Change(Command::MemberAdd(_)), Answer::Applied(_)) => "members added",
+            (Wish::Change(Command::MemberRemove(_)), Answer::Applied(_)) => "members removed",
+            (Wish::Change(Command::MemberPromote(_)), Answer::Applied(_)) => "members promoted",
+            (Wish::Move(_), Answer::Done) => "hand-overs",
+            _ => "changes refused or lost",
+        };
+        self.summary.note(kind);
+    }
+}
