@@ -20,6 +20,8 @@ pub(crate) const JUMP_TICKS: u64 = 5;
 pub(crate) struct Clock {
     /// True time that a thousand ticks take, in ticks.
     pace_permille: u64,
+    /// What of a millisecond the last tick left over, in microseconds.
+    rest_us: u64,
     /// Ticks that come at once.
     due: u64,
     /// True time for which it stands still, in milliseconds.
@@ -32,6 +34,7 @@ impl Clock {
         let drift = if drifts { DRIFT_PERMILLE } else { 1 };
         Self {
             pace_permille: rng.random_range(1_000 - drift..=1_000 + drift),
+            rest_us: 0,
             due: 0,
             stands_ms: 0,
             jumps: 0,
@@ -45,8 +48,14 @@ impl Clock {
             return 0;
         }
         let jitter = rng.random_range(0..=4);
-        let tick = TICK_MS * self.pace_permille / 1_000;
-        tick - 2 + jitter + std::mem::take(&mut self.stands_ms)
+        let tick_us = TICK_MS * self.pace_permille + self.rest_us;
+        self.rest_us = tick_us % 1_000;
+        tick_us / 1_000 - 2 + jitter + std::mem::take(&mut self.stands_ms)
+    }
+
+    /// How much time it has jumped over, in milliseconds.
+    pub(crate) const fn jumped_ms(&self) -> u64 {
+        self.jumps * TICK_MS
     }
 
     /// It jumps ahead, or stands still for a while.

@@ -26,6 +26,12 @@ pub struct History {
     pub leases: Vec<LeaseLife>,
     /// The newest revision up to which history was compacted anywhere.
     pub compacted: i64,
+    /// Whether [`History::writes`] are all; what was compacted as soon as it was written can be missing.
+    pub is_whole: bool,
+    /// How much faster or slower than true time a clock goes, in thousandths.
+    pub drift_permille: u64,
+    /// How much time clocks have jumped over, all together.
+    pub jumped_ms: u64,
 }
 
 /// One thing that a client asked for.

@@ -100,12 +100,16 @@ impl Summary {
     }
 }
 
+#[expect(
+    clippy::suspicious_op_assign_impl,
+    reason = "hashes are mixed, not added"
+)]
 impl std::ops::AddAssign for Summary {
     fn add_assign(&mut self, other: Self) {
         for (what, count) in other.counts {
             self.add(what, count);
         }
-        self.trace ^= other.trace;
+        self.trace = self.trace.rotate_left(1) ^ other.trace;
     }
 }
 

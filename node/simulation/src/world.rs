@@ -11,6 +11,7 @@ mod operator;
 mod platter;
 mod requests;
 mod truth;
+mod verdict;
 mod watching;
 
 use std::collections::BTreeMap;

@@ -4,16 +4,18 @@
 
 use super::checker::{Checked, LIVENESS, ensure};
 use super::member::{Fate, Member};
+use super::verdict::verdict;
 use super::{World, one};
 use crate::clients::all_keys;
-use crate::history::{Answer, Asked, History};
+use crate::clock::DRIFT_PERMILLE;
+use crate::history::{Answer, Asked};
 use raft::Index;
 
 /// How long it may take until somebody leads, in milliseconds: a few election timeouts, which are drawn up to twice as long.
 const ELECTION_MS: u64 = 8_000;
 /// How long everything else may take: members are replaced one after another, each by several steps.
 const RECOVERY_MS: u64 = 90_000;
-/// How long what was asked last may take, and what is watched.
+/// How long what was asked last may take, what is watched, and leases that nobody renews any more.
 const LAST_WORDS_MS: u64 = 20_000;
 
 impl World {
@@ -66,6 +68,10 @@ impl World {
             let last = &self.history.operations[from..];
             format!("not every member can be read: {last:#?}")
         })?;
+        let ended = self.until(end, |world| !world.truth.has_leases())?;
+        ensure(ended, LIVENESS, || {
+            "a lease that nobody renews lives on".to_owned()
+        })?;
         let watched = self.until(end, Self::is_watched)?;
         ensure(watched, LIVENESS, || {
             format!(
@@ -105,8 +111,18 @@ impl World {
         history.writes = std::mem::take(&mut self.truth.writes);
         history.leases = std::mem::take(&mut self.truth.leases);
         history.compacted = self.truth.compacted;
+        history.is_whole = !self.truth.has_gap;
+        history.drift_permille = if self.profile.clocks {
+            DRIFT_PERMILLE
+        } else {
+            1
+        };
+        let jumped = self.members.values().map(|it| it.clock.jumped_ms());
+        history.jumped_ms = jumped.sum();
         self.summary
             .add("operations", history.operations.len() as u64);
+        self.summary
+            .add("whole histories", u64::from(history.is_whole));
         verdict(&history)
     }
 
@@ -123,8 +139,4 @@ impl World {
         let states: Vec<String> = self.members.values().map(state).collect();
         format!("{} wanted\n{}", self.wanted, states.join("\n"))
     }
-}
-
-fn verdict(_history: &History) -> Checked {
-    Ok(())
 }

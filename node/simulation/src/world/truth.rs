@@ -14,6 +14,8 @@ pub(crate) struct Truth {
     applied: u64,
     revision: i64,
     pub(crate) compacted: i64,
+    /// Something was compacted together with its writing.
+    pub(crate) has_gap: bool,
     pub(crate) writes: Vec<(u64, Change)>,
     pub(crate) leases: Vec<LeaseLife>,
     /// Places of leases that live.
@@ -24,6 +26,11 @@ impl Truth {
     /// The newest revision that any member has applied.
     pub(crate) const fn revision(&self) -> i64 {
         self.revision
+    }
+
+    /// Whether a lease lives.
+    pub(crate) fn has_leases(&self) -> bool {
+        !self.alive.is_empty()
     }
 
     /// A member has this store.
@@ -37,6 +44,7 @@ impl Truth {
             let from = self.revision + 1;
             self.revision = store.revision();
             // What was compacted together with its writing nobody can ask for any more.
+            self.has_gap |= store.compact_revision() >= from;
             let changes = store.changes_from(from.max(store.compact_revision() + 1));
             let changes = changes.into_iter().flatten();
             self.writes.extend(changes.map(|change| (now, change)));

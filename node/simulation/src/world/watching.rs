@@ -166,7 +166,7 @@ impl World {
         let (from, to) = watcher.range.clone();
         let range = KeyRange::new(from.into(), to.into()).expect("a key range that is not empty");
         let create = Create {
-            prev_kv: which % 2 == 0,
+            prev_kv: which.is_multiple_of(2),
             progress_notify: true,
             ..Create::new(range, watcher.next)
         };
