@@ -139,6 +139,12 @@ impl<W, O: Outlet, D: Disk, N: Network> Driver<W, O, D, N> {
 
     /// Takes in what happened.
     pub fn on(&mut self, event: Event<W>) {
+        if let Event::Introduced {
+            peer, peer_urls, ..
+        } = &event
+        {
+            self.network.meet(*peer, peer_urls);
+        }
         self.replica.on(event);
     }
 

@@ -35,12 +35,14 @@ pub enum Event<W> {
         /// What they say.
         store: Box<Store>,
     },
-    /// A peer said hello, and which version it serves.
+    /// A peer said hello.
     Introduced {
         /// Who.
         peer: PeerId,
-        /// What it serves.
-        version: Version,
+        /// What it serves, if it said so.
+        version: Option<Version>,
+        /// Where it is reached, if it said so.
+        peer_urls: Vec<String>,
     },
     /// A peer said how its store has been.
     Digests(PeerId, Digests),

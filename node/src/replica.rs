@@ -214,7 +214,11 @@ impl<W> Replica<W> {
             }
             Event::Unreachable(peer) => self.tell(Input::PeerUnreachable(peer)),
             Event::SnapshotSent { to, ok } => self.tell(Input::SnapshotSent { to, ok }),
-            Event::Introduced { peer, version } => self.note_version(peer, version),
+            Event::Introduced { peer, version, .. } => {
+                if let Some(version) = version {
+                    self.note_version(peer, version);
+                }
+            }
             Event::Digests(from, digests) => self.note_digests(from, &digests),
             Event::Checkpointed(index) => self.tell(Input::SnapshotTaken { index }),
         }

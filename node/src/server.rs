@@ -160,8 +160,10 @@ impl Member {
             status,
             tokens: Arc::clone(&tokens),
         };
+        let advertised = config.initial_advertise_peer_urls.iter();
         let context = Context {
             identity,
+            peer_urls: advertised.map(ToString::to_string).collect(),
             dialer: dialer.clone(),
             handle: handle.clone(),
             removed: CancellationToken::new(),

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::peer::Hello;
 use raft::{Body, Message, PeerId, SnapshotMeta};
 use store::Image;
 use tokio::time::Instant;
@@ -32,6 +33,7 @@ use crate::event::Digests;
 use crate::handle::Handle;
 use crate::status::Membership;
 use crate::storage::Identity;
+use crate::version::{ETCD_VERSION, QUORATE_VERSION};
 use link::Link;
 
 /// What a member that was removed is told by whoever it still speaks to; etcd's text.
@@ -45,6 +47,8 @@ const FAREWELL: Duration = Duration::from_secs(5);
 pub struct Context {
     /// Who we are.
     pub identity: Identity,
+    /// Where we are reached.
+    pub peer_urls: Vec<String>,
     /// How to reach others.
     pub dialer: Dialer,
     /// Whom to bring what arrives.
@@ -53,6 +57,20 @@ pub struct Context {
     pub removed: tokio_util::sync::CancellationToken,
     /// Counts what goes to and comes from whom.
     pub traffic: Arc<Traffic>,
+}
+
+impl Context {
+    /// What every stream to a peer begins with.
+    fn hello(&self, to: PeerId) -> Hello {
+        Hello {
+            cluster_id: self.identity.cluster_id,
+            from: self.identity.member_id,
+            to: to.0,
+            version: QUORATE_VERSION.to_owned(),
+            etcd_version: ETCD_VERSION.to_owned(),
+            peer_urls: self.peer_urls.clone(),
+        }
+    }
 }
 
 /// The ways to all other members.
@@ -98,6 +116,15 @@ impl Peers {
                 let link = Link::open(Arc::clone(&self.context), peer, member.peer_urls.clone());
                 self.links.insert(peer, link);
             }
+        }
+    }
+
+    /// Opens a way to a member that said hello and that nobody has spoken of: it joined after what this member knows of the log,
+    /// and if it leads, what is missing comes from it and must be acknowledged to it.
+    pub fn meet(&mut self, peer: PeerId, urls: &[String]) {
+        if !urls.is_empty() && !self.links.contains_key(&peer) {
+            let link = Link::open(Arc::clone(&self.context), peer, urls.to_vec());
+            self.links.insert(peer, link);
         }
     }
 

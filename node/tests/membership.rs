@@ -161,6 +161,39 @@ async fn a_leader_can_be_removed_and_the_others_go_on() {
     members[1].put("k", "w").await.unwrap();
 }
 
+/// Found by the simulation: it could not answer a leader that its own log did not name yet, and never caught up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_away_catches_up_from_a_leader_it_never_heard_of() {
+    let mut lab = Lab::new();
+    let flags = ["--strict-reconfig-check=false"];
+    let mut members = lab.cluster(&["a", "b", "c"], &flags).await;
+    let place = lab::leader(&members).await;
+    let mut away = members.remove((place + 1) % 3);
+    away.kill();
+    let place = lab::leader(&members).await;
+    let mut newcomer = lab.member("d");
+    let id = add_learner(&members[place], &newcomer).await;
+    joins(&mut newcomer, &members);
+    promote(&members[place], id).await;
+    let target_id = id;
+    eventually("the newcomer leads", async || {
+        let leader = lab::leader(&members).await;
+        let request = pb::MoveLeaderRequest { target_id };
+        let moved = members[leader].maintenance().move_leader(request).await;
+        moved.map_err(|error| error.to_string())
+    })
+    .await;
+    newcomer.put("k", "v").await.unwrap();
+    away.start();
+    eventually("it has caught up", async || match away.get("k").await {
+        Ok(Some(value)) if value == "v" => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    let leads = newcomer.status().await.unwrap().leader;
+    assert_eq!(leads, id, "nobody else has led since");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_that_is_far_behind_catches_up_by_a_snapshot() {
     let mut lab = Lab::new();

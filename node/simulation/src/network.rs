@@ -124,6 +124,10 @@ impl Network for Port {
         }
         known.extend(membership.members.keys().filter(|id| **id != self.me));
     }
+
+    fn meet(&mut self, peer: PeerId, _urls: &[String]) {
+        self.ways.borrow_mut().known.insert(peer.0);
+    }
 }
 
 fn load(mut message: Message, image: &impl Fn() -> (SnapshotMeta, Image)) -> Load {

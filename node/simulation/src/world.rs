@@ -505,7 +505,8 @@ impl World {
         if alive.introduced.insert(from, life) != Some(life) {
             alive.driver.on(Happening::Introduced {
                 peer: PeerId(from),
-                version: version::served(),
+                version: Some(version::served()),
+                peer_urls: Vec::new(),
             });
         }
         match load {

@@ -41,6 +41,8 @@ pub trait Network {
     fn tell(&mut self, digests: &Digests);
     /// Another membership holds from now on.
     fn update(&mut self, membership: &Membership);
+    /// A member said hello that the membership need not name yet, and where it is reached.
+    fn meet(&mut self, peer: PeerId, urls: &[String]);
 }
 
 impl Disk for Storage {
@@ -86,5 +88,9 @@ impl Network for Peers {
 
     fn update(&mut self, membership: &Membership) {
         Self::update(self, membership);
+    }
+
+    fn meet(&mut self, peer: PeerId, urls: &[String]) {
+        Self::meet(self, peer, urls);
     }
 }

@@ -13,7 +13,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use prost::Message as _;
 use proto::peer::delivery::Part;
 use proto::peer::peer_client::PeerClient;
-use proto::peer::{Batch, Delivery, Hello, PingRequest};
+use proto::peer::{Batch, Delivery, PingRequest};
 use raft::{Body, Message, PeerId, SnapshotMeta, Term};
 use store::Image;
 use tokio::sync::mpsc;
@@ -26,7 +26,6 @@ use tonic::transport::Channel;
 use super::{Context, Counts, REMOVED, snapshot};
 use crate::convert;
 use crate::event::{Digests, Event};
-use crate::version::{ETCD_VERSION, QUORATE_VERSION};
 
 /// Messages that wait for the stream. The core has at most 512 with entries on their way to one peer.
 const QUEUE_MAX: usize = 1_024;
@@ -208,14 +207,7 @@ impl Feeder {
 
     /// Moves messages from the queue to the stream until that is closed.
     async fn feed(&mut self, deliveries: mpsc::Sender<Delivery>) {
-        let identity = self.context.identity;
-        let hello = Hello {
-            cluster_id: identity.cluster_id,
-            from: identity.member_id,
-            to: self.peer.0,
-            version: QUORATE_VERSION.to_owned(),
-            etcd_version: ETCD_VERSION.to_owned(),
-        };
+        let hello = self.context.hello(self.peer);
         let mut part = Part::Hello(hello);
         while deliveries.send(Delivery { part: Some(part) }).await.is_ok() {
             match self.next_batch().await {

@@ -59,7 +59,7 @@ impl peer_server::Peer for Service {
             return Err(Status::invalid_argument("a stream must begin with a hello"));
         };
         self.check_hello(&hello)?;
-        self.introduce(&hello).await?;
+        self.introduce(hello.clone()).await?;
         let counts = self.context.traffic.of(hello.from);
         while let Some(delivery) = stream.message().await? {
             let Some(Part::Batch(batch)) = delivery.part else {
@@ -208,12 +208,13 @@ impl Service {
         self.check_not_removed(hello.from)
     }
 
-    async fn introduce(&self, hello: &Hello) -> Result<(), Status> {
-        let peer = PeerId(hello.from);
-        match Version::parse(&hello.etcd_version) {
-            Some(version) => self.bring(Event::Introduced { peer, version }).await,
-            None => Ok(()),
-        }
+    async fn introduce(&self, hello: Hello) -> Result<(), Status> {
+        self.bring(Event::Introduced {
+            peer: PeerId(hello.from),
+            version: Version::parse(&hello.etcd_version),
+            peer_urls: hello.peer_urls,
+        })
+        .await
     }
 
     fn check_cluster(&self, theirs: u64) -> Result<(), Status> {
@@ -299,6 +300,7 @@ mod tests {
         let (_status, published) = watch::channel(crate::status::Status::new(identity));
         let context = Context {
             identity,
+            peer_urls: Vec::new(),
             dialer: Dialer::default(),
             handle: Handle::new(events, published),
             removed: tokio_util::sync::CancellationToken::new(),

@@ -17,7 +17,6 @@ use tonic::{Status, Streaming};
 
 use super::{Context, Unanswered};
 use crate::convert;
-use crate::version::{ETCD_VERSION, QUORATE_VERSION};
 
 /// Pieces between the one that makes them and the wire.
 const PIECES_MAX: usize = 4;
@@ -39,14 +38,7 @@ pub(super) async fn send(
 ) -> Result<(), Unanswered> {
     let mut client = context.dialer.connect(urls).await?;
     let (pieces, stream) = mpsc::channel(PIECES_MAX);
-    let identity = context.identity;
-    let hello = Hello {
-        cluster_id: identity.cluster_id,
-        from: identity.member_id,
-        to: peer.0,
-        version: QUORATE_VERSION.to_owned(),
-        etcd_version: ETCD_VERSION.to_owned(),
-    };
+    let hello = context.hello(peer);
     let meta = Some(convert::meta_to_wire(&meta));
     let opening = Part::Opening(SnapshotOpening {
         hello: Some(hello),
