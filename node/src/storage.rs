@@ -17,7 +17,7 @@
 //!
 //! A checkpoint is written beside the running log; only when it is durable does the log before the *older* of the last two
 //! go, so that recovery survives the loss of either. Nothing here blocks a caller: one thread writes the log, another
-//! checkpoints.
+//! checkpoints. In a simulation there are none ([`Execution::Inline`]), and the disk is another ([`Files`]).
 //!
 //! What lies there is read again in the background ([`Scrubbing`]), and what is found damaged can be written anew from memory.
 //!
@@ -40,6 +40,7 @@ mod scrub;
 mod segment;
 mod vitals;
 mod wal;
+mod worker;
 mod writer;
 
 pub use directory::DataDir;
@@ -49,6 +50,7 @@ pub(crate) use place::place_log;
 pub use recovery::{Cut, Recovered};
 pub use scrub::Scrubbing;
 pub use vitals::{Observer, Silent, Vitals};
+pub use worker::Execution;
 
 use bytes::Bytes;
 use keeper::{Image, Keeper};
@@ -79,6 +81,8 @@ pub struct Options {
     pub segment_bytes: u64,
     /// How what was written is read again in the background; none: not at all.
     pub scrub: Option<Scrubbing>,
+    /// Who does the work.
+    pub execution: Execution,
     /// Is told how long the disk takes.
     pub observer: Arc<dyn Observer>,
 }
@@ -89,6 +93,7 @@ impl Default for Options {
         Self {
             segment_bytes: 64 << 20,
             scrub: None,
+            execution: Execution::default(),
             observer: Arc::new(Silent),
         }
     }
@@ -97,7 +102,7 @@ impl Default for Options {
 /// The open storage of one member. Dropping it stops its threads after what was submitted is done; [`Storage::close`] says
 /// how that went.
 pub struct Storage {
-    _scrub: Option<Scrub>,
+    scrub: Option<Scrub>,
     // Dropped in this order: the keeper still has jobs for the writer, and the writer waits for all who may.
     keeper: Keeper,
     writer: Writer,
@@ -191,21 +196,20 @@ impl Storage {
         options: Options,
         vitals: Arc<Vitals>,
     ) -> Self {
-        let scrub = options.scrub.map(|scrubbing| {
-            let observer = Arc::clone(&options.observer);
-            Scrub::start(&directory, scrubbing, observer, Arc::clone(&vitals))
-        });
-        let writer = Writer::start(wal);
+        let scrub = options
+            .scrub
+            .map(|scrubbing| Scrub::start(&directory, scrubbing, &options, Arc::clone(&vitals)));
+        let writer = Writer::start(wal, options.execution);
         let keeper = Keeper::start(
             directory,
             identity,
             checkpoints,
             writer.jobs(),
-            options.observer,
+            options,
             Arc::clone(&vitals),
         );
         Self {
-            _scrub: scrub,
+            scrub,
             writer,
             keeper,
             vitals,
@@ -258,6 +262,14 @@ impl Storage {
         self.keeper.newest()
     }
 
+    /// Reads everything at rest once, as fast as it goes. For [`Execution::Inline`], where no thread does it by itself; without
+    /// [`Options::scrub`] and with threads, this does nothing.
+    pub fn scrub(&self) {
+        if let Some(scrub) = &self.scrub {
+            scrub.pass();
+        }
+    }
+
     /// How the disk is doing; cheap to ask, from any thread.
     #[must_use]
     pub fn vitals(&self) -> Arc<Vitals> {
@@ -293,8 +305,14 @@ impl Completion {
     ///
     /// # Errors
     /// Why it never will be durable.
-    pub fn wait(self) -> Result<(), StorageError> {
-        self.0.blocking_recv().unwrap_or(Err(StorageError::Stopped))
+    pub fn wait(mut self) -> Result<(), StorageError> {
+        match self.0.try_recv() {
+            Ok(done) => done,
+            Err(oneshot::error::TryRecvError::Closed) => Err(StorageError::Stopped),
+            Err(oneshot::error::TryRecvError::Empty) => {
+                self.0.blocking_recv().unwrap_or(Err(StorageError::Stopped))
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! The thread that writes checkpoints, and what it keeps.
+//! Who writes checkpoints, and what is kept of them.
 //!
 //! The last two checkpoints stay, and the log from the older one on: if the newest is damaged, the one before and the log
 //! still say everything.
@@ -9,15 +9,14 @@ use super::checkpoint::{self, Kept, Origin};
 use super::directory::{DataDir, sync_folder};
 use super::error::StorageError;
 use super::vitals::{Observer, Vitals};
+use super::worker::{self, Worker};
 use super::writer::Jobs;
-use super::{Completion, Done, Identity};
+use super::{Completion, Done, Identity, Options};
 use bytes::Bytes;
 use raft::SnapshotMeta;
 use std::io::{self, Write};
 use std::path::PathBuf;
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 /// Writes an image of the state machine.
@@ -40,7 +39,7 @@ impl Image {
     }
 }
 
-struct Job {
+pub(super) struct Job {
     meta: SnapshotMeta,
     image: Image,
     extent: Extent,
@@ -56,42 +55,33 @@ enum Extent {
     Everything,
 }
 
-/// The handle of the thread.
+/// The one who keeps them.
 pub(super) struct Keeper {
-    jobs: Option<Sender<Job>>,
-    thread: Option<JoinHandle<()>>,
+    worker: Worker<Work>,
     kept: Arc<Mutex<Vec<Kept>>>,
 }
 
 impl Keeper {
-    /// Starts with the checkpoints that recovery found sound, oldest first. The thread holds the directory's lock.
+    /// Starts with the checkpoints that recovery found sound, oldest first. The worker holds the directory's lock.
     pub(super) fn start(
         directory: DataDir,
         identity: Identity,
         checkpoints: Vec<Kept>,
         log: Jobs,
-        observer: Arc<dyn Observer>,
+        options: Options,
         vitals: Arc<Vitals>,
     ) -> Self {
         let kept = Arc::new(Mutex::new(checkpoints));
-        let (jobs, queue) = mpsc::channel();
         let work = Work {
             directory,
             identity,
             kept: Arc::clone(&kept),
             log,
-            observer,
+            observer: options.observer,
             vitals,
         };
-        let thread = std::thread::Builder::new()
-            .name("checkpoints".to_owned())
-            .spawn(move || work.run(&queue))
-            .expect("a process that cannot start its checkpoints' thread cannot run");
-        Self {
-            jobs: Some(jobs),
-            thread: Some(thread),
-            kept,
-        }
+        let worker = Worker::start(work, options.execution);
+        Self { worker, kept }
     }
 
     pub(super) fn checkpoint(&self, meta: SnapshotMeta, image: Image) -> Completion {
@@ -104,17 +94,13 @@ impl Keeper {
 
     fn ask(&self, meta: SnapshotMeta, image: Image, extent: Extent) -> Completion {
         let (done, completion) = Completion::new();
-        let jobs = self
-            .jobs
-            .as_ref()
-            .expect("the sender goes only with the keeper");
         let job = Job {
             meta,
             image,
             extent,
             done,
         };
-        if let Err(mpsc::SendError(job)) = jobs.send(job) {
+        if let Err(job) = self.worker.desk().put(job) {
             job.done.with(Err(StorageError::Stopped));
         }
         completion
@@ -127,26 +113,13 @@ impl Keeper {
     }
 
     /// Finishes what was asked for and stops.
-    pub(super) fn stop(mut self) {
-        self.join();
-    }
-
-    fn join(&mut self) {
-        self.jobs = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic there has left its waiters without an answer, which they take for a failure.
-            drop(thread.join());
-        }
+    pub(super) fn stop(self) {
+        // Whoever waited for a checkpoint has been told how it went.
+        drop(self.worker.stop());
     }
 }
 
-impl Drop for Keeper {
-    fn drop(&mut self) {
-        self.join();
-    }
-}
-
-struct Work {
+pub(super) struct Work {
     directory: DataDir,
     identity: Identity,
     kept: Arc<Mutex<Vec<Kept>>>,
@@ -158,13 +131,19 @@ struct Work {
 /// How many checkpoints stay: the newest, and one to fall back on.
 const KEPT: usize = 2;
 
-impl Work {
-    fn run(self, queue: &Receiver<Job>) {
-        while let Ok(job) = queue.recv() {
+impl worker::Work for Work {
+    type Job = Job;
+    const NAME: &'static str = "checkpoints";
+    const GROUP_MAX: usize = 1;
+
+    fn work(&mut self, group: Vec<Job>) {
+        for job in group {
             job.done.with(self.keep(job.meta, job.image, job.extent));
         }
     }
+}
 
+impl Work {
     fn keep(&self, meta: SnapshotMeta, image: Image, extent: Extent) -> Result<(), StorageError> {
         let origin = image.origin();
         let newest = self.kept().last().map(|kept| kept.meta.index);

@@ -10,16 +10,18 @@
 //!
 //! What this module does not do: repair.
 
+use super::Options;
 use super::checkpoint;
 use super::directory::{DataDir, list};
 use super::error::StorageError;
 use super::files::{File, Files};
 use super::replay;
 use super::vitals::{Observer, Vitals};
+use super::worker::Execution;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -48,60 +50,79 @@ const SECOND_LOOK: Duration = Duration::from_millis(100);
 /// Read at once, and then slept for.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// The handle of the thread.
-pub(super) struct Scrub {
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+/// The one who reads.
+pub(super) enum Scrub {
+    Thread {
+        stop: Option<Sender<()>>,
+        thread: Option<JoinHandle<()>>,
+    },
+    Inline(Mutex<Work>),
 }
 
 impl Scrub {
-    /// Begins the first pass at once.
+    /// Begins the first pass at once, if it is a thread's.
     pub(super) fn start(
         directory: &DataDir,
         scrubbing: Scrubbing,
-        observer: Arc<dyn Observer>,
+        options: &Options,
         vitals: Arc<Vitals>,
     ) -> Self {
         let (stop, stopped) = mpsc::channel();
+        let is_inline = options.execution == Execution::Inline;
         let work = Work {
             files: directory.share_files(),
             wal: directory.wal().to_owned(),
             checkpoints: directory.checkpoints().to_owned(),
             scrubbing,
-            observer,
+            observer: Arc::clone(&options.observer),
             vitals,
-            stopped,
+            stopped: (!is_inline).then_some(stopped),
         };
+        if is_inline {
+            return Self::Inline(Mutex::new(work));
+        }
         let thread = std::thread::Builder::new().name("scrub".to_owned());
-        Self {
+        Self::Thread {
             stop: Some(stop),
             // Where no thread can be had, nothing is scrubbed; the member serves all the same.
             thread: thread.spawn(move || work.run()).ok(),
+        }
+    }
+
+    /// One pass, now, where no thread makes them.
+    pub(super) fn pass(&self) {
+        if let Self::Inline(work) = self {
+            let work = work.lock().unwrap_or_else(PoisonError::into_inner);
+            // Only a thread is stopped.
+            drop(work.pass());
         }
     }
 }
 
 impl Drop for Scrub {
     fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            drop(thread.join());
+        if let Self::Thread { stop, thread } = self {
+            *stop = None;
+            if let Some(thread) = thread.take() {
+                drop(thread.join());
+            }
         }
     }
 }
 
-struct Work {
+pub(super) struct Work {
     files: Arc<dyn Files>,
     wal: PathBuf,
     checkpoints: PathBuf,
     scrubbing: Scrubbing,
     observer: Arc<dyn Observer>,
     vitals: Arc<Vitals>,
-    stopped: Receiver<()>,
+    /// None where whoever asks does the work, who is neither stopped nor slow.
+    stopped: Option<Receiver<()>>,
 }
 
 /// The storage is being closed.
-struct Stopped;
+pub(super) struct Stopped;
 
 impl Work {
     fn run(self) {
@@ -156,7 +177,10 @@ impl Work {
     }
 
     fn sleep(&self, time: Duration) -> Result<(), Stopped> {
-        match self.stopped.recv_timeout(time) {
+        let Some(stopped) = &self.stopped else {
+            return Ok(());
+        };
+        match stopped.recv_timeout(time) {
             Err(RecvTimeoutError::Timeout) => Ok(()),
             _ => Err(Stopped),
         }

@@ -11,6 +11,7 @@ use super::files::Files;
 use super::record::{self, Batch, Head, Position, SEAL_BYTES};
 use super::segment::{self, Segment};
 use super::vitals::{Observer, Vitals};
+use super::worker::Execution;
 use super::{Identity, Options, codec};
 use raft::{HardState, Index, Persist, Term};
 use std::collections::VecDeque;
@@ -57,10 +58,27 @@ pub(super) struct Wal {
     /// A hard state that was not worth an `fdatasync` of its own.
     lazy: Option<HardState>,
     sealed: bool,
-    next: Option<JoinHandle<Result<Segment, StorageError>>>,
+    next: Option<Ahead>,
+    execution: Execution,
     segment_bytes: u64,
     observer: Arc<dyn Observer>,
     vitals: Arc<Vitals>,
+}
+
+/// The next segment, made while this one is written to.
+enum Ahead {
+    Coming(JoinHandle<Result<Segment, StorageError>>),
+    /// None where it could not be made.
+    Made(Option<Segment>),
+}
+
+impl Ahead {
+    fn wait(self) -> Option<Segment> {
+        match self {
+            Self::Coming(thread) => thread.join().ok()?.ok(),
+            Self::Made(segment) => segment,
+        }
+    }
 }
 
 /// What a record takes besides its payload, from above.
@@ -129,6 +147,7 @@ impl Wal {
             lazy: None,
             sealed: false,
             next: None,
+            execution: options.execution,
             segment_bytes: options.segment_bytes,
             observer: Arc::clone(&options.observer),
             vitals,
@@ -217,10 +236,9 @@ impl Wal {
     fn next_segment(&mut self, needed: u64) -> Result<Segment, StorageError> {
         // What could not be made ahead is tried again here: nothing of the log has failed by it, and a disk that was full
         // then may have room now.
-        let ahead = self.next.take().map(JoinHandle::join);
-        let prepared = match ahead {
-            Some(Ok(Ok(segment))) => segment,
-            _ => self.prepare(needed)?,
+        let prepared = match self.next.take().and_then(Ahead::wait) {
+            Some(segment) => segment,
+            None => self.prepare(needed)?,
         };
         if prepared.capacity() >= needed {
             Ok(prepared)
@@ -244,11 +262,17 @@ impl Wal {
         let (files, folder) = (Arc::clone(&self.files), self.folder.clone());
         let bytes = self.segment_bytes;
         let sequence = self.state.position.sequence + 1;
+        if self.execution == Execution::Inline {
+            let made = Segment::prepare(files.as_ref(), &folder, sequence, bytes);
+            self.next = Some(Ahead::Made(made.ok()));
+            return;
+        }
         let thread = std::thread::Builder::new().name("wal-prepare".to_owned());
         // Where no thread can be had, the roll itself makes the file.
         self.next = thread
             .spawn(move || Segment::prepare(files.as_ref(), &folder, sequence, bytes))
-            .ok();
+            .ok()
+            .map(Ahead::Coming);
     }
 
     /// Fills the segment that has no name yet, and gives it its name once that is durable.
@@ -338,9 +362,7 @@ impl Wal {
 impl Drop for Wal {
     /// The file made ahead must not appear in a directory that somebody else has locked since.
     fn drop(&mut self) {
-        if let Some(thread) = self.next.take() {
-            drop(thread.join());
-        }
+        drop(self.next.take().and_then(Ahead::wait));
     }
 }
 

@@ -1,29 +1,25 @@
-//! The thread that writes the log: everything that waits shares one `fdatasync`.
+//! Who writes the log: everything that waits shares one `fdatasync`.
 //!
 //! What this module does not do: try again. After a failure every submission gets the same answer.
 
 use super::error::StorageError;
 use super::wal::{Wal, Write};
+use super::worker::{self, Desk, Execution, Worker};
 use super::{Completion, Done};
 use raft::{Index, Persist, Term};
-use std::sync::mpsc::{self, Receiver, Sender, TryRecvError};
-use std::thread::JoinHandle;
 
-/// What the thread is asked for.
+/// What is asked for.
 pub(super) enum Job {
     Write(Write, Done),
     Release(Index),
 }
 
-/// The handle of the thread.
-pub(super) struct Writer {
-    jobs: Option<Sender<Job>>,
-    thread: Option<JoinHandle<Result<(), StorageError>>>,
-}
+/// The one who writes.
+pub(super) struct Writer(Worker<Work>);
 
 /// Where others send their jobs.
 #[derive(Clone)]
-pub(super) struct Jobs(Sender<Job>);
+pub(super) struct Jobs(Desk<Work>);
 
 impl Jobs {
     /// Says that a checkpoint of this place takes the place of the log.
@@ -34,101 +30,47 @@ impl Jobs {
     /// Lets the segments go that speak of nothing newer.
     pub(super) fn release(&self, through: Index) {
         // A writer that stopped has told why to those who wait for it.
-        drop(self.0.send(Job::Release(through)));
+        drop(self.0.put(Job::Release(through)));
     }
 }
 
-fn send(jobs: &Sender<Job>, write: Write) -> Completion {
+fn send(desk: &Desk<Work>, write: Write) -> Completion {
     let (done, completion) = Completion::new();
-    if let Err(mpsc::SendError(Job::Write(_, done))) = jobs.send(Job::Write(write, done)) {
+    if let Err(Job::Write(_, done)) = desk.put(Job::Write(write, done)) {
         done.with(Err(StorageError::Stopped));
     }
     completion
 }
 
 impl Writer {
-    pub(super) fn start(wal: Wal) -> Self {
-        let (jobs, queue) = mpsc::channel();
-        let thread = std::thread::Builder::new()
-            .name("wal".to_owned())
-            .spawn(move || Work { wal, failed: None }.run(&queue))
-            .expect("a process that cannot start its log's thread cannot run");
-        Self {
-            jobs: Some(jobs),
-            thread: Some(thread),
-        }
+    pub(super) fn start(wal: Wal, execution: Execution) -> Self {
+        Self(Worker::start(Work { wal, failed: None }, execution))
     }
 
     pub(super) fn jobs(&self) -> Jobs {
-        Jobs(self.sender().clone())
+        Jobs(self.0.desk().clone())
     }
 
     pub(super) fn submit(&self, persist: Persist) -> Completion {
-        send(self.sender(), Write::Persist(persist))
-    }
-
-    fn sender(&self) -> &Sender<Job> {
-        self.jobs
-            .as_ref()
-            .expect("the sender goes only with the writer")
+        send(self.0.desk(), Write::Persist(persist))
     }
 
     /// Finishes what was submitted and stops.
-    pub(super) fn stop(mut self) -> Result<(), StorageError> {
-        self.join()
-    }
-
-    fn join(&mut self) -> Result<(), StorageError> {
-        self.jobs = None;
-        match self.thread.take() {
-            Some(thread) => thread.join().unwrap_or(Err(StorageError::Stopped)),
-            None => Ok(()),
-        }
+    pub(super) fn stop(self) -> Result<(), StorageError> {
+        self.0.stop()
     }
 }
 
-impl Drop for Writer {
-    fn drop(&mut self) {
-        // Who wants to know calls `stop`; whoever waited for a completion has been told.
-        drop(self.join());
-    }
-}
-
-struct Work {
+pub(super) struct Work {
     wal: Wal,
     failed: Option<StorageError>,
 }
 
-/// The most submissions in one batch: bounds the buffer, and with it how long the first of them waits.
-const GROUP_MAX: usize = 1024;
-
-impl Work {
-    fn run(mut self, queue: &Receiver<Job>) -> Result<(), StorageError> {
-        while let Some(first) = self.next(queue) {
-            let mut group = vec![first];
-            while group.len() < GROUP_MAX
-                && let Ok(job) = queue.try_recv()
-            {
-                group.push(job);
-            }
-            self.work(group);
-        }
-        self.attempt(Wal::flush);
-        self.attempt(Wal::seal);
-        self.failed.map_or(Ok(()), Err)
-    }
-
-    /// The next job; while there is none, the end of the log is sealed.
-    fn next(&mut self, queue: &Receiver<Job>) -> Option<Job> {
-        match queue.try_recv() {
-            Ok(job) => Some(job),
-            Err(TryRecvError::Disconnected) => None,
-            Err(TryRecvError::Empty) => {
-                self.attempt(Wal::seal);
-                queue.recv().ok()
-            }
-        }
-    }
+impl worker::Work for Work {
+    type Job = Job;
+    const NAME: &'static str = "wal";
+    /// The most submissions in one batch: bounds the buffer, and with it how long the first of them waits.
+    const GROUP_MAX: usize = 1024;
 
     fn work(&mut self, group: Vec<Job>) {
         let (mut writes, mut waiting, mut release) = (Vec::new(), Vec::new(), None);
@@ -150,6 +92,19 @@ impl Work {
         }
     }
 
+    /// While nothing comes, the end of the log is sealed.
+    fn rest(&mut self) {
+        self.attempt(Wal::seal);
+    }
+
+    fn end(mut self) -> Result<(), StorageError> {
+        self.attempt(Wal::flush);
+        self.attempt(Wal::seal);
+        self.failed.map_or(Ok(()), Err)
+    }
+}
+
+impl Work {
     fn write(&mut self, mut writes: Vec<Write>) {
         writes.retain(|write| !matches!(write, Write::Persist(persist) if persist.is_empty()));
         if writes.iter().any(is_urgent) {
