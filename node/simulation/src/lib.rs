@@ -13,6 +13,7 @@
 
 mod clients;
 mod clock;
+pub mod disk;
 pub mod history;
 mod network;
 mod profile;
