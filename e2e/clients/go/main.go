@@ -25,12 +25,17 @@ type scene struct {
 }
 
 func main() {
-	if len(os.Args) != 2 {
-		fmt.Fprintln(os.Stderr, "usage: clients ENDPOINT[,ENDPOINT...]")
+	endpoints := os.Args[1:]
+	fails := len(endpoints) > 0 && endpoints[0] == "failover"
+	if fails {
+		endpoints = endpoints[1:]
+	}
+	if len(endpoints) == 0 {
+		fmt.Fprintln(os.Stderr, "usage: clients [failover] ENDPOINT...")
 		os.Exit(2)
 	}
 	client, err := clientv3.New(clientv3.Config{
-		Endpoints:   strings.Split(os.Args[1], ","),
+		Endpoints:   endpoints,
 		DialTimeout: sceneTimeout,
 		Logger:      zap.NewNop(),
 	})
@@ -39,6 +44,10 @@ func main() {
 		os.Exit(1)
 	}
 	defer client.Close()
+	if fails {
+		failover(client)
+		return
+	}
 	for _, it := range []scene{
 		{"kv", kv}, {"txn", txn}, {"watch", watch}, {"compaction", compaction}, {"lease", lease},
 		{"mutex", mutex}, {"election", election}, {"stm", stm}, {"leasing", leased}, {"auth", auth},

@@ -1,14 +1,16 @@
 //! Real clients, unmodified, cannot tell our node from an etcd: each does the same on both, and what it says is compared.
 //!
-//! `etcdctl` plays the scenes of `etcdctl/`, every command of it; the program in Go of `e2e/clients/go` does what `clientv3`
-//! can, and the one in Python what `etcd3gw` and `aetcd` can. What differs and stays so is listed with its reason in `differences.yaml`.
+//! `etcdctl` plays the scenes of `etcdctl/`, every command of it; the programs of `e2e/clients` do what `clientv3` can, in Go,
+//! `etcd-client` in Rust, and `etcd3gw` and `aetcd` in Python. What differs and stays so is listed with its reason in
+//! `differences.yaml`. The same programs go on while leaders are killed ([`failover`]).
 //!
 //! It deliberately leaves out `etcdctl check`, which measures a machine, and the commands that ask no server.
 
-mod go;
+mod failover;
 mod plain;
 mod play;
-mod python;
+mod programs;
+mod same;
 mod scene;
 
 use std::path::{Path, PathBuf};
