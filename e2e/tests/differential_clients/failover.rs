@@ -124,6 +124,8 @@ fn tell(server: &Path, evidence: &Evidence<'_>, kills: &[Micros]) {
     );
 }
 
+/// By the clock that the clients tell their times by.
+#[expect(clippy::disallowed_methods, reason = "the one clock of this test")]
 fn now() -> Micros {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)

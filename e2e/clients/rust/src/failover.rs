@@ -61,6 +61,7 @@ pub(crate) async fn play(endpoints: &[String]) -> Result<(), Error> {
     Ok(())
 }
 
+#[allow(clippy::disallowed_methods, reason = "the one clock of this program")]
 fn now() -> u128 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |it| it.as_micros())
