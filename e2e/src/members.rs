@@ -310,7 +310,7 @@ impl Members {
 
 /// An address of 127.0.0.0/8 that no other test uses at the same time: ports may then be fixed,
 /// and nothing is bound, released and hoped to be free again.
-pub(crate) fn address_of_our_own() -> Ipv4Addr {
+pub fn address_of_our_own() -> Ipv4Addr {
     static CLUSTERS: AtomicU16 = AtomicU16::new(0);
     let cluster = CLUSTERS.fetch_add(1, Ordering::Relaxed) % 50;
     let [.., high, low] = std::process::id().to_be_bytes();

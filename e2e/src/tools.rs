@@ -9,6 +9,7 @@
 //! It deliberately downloads no binary, and trusts no version that it has not asked the program for.
 
 mod build;
+mod debian;
 mod version;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use std::process::Command;
 use sha2::{Digest, Sha256};
 
 pub use build::provide;
+pub use debian::debian;
 pub use version::Version;
 
 use crate::binaries::build_folder;

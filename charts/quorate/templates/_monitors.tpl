@@ -28,3 +28,19 @@ relabelings:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end }}
+
+{{/* The rules of a file, with what the values of a PrometheusRule add to each. */}}
+{{- define "quorate.rules" -}}
+{{- $values := .values }}
+{{- $rules := .root.Files.Get .file | fromYaml }}
+{{- $runbooks := trimSuffix "/" $values.runbookUrl }}
+{{- range $group := $rules.groups }}
+{{- range $rule := $group.rules }}
+{{- $_ := set $rule "labels" (merge dict $rule.labels $values.alertLabels) }}
+{{- if $runbooks }}
+{{- $_ := set $rule.annotations "runbook_url" (printf "%s/%s" $runbooks $rule.alert) }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- toYaml $rules }}
+{{- end }}

@@ -175,6 +175,34 @@ fn every_alert_stands_on_metrics_that_the_operator_has() {
     }
 }
 
+/// That they fire when they should is for `promtool` to say, in `differential_alerts`.
+#[test]
+fn every_alert_for_members_selects_their_jobs_and_says_what_to_do() {
+    let rules: PrometheusRuleSpec =
+        serde_saphyr::from_str(&read("charts/quorate/files/member-alerts.yaml"))
+            .expect("a rule file");
+    let mut known = BTreeSet::new();
+    for alert in rules.groups.iter().flat_map(|group| &group.rules) {
+        let (all, ours) = (
+            alert.expr.matches('{').count(),
+            alert.expr.matches(r#"{job=~".*etcd.*""#).count(),
+        );
+        assert_eq!(all, ours, "{} looks at other jobs", alert.alert);
+        for text in ["summary", "description"] {
+            let text = alert.annotations.get(text);
+            assert!(text.is_some_and(|it| it.len() > 20), "{}", alert.alert);
+        }
+        let severity = &alert.labels["severity"];
+        assert!(
+            known.insert((&alert.alert, severity)),
+            "{} is there twice",
+            alert.alert
+        );
+    }
+    let names: BTreeSet<&String> = known.into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 13, "etcd's rules have so many: {names:?}");
+}
+
 fn jobs(endpoints: &[Endpoint]) -> Vec<&str> {
     let relabelings = endpoints.iter().flat_map(|endpoint| &endpoint.relabelings);
     let jobs = relabelings.filter(|it| it.target_label.as_deref() == Some("job"));

@@ -36,32 +36,40 @@ const SEEN: usize = 5;
 /// The last key of all.
 const END: &str = "failover/end";
 
-/// A program, and what each must be seen to do.
-const CLIENTS: [(&str, fn() -> Result<Program>, &[&str]); 3] = [
-    (
-        "clientv3",
-        programs::go,
-        &["failover/put/go", "mutex", "election", "observer"],
-    ),
-    (
-        "etcd-client",
-        programs::rust,
-        &["failover/put/rust", "mutex", "election", "observer"],
-    ),
-    (
-        "aetcd and etcd3gw",
-        programs::python,
-        &["failover/put/python", "failover/put/gateway", "lock"],
-    ),
+/// A kind of client.
+#[derive(Clone, Copy)]
+struct Kind {
+    name: &'static str,
+    build: fn() -> Result<Program>,
+    /// What its program must be seen to do.
+    activities: &'static [&'static str],
+}
+
+const KINDS: [Kind; 3] = [
+    Kind {
+        name: "clientv3",
+        build: programs::go,
+        activities: &["failover/put/go", "mutex", "election", "observer"],
+    },
+    Kind {
+        name: "etcd-client",
+        build: programs::rust,
+        activities: &["failover/put/rust", "mutex", "election", "observer"],
+    },
+    Kind {
+        name: "aetcd and etcd3gw",
+        build: programs::python,
+        activities: &["failover/put/python", "failover/put/gateway", "lock"],
+    },
 ];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn real_clients_go_on_when_leaders_are_killed() -> Result<()> {
     let mut clients = Vec::new();
-    for (name, build, activities) in CLIENTS {
-        match build() {
-            Ok(program) => clients.push((name, program, activities)),
-            Err(why) => println!("{FIGURE}failover of {name}: not run: {why:#}"),
+    for kind in KINDS {
+        match (kind.build)() {
+            Ok(program) => clients.push((kind, program)),
+            Err(why) => println!("{FIGURE}failover of {}: not run: {why:#}", kind.name),
         }
     }
     match differential::etcd() {
@@ -71,20 +79,13 @@ async fn real_clients_go_on_when_leaders_are_killed() -> Result<()> {
     survived(&binaries::ours("quorate-node")?, &clients).await
 }
 
-async fn survived(
-    server: &Path,
-    clients: &[(&'static str, Program, &'static [&'static str])],
-) -> Result<()> {
+async fn survived(server: &Path, clients: &[(Kind, Program)]) -> Result<()> {
     let mut cluster = Members::start(server, 3).await?;
     cluster.are_published().await?;
+    let endpoints = cluster.endpoints();
     let mut running = Vec::new();
-    for (name, program, activities) in clients {
-        running.push(Running::start(
-            name,
-            program,
-            activities,
-            &cluster.endpoints(),
-        )?);
+    for (kind, program) in clients {
+        running.push(Running::start(*kind, program, &endpoints)?);
     }
     go_on(&running, now()).await?;
     let mut kills = Vec::new();
@@ -94,7 +95,7 @@ async fn survived(
         cluster.kill(leader).await?;
         go_on(&running, now()).await?;
         cluster.restart(leader)?;
-        answers(&cluster.endpoints()[leader]).await?;
+        answers(&endpoints[leader]).await?;
     }
     let mut said = Vec::new();
     for program in running {
@@ -135,8 +136,7 @@ fn now() -> Micros {
 
 /// A program at work.
 struct Running {
-    name: &'static str,
-    activities: &'static [&'static str],
+    kind: Kind,
     child: Child,
     stdin: ChildStdin,
     said: Arc<Mutex<Vec<Said>>>,
@@ -144,16 +144,13 @@ struct Running {
 }
 
 impl Running {
-    fn start(
-        name: &'static str,
-        program: &Program,
-        activities: &'static [&'static str],
-        endpoints: &[String],
-    ) -> Result<Self> {
+    fn start(kind: Kind, program: &Program, endpoints: &[String]) -> Result<Self> {
         let mut command = program.failover();
         command.args(endpoints);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().with_context(|| format!("start {name}"))?;
+        let mut child = command
+            .spawn()
+            .with_context(|| format!("start {}", kind.name))?;
         let stdin = child.stdin.take().context("it is piped")?;
         let stdout = child.stdout.take().context("it is piped")?;
         let said = Arc::<Mutex<Vec<Said>>>::default();
@@ -167,8 +164,7 @@ impl Running {
             Ok(())
         });
         Ok(Self {
-            name,
-            activities,
+            kind,
             child,
             stdin,
             said,
@@ -184,9 +180,9 @@ impl Running {
         for (activity, _) in recent.filter(|(_, at)| *at > since) {
             *counts.entry(activity).or_default() += 1;
         }
-        for activity in self.activities {
+        for activity in self.kind.activities {
             let seen = counts.get(*activity).copied().unwrap_or(0);
-            ensure!(seen >= SEEN, "{}: {activity} {seen} times", self.name);
+            ensure!(seen >= SEEN, "{}: {activity} {seen} times", self.kind.name);
         }
         let told = said.iter().filter_map(|it| match it {
             Said::Put { revision, .. } => *revision,
@@ -204,12 +200,12 @@ impl Running {
                 last.insert(watcher, change.revision);
             }
         }
-        ensure!(last.len() == 3, "{}: watchers {last:?}", self.name);
+        ensure!(last.len() == 3, "{}: watchers {last:?}", self.kind.name);
         let behind = last.iter().find(|(_, seen)| **seen < revision);
         ensure!(
             behind.is_none(),
             "{}: {behind:?}, wanted {revision}",
-            self.name
+            self.kind.name
         );
         Ok(())
     }
@@ -218,8 +214,8 @@ impl Running {
     async fn finish(mut self) -> Result<Vec<Said>> {
         drop(self.stdin);
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
-        let status = ended.with_context(|| format!("{} does not end", self.name))??;
-        ensure!(status.success(), "{}: {status}", self.name);
+        let status = ended.with_context(|| format!("{} does not end", self.kind.name))??;
+        ensure!(status.success(), "{}: {status}", self.kind.name);
         self.reader.await??;
         let said = std::mem::take(&mut *self.said.lock().expect("no reader panics"));
         Ok(said)
