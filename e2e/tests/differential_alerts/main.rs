@@ -77,27 +77,31 @@ async fn prometheus_tells_of_a_stopped_member_until_it_is_back() -> Result<()> {
         let flags = ["--metrics=extensive".to_owned()];
         running.push((job, Members::start_with(&program, 3, &flags).await?));
     }
+    let jobs: BTreeSet<&str> = running.iter().map(|it| it.0).collect();
     let rules = Rules::read()?;
     let mut folder = Folder::new("prometheus")?;
     let prometheus = Prometheus::start(&program, folder.path(), &rules, &running).await?;
-    for (job, members) in &running {
-        have_every_metric(&prometheus, &rules, job, members).await?;
+    for (_, members) in &running {
+        let put = r#"{"key":"YQ==","value":"Yg=="}"#;
+        differential::http::ask(&members.endpoints()[0], "POST", "/v3/kv/put", put).await?;
     }
-    nothing_fires(&prometheus).await?;
+    nothing_fires(&prometheus, &jobs).await?;
     let mut stopped = Vec::new();
     for (_, members) in &mut running {
         let follower = (members.leader().await? + 1) % 3;
         members.stop(follower).await?;
         stopped.push(follower);
     }
-    let jobs: BTreeSet<&str> = running.iter().map(|it| it.0).collect();
     only_members_down(&prometheus, &jobs).await?;
+    for job in &jobs {
+        has_every_metric(&prometheus, &rules, job).await?;
+    }
     for ((_, members), follower) in running.iter_mut().zip(stopped) {
         members.restart(follower)?;
     }
-    nothing_fires(&prometheus).await?;
+    nothing_fires(&prometheus, &jobs).await?;
     println!(
-        "{FIGURE}etcdMembersDown fires and resolves for {jobs:?}; both have the {} metrics of the rules",
+        "{FIGURE}etcdMembersDown fires and resolves for {jobs:?}; each has the {} metrics of the rules",
         rules.metrics().len()
     );
     prometheus.end().await?;
@@ -108,16 +112,8 @@ async fn prometheus_tells_of_a_stopped_member_until_it_is_back() -> Result<()> {
     Ok(())
 }
 
-/// Waits until every metric of the rules is scraped from a cluster that is written to.
-async fn have_every_metric(
-    prometheus: &Prometheus,
-    rules: &Rules,
-    job: &str,
-    members: &Members,
-) -> Result<()> {
-    let endpoint = members.endpoints().remove(0);
-    let put = r#"{"key":"YQ==","value":"Yg=="}"#;
-    differential::http::ask(&endpoint, "POST", "/v3/kv/put", put).await?;
+/// Waits until every metric of the rules is scraped; etcd shows some only when a peer is missing.
+async fn has_every_metric(prometheus: &Prometheus, rules: &Rules, job: &str) -> Result<()> {
     let scraped = wait::until(format!("metrics of {job}"), PATIENCE, async || {
         let names = prometheus.names_of(job).await?;
         let missing: Vec<_> = rules.metrics().difference(&names).cloned().collect();
@@ -127,8 +123,13 @@ async fn have_every_metric(
     Ok(scraped.await?)
 }
 
-async fn nothing_fires(prometheus: &Prometheus) -> Result<()> {
+/// Waits until all clusters are scraped and no alert fires.
+async fn nothing_fires(prometheus: &Prometheus, jobs: &BTreeSet<&str>) -> Result<()> {
     let quiet = wait::until("no alert fires", PATIENCE, async || {
+        for job in jobs {
+            let names = prometheus.names_of(job).await?;
+            ensure!(names.contains("etcd_server_has_leader"), "{job}: {names:?}");
+        }
         let firing = prometheus.firing().await?;
         ensure!(firing.is_empty(), "{firing:?}");
         Ok(())
