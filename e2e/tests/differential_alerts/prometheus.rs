@@ -70,18 +70,17 @@ impl Prometheus {
         Ok(prometheus)
     }
 
-    /// The alerts that fire, each with its cluster's job.
+    /// Those of these alerts that fire, each with its cluster's job.
     ///
     /// # Errors
     /// When it does not answer.
-    pub(crate) async fn firing(&self) -> Result<BTreeSet<(String, String)>> {
-        let data = self.asked("/api/v1/alerts").await?;
-        let alerts = data["alerts"].as_array().context("no alerts")?;
+    pub(crate) async fn firing(&self, of: &[&str]) -> Result<BTreeSet<(String, String)>> {
+        let known = self.asked("/api/v1/alerts").await?;
+        let alerts = known["alerts"].as_array().context("no alerts")?;
         let firing = alerts.iter().filter(|it| it["state"] == "firing");
         let label = |it: &Value, name: &str| it["labels"][name].as_str().unwrap_or("").to_owned();
-        Ok(firing
-            .map(|it| (label(it, "alertname"), label(it, "job")))
-            .collect())
+        let named = firing.map(|it| (label(it, "alertname"), label(it, "job")));
+        Ok(named.filter(|it| of.contains(&it.0.as_str())).collect())
     }
 
     /// The names of the metrics of a job.
