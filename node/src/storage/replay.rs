@@ -7,6 +7,8 @@
 //! - If nothing does, *n* is the last batch that was begun. A crash may leave any part of it, in any order, and it was never
 //!   acknowledged without its seal being written next. It is cut: everything from its beginning on is overwritten with zeros.
 //!
+//! The first batch of a segment needs no such proof: the segment got its name when that batch was durable.
+//!
 //! What cannot be told: a last batch that *was* acknowledged and then damaged, if its seal is gone too. The seal follows
 //! within microseconds but is made durable only by the next batch (or by the operating system, within some thirty seconds),
 //! so this needs a power failure right after the last `fdatasync` *and* damage to exactly that batch. The same holds for the
@@ -271,6 +273,10 @@ impl Reading {
     /// Looks behind the last whole batch of the last segment: nothing, a seal, a torn batch, or proof of damage.
     fn end(&self, folder: &Path, segment: &Source<'_>) -> Result<Option<Tail>, StorageError> {
         let from = self.position.offset;
+        if from == 0 {
+            let what = "the segment's first batch is not whole, and it was durable before the segment had its name";
+            return Err(segment.corrupt(self.stopped.1, what));
+        }
         let mut clean_from = from;
         for place in record::places(from, segment.bytes) {
             let Some(record) = Record::at(segment.bytes, place, segment.sequence) else {
