@@ -164,6 +164,12 @@ impl Lessor {
         if let Some(span) = self.span_mut(lease.id) {
             span.is_being_checkpointed = false;
         }
+        // Taken back for somebody who renewed it, perhaps before this member led and had applied that: then it measures by
+        // the checkpoint still.
+        let is_taken_back = lease.remaining_ttl == 0 && self.span(lease.id).is_some();
+        if is_taken_back && !self.has_ended(now, lease.id) {
+            self.renewed(now, lease);
+        }
         self.schedule(now, lease);
     }
 

@@ -189,6 +189,24 @@ fn long_leases_are_checkpointed_and_short_ones_are_not() {
     );
 }
 
+/// Found by the simulation: a leader that restarted alone ended a lease by a checkpoint that was taken back in what it had
+/// still to apply.
+#[test]
+fn a_renewal_that_a_new_leader_applies_late_gives_the_whole_time() {
+    let checkpointed = Lease {
+        remaining_ttl: 5,
+        ..lease(1, 60)
+    };
+    let mut lessor = lessor(&[checkpointed]);
+    lessor.checkpointed(3, &lease(1, 60));
+    assert_eq!(due_at(&lessor, 1), 3 + 600 + 1);
+    lessor.checkpointed(700, &lease(1, 60));
+    assert!(
+        lessor.has_ended(700, 1),
+        "what has ended is not brought back"
+    );
+}
+
 #[test]
 fn the_longest_lease_overflows_nothing() {
     let mut lessor = lessor(&[
