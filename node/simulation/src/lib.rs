@@ -11,6 +11,7 @@
 //!
 //! It deliberately knows no gRPC and no TLS: those have tests with real sockets.
 
+mod bug;
 mod clients;
 mod clock;
 pub mod disk;
@@ -20,4 +21,5 @@ mod profile;
 mod run;
 mod world;
 
-pub use run::{Bug, Run, Summary, Violation};
+pub use bug::Bug;
+pub use run::{Run, Summary, Violation};

@@ -47,6 +47,7 @@ pub(crate) struct Profile {
     pub(crate) segment_bytes: u64,
     pub(crate) retention: Option<Retention>,
     pub(crate) lease_checkpoint_ticks: Option<u64>,
+    pub(crate) pre_vote: bool,
     /// Responses with events that may wait for a watcher's stream.
     pub(crate) watch_room: usize,
 }
@@ -88,6 +89,7 @@ impl Profile {
             segment_bytes: [4 << 10, 16 << 10, 64 << 10][rng.random_range(0..3)],
             retention: Self::draw_retention(rng),
             lease_checkpoint_ticks: leases_checkpointed.then(|| rng.random_range(10..40)),
+            pre_vote: rng.random_bool(0.85),
             watch_room: rng.random_range(1..=4),
         }
     }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::bug::Bug;
 use crate::world::World;
 
 /// One run. The same value gives the same run, event for event.
@@ -16,27 +17,6 @@ pub struct Run {
     pub bug: Option<Bug>,
     /// Whether to print every event.
     pub told: bool,
-}
-
-/// A bug that is planted at the edge of every member, to see that somebody notices.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
-    /// A quorum is half of the voters.
-    HalfQuorum,
-    /// What waits for the disk leaves before the disk has it.
-    ReleaseBeforeSync,
-    /// A vote is not written.
-    UnwrittenVote,
-    /// A linearizable read is answered from what the member has.
-    ReadWithoutQuorum,
-    /// A watcher is not told of some changes.
-    WatchSkips,
-    /// A watcher is told of some changes twice.
-    WatchRepeats,
-    /// A leader counts ticks for leases as if they were longer.
-    EarlyExpiry,
-    /// A leader never ends a lease.
-    NoExpiry,
 }
 
 /// A promise that was broken.

@@ -52,6 +52,7 @@ pub(crate) enum Event {
     SnapshotSent(u64, u64, bool),
     ToldRemoved(u64),
     Start(u64),
+    Scrub(u64),
     Client(usize),
     Arrive(RequestId),
     Answer(RequestId, Box<Outcome>),
@@ -224,6 +225,7 @@ impl World {
                 self.go_on(id)
             }
             Event::Start(id) => self.start(id),
+            Event::Scrub(id) => self.scrub(id),
             Event::Client(which) => self.client_acts(which),
             Event::Arrive(request) => self.arrive(request),
             Event::Answer(request, outcome) => self.answered(request, *outcome),
@@ -260,13 +262,19 @@ impl World {
         if member.alive.is_some() || !matches!(member.fate, Fate::Well) {
             return Ok(());
         }
-        if member.start(&self.profile, self.run.bug, &mut self.rng)? {
-            self.summary.note("starts");
+        let begun = member.start(&self.profile, self.run.bug, &mut self.rng)?;
+        self.summary.note(if begun.runs {
+            "starts"
         } else {
-            self.summary.note("starts refused for damage");
-        }
+            "failed starts"
+        });
+        self.summary.add("checkpoints put aside", begun.put_aside);
+        self.summary.add("torn ends", u64::from(begun.was_cut));
         if let Fate::Refused(error) = &self.members[&id].fate {
             self.note(|| format!("{id} is refused: {error}"));
+            self.summary.note("starts refused for damage");
+        } else if !begun.runs {
+            self.plan(1_000, Event::Start(id));
         }
         self.go_on(id)
     }
@@ -347,7 +355,12 @@ impl World {
             self.truth.learn(now, replica.store());
         }
         self.plan_disk(id);
-        sent.into_iter().for_each(|sent| self.send(id, sent));
+        for mut sent in sent {
+            if let Some(bug) = bug {
+                bug.sent(&mut sent);
+            }
+            self.send(id, sent);
+        }
         for (request, outcome) in answers {
             let delay = self.rng.random_range(1..10);
             self.plan(delay, Event::Answer(request, Box::new(outcome)));
@@ -360,7 +373,7 @@ impl World {
     }
 
     /// A removed member has said its farewell and ends for good.
-    fn remove(&mut self, id: u64) {
+    pub(super) fn remove(&mut self, id: u64) {
         let member = one(&mut self.members, id);
         member.fate = Fate::Removed;
         member.crash(&mut self.rng);
@@ -392,6 +405,13 @@ impl World {
         let longest = self.profile.disk_ms * if is_slow { 20 } else { 1 };
         let stalled = self.members[&id].stalled_until.saturating_sub(self.now);
         stalled + self.rng.random_range(1..=longest)
+    }
+
+    /// A pass over what lies at rest.
+    fn scrub(&mut self, id: u64) -> Checked {
+        let found = self.alive(id).map_or(0, |alive| alive.bench.scrub());
+        self.summary.add("damage found at rest", found);
+        self.go_on(id)
     }
 
     fn writes_done(&mut self, id: u64, life: u64) -> Checked {
@@ -426,6 +446,7 @@ impl World {
                 // As in production: a member that cannot write has nothing to say.
                 self.note(|| format!("{id} ends: {error}"));
                 self.summary.note("ends for a failed write");
+                one(&mut self.members, id).platter.fail();
                 self.crash(id);
                 Ok(())
             }

@@ -30,6 +30,11 @@ impl World {
             let member = one(&mut self.members, id);
             (member.paused_until, member.stalled_until) = (self.now, self.now);
             member.platter.mend();
+            if member.platter.is_flipped() {
+                // What is damaged shows at a start, if it matters.
+                member.crash(&mut self.rng);
+                self.break_calls(id);
+            }
             self.start(id)?;
         }
         let begun = self.now;

@@ -84,23 +84,32 @@ impl World {
 
     fn fail_disk(&mut self, id: u64) {
         self.summary.note("failing syncs");
-        one(&mut self.members, id).platter.fail_next();
+        let platter = &mut one(&mut self.members, id).platter;
+        platter.fail_sync(&mut self.rng);
     }
 
     fn fill_disk(&mut self, id: u64) {
         self.summary.note("full disks");
-        let platter = &mut one(&mut self.members, id).platter;
-        platter.fill(self.rng.random_bool(0.5));
+        let spare = self.rng.random_range(0..2 * self.profile.segment_bytes);
+        let spare = self.rng.random_bool(0.5).then_some(spare);
+        one(&mut self.members, id).platter.fill(spare);
     }
 
-    /// A bit flips on a disk whose member is down for it.
+    /// A bit flips on a disk. Its member goes on, and may find that in time, or ends, and finds it when it starts.
     fn flip(&mut self, id: u64) {
-        if !self.may_lose(id) {
+        if !self.may_lose(id) || !self.members[&id].platter.may_flip() {
             return;
         }
-        self.summary.note("flipped bits");
-        self.crash(id);
-        one(&mut self.members, id).platter.flip(&mut self.rng);
+        let flipped = one(&mut self.members, id).platter.flip();
+        self.note(|| format!("{id}: {flipped:?}"));
+        self.summary
+            .add("flipped bits", u64::from(flipped.is_some()));
+        if self.members[&id].alive.is_some() && self.chance(0.5) {
+            let pause = self.rng.random_range(1..3_000);
+            self.plan(pause, Event::Scrub(id));
+        } else {
+            self.crash(id);
+        }
     }
 
     /// Whether all others are well, and enough of them to go on without this one.
@@ -112,7 +121,7 @@ impl World {
         let voters = table.members.values().filter(|member| !member.is_learner);
         let well = |id: &u64| {
             let member = self.members.get(id);
-            member.is_some_and(|it| matches!(it.fate, Fate::Well) && !it.platter.is_damaged())
+            member.is_some_and(|it| matches!(it.fate, Fate::Well) && !it.platter.is_flipped())
         };
         let is_member = table.members.contains_key(&id);
         is_quiet && is_member && voters.count() >= 3 && table.members.keys().all(well)

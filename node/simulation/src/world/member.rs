@@ -10,7 +10,7 @@ use quorate_node::event::Outcome;
 use quorate_node::replica::{LeaseClock, Replica, Settings};
 use quorate_node::status::Membership;
 use quorate_node::storage::StorageError;
-use raft::{PeerId, Persist, Raft, Recovered, Rules};
+use raft::{PeerId, Persist, Raft, Recovered};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use store::{MemberAttributes, Store};
@@ -19,10 +19,11 @@ use super::bench::{Durable, Handle, JobId};
 use super::checker::{Checked, Checker, DURABLE_FIRST, RECOVERS, Seen, check_promise, ensure};
 use super::platter::Platter;
 use super::watching::Outlet;
+use crate::bug::Bug;
 use crate::clock::Clock;
 use crate::network::{Load, Port, Sent};
 use crate::profile::{Profile, REQUEST_TICKS, TICK_MS};
-use crate::run::{Bug, Violation};
+use crate::run::Violation;
 
 /// Names one request of one client, as a member knows who waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +70,16 @@ pub(crate) struct Alive {
     seen: Seen,
 }
 
+/// What came of a start.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Begun {
+    pub(crate) runs: bool,
+    /// Checkpoints that were found damaged, where older ones and the log say everything.
+    pub(crate) put_aside: u64,
+    /// A torn end of the log was cut.
+    pub(crate) was_cut: bool,
+}
+
 /// What came of letting a member go on.
 #[derive(Default)]
 pub(crate) struct Gone {
@@ -88,7 +99,7 @@ impl Member {
     ) -> Self {
         Self {
             id,
-            platter: Platter::new(id, first, profile.segment_bytes),
+            platter: Platter::new(id, first, profile.segment_bytes, rng),
             durable: Durable::default(),
             least_end: raft::Index(0),
             clock: Clock::draw(rng, profile.clocks),
@@ -105,33 +116,33 @@ impl Member {
         self.alive.is_some() && self.paused_until <= now
     }
 
-    /// Starts the process. Says whether it runs; it does not if its disk is refused.
+    /// Starts the process, if its disk lets it.
     pub(crate) fn start(
         &mut self,
         profile: &Profile,
         bug: Option<Bug>,
         rng: &mut SmallRng,
-    ) -> Checked<bool> {
-        let (recovered, image) = match self.platter.open() {
+    ) -> Checked<Begun> {
+        let mut opened = match self.platter.open() {
             Ok(opened) => opened,
-            Err(error) => {
-                self.fate = Fate::Refused(error);
-                return Ok(false);
-            }
+            Err(error) => return self.cannot_start(error),
         };
-        self.check_kept(&recovered)?;
-        self.durable = Durable::of(&recovered);
+        if let Some(bug) = bug {
+            bug.recovered(&mut opened.recovered);
+        }
+        self.check_kept(&opened.recovered)?;
+        self.durable = Durable::of(&opened.recovered);
         self.least_end = self.durable.last;
         self.life += 1;
         let settings = settings(self.id, profile, bug, rng.random());
-        let replica = self.replica(recovered, image, settings, bug, rng)?;
-        let (bench, mut port) = (Handle::new(bug), Port::new(self.id));
-        let known = if self.durable.last > raft::Index(0) {
+        let replica = self.replica(opened.recovered, opened.image, settings, bug, rng)?;
+        let bench = Handle::new(self.platter.disk.clone(), opened.storage, bug);
+        let mut port = Port::new(self.id);
+        let known = if self.durable.last > raft::Index(0) && self.life > 1 {
             Membership::of(replica.store().members())
         } else {
             self.known.clone()
         };
-        quorate_node::driver::Network::update(&mut port, &self.known);
         quorate_node::driver::Network::update(&mut port, &known);
         let schedule = Schedule {
             farewell_ticks: 10,
@@ -145,7 +156,22 @@ impl Member {
             introduced: BTreeMap::new(),
             seen: Seen::default(),
         });
-        Ok(true)
+        Ok(Begun {
+            put_aside: opened.put_aside as u64,
+            was_cut: opened.was_cut,
+            runs: true,
+        })
+    }
+
+    /// What was damaged is refused for ever, with its file and what is wrong there; what the disk cannot do now is tried again.
+    fn cannot_start(&mut self, error: StorageError) -> Checked<Begun> {
+        if !matches!(error, StorageError::Attempt { .. }) {
+            ensure(self.platter.is_flipped(), RECOVERS, || {
+                format!("member {}: {error}", self.id)
+            })?;
+            self.fate = Fate::Refused(error);
+        }
+        Ok(Begun::default())
     }
 
     fn replica(
@@ -166,11 +192,8 @@ impl Member {
         let seed = SmallRng::seed_from_u64(rng.random());
         let mut raft = Raft::recover(settings.raft.clone(), recovered, seed)
             .map_err(|error| broken(error.to_string()))?;
-        if bug == Some(Bug::HalfQuorum) {
-            raft.break_rules(Rules {
-                quorum: |voters| voters.div_ceil(2),
-                ..Rules::RAFT
-            });
+        if let Some(bug) = bug {
+            raft.break_rules(bug.rules());
         }
         let mut replica = Replica::new(raft, store, applied, self.durable.last, settings);
         replica.campaign_if_alone();
@@ -198,11 +221,15 @@ impl Member {
         let Some(alive) = self.alive.take() else {
             return;
         };
+        if self.platter.is_flipped() {
+            for job in alive.bench.take_writes() {
+                // Whether it could be written does not matter any more.
+                drop(job.land(&self.platter.disk, &mut self.durable));
+            }
+        }
         self.least_end = self.least_end.min(alive.bench.least_end(&self.durable));
-        let checkpoint = alive.bench.take_checkpoint();
-        let writes = alive.bench.take_writes();
-        let unfinished = writes.into_iter().chain(checkpoint);
-        self.platter.crash(unfinished.map(|(_, job)| job), rng);
+        let is_busy = alive.bench.has_writes() || alive.bench.has_checkpoints();
+        self.platter.crash(is_busy, rng);
     }
 
     /// The disk does what waits, and says so.
@@ -212,12 +239,12 @@ impl Member {
         };
         // If this fails, nobody knows how far it came.
         self.least_end = alive.bench.least_end(&self.durable);
-        let (ids, jobs): (Vec<JobId>, Vec<_>) = alive.bench.take_writes().into_iter().unzip();
-        let mut durable = self.durable;
-        jobs.iter().for_each(|job| job.confirm(&mut durable));
-        self.platter.write(jobs.into_iter())?;
-        self.durable = durable;
-        self.least_end = durable.last;
+        let jobs = alive.bench.take_writes();
+        let ids: Vec<JobId> = jobs.iter().map(|job| job.id).collect();
+        for job in jobs {
+            job.land(&self.platter.disk, &mut self.durable)?;
+        }
+        self.least_end = self.durable.last;
         if let (Some(turn), _) = alive.driver.awaited()
             && ids.contains(turn)
         {
@@ -226,26 +253,27 @@ impl Member {
         Ok(())
     }
 
-    /// The disk writes the oldest checkpoint that waits. A failure ends the process if it was a received one.
+    /// The disk has written the oldest checkpoint that waits. A failure ends the process if it was a received one.
     pub(crate) fn finish_checkpoint(&mut self) -> Result<(), StorageError> {
         let Some(alive) = &mut self.alive else {
             return Ok(());
         };
-        let Some((id, job)) = alive.bench.take_checkpoint() else {
+        let Some(job) = alive.bench.take_checkpoint() else {
             return Ok(());
         };
-        let mut durable = self.durable;
-        job.confirm(&mut durable);
-        let done = self.platter.checkpoint(job);
+        let (id, renews) = (job.id, job.renews);
+        let done = job.land(&self.platter.disk, &mut self.durable);
         let is_it = |awaited: Option<&mut JobId>| awaited.is_some_and(|awaited| *awaited == id);
         let (turn, checkpoint) = alive.driver.awaited();
         let (is_turn, is_checkpoint) = (is_it(turn), is_it(checkpoint));
         if is_turn {
             done?;
-            self.durable = durable;
-            self.least_end = durable.last;
+            self.least_end = self.durable.last;
             alive.driver.written();
         } else if is_checkpoint {
+            if renews && done.is_ok() {
+                self.platter.renewed();
+            }
             alive.driver.checkpointed(done);
         }
         Ok(())
@@ -322,11 +350,8 @@ impl Member {
 fn settings(id: u64, profile: &Profile, bug: Option<Bug>, starter: u64) -> Settings {
     let mut raft = raft::Config::new(PeerId(id));
     raft.catchup_entries = profile.catchup_entries;
-    let tick_ms = match bug {
-        Some(Bug::EarlyExpiry) => 2 * TICK_MS,
-        Some(Bug::NoExpiry) => 1,
-        _ => TICK_MS,
-    };
+    raft.pre_vote = profile.pre_vote;
+    let tick_ms = bug.map_or(TICK_MS, Bug::tick_ms);
     Settings {
         raft,
         request_timeout_ticks: REQUEST_TICKS,

@@ -31,6 +31,7 @@ impl World {
         let Some((leader, table)) = self.table() else {
             return Ok(());
         };
+        self.end_removed(&table);
         if let Some(wish) = self.decide(&table) {
             self.note(|| format!("the administrator wants {wish:?}"));
             if matches!(wish, Wish::Change(_)) {
@@ -64,6 +65,16 @@ impl World {
         Ok(())
     }
 
+    /// Members that were removed, and perhaps never heard of it.
+    fn end_removed(&mut self, table: &Membership) {
+        for id in &table.removed {
+            let runs = matches!(self.members[id].fate, Fate::Well);
+            if runs && (self.is_calm || self.chance(0.05)) {
+                self.remove(*id);
+            }
+        }
+    }
+
     fn decide(&mut self, table: &Membership) -> Option<Wish> {
         let is_broken = |id: &u64| matches!(self.members[id].fate, Fate::Refused(_));
         let change = |command| Some(Wish::Change(command));
@@ -88,6 +99,10 @@ impl World {
                 member,
                 max_learners: MAX_LEARNERS,
             }));
+        }
+        let may_lose_more = |id: &u64| self.members[id].platter.is_flipped();
+        if table.members.keys().any(may_lose_more) {
+            return None;
         }
         let place = self.rng.random_range(0..table.members.len());
         let some = *table.members.keys().nth(place)?;

@@ -1,141 +1,174 @@
-//! What of a member survives: its log and checkpoints.
+//! What of a member survives: its data directory on a simulated disk, and what goes wrong with that.
 //!
 //! What this module deliberately does not do: decide when anything is written.
 
-use std::path::PathBuf;
+use std::path::Path;
+use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_node::storage::StorageError;
-use raft::{Entry, HardState, Index, Persist, Recovered, SnapshotMeta};
+use quorate_node::storage::{
+    DataDir, Execution, Identity, Options, Scrubbing, Storage, StorageError,
+};
+use raft::{Persist, Recovered};
 use rand::Rng;
 use rand::rngs::SmallRng;
 
-use super::bench::Job;
+use crate::disk::{Flipped, SimulatedDisk};
+
+/// All members' cluster.
+const CLUSTER_ID: u64 = 1;
+/// The data directory.
+const FOLDER: &str = "/data";
 
 /// See the module.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Platter {
-    hard_state: HardState,
-    entries: Vec<Entry>,
-    snapshot: Option<(SnapshotMeta, Bytes)>,
-    is_damaged: bool,
-    fails_next: bool,
-    is_full: bool,
+    pub(crate) disk: SimulatedDisk,
+    id: u64,
+    first: Persist,
+    segment_bytes: u64,
+    /// A bit was flipped that nobody may have noticed yet.
+    is_flipped: bool,
+    /// A sync is going to fail.
+    is_failing: bool,
+    /// A write has failed.
+    has_failed: bool,
+}
+
+/// What a start finds.
+pub(crate) struct Opened {
+    pub(crate) storage: Storage,
+    pub(crate) recovered: Recovered,
+    /// The image of the newest checkpoint.
+    pub(crate) image: Option<Bytes>,
+    /// Damaged checkpoints that were put aside.
+    pub(crate) put_aside: usize,
+    /// A torn end of the log was cut.
+    pub(crate) was_cut: bool,
 }
 
 impl Platter {
-    /// A new member's, with its first log.
-    pub(crate) fn new(_id: u64, first: &Persist, _segment_bytes: u64) -> Self {
+    /// A new member's, whose log is to begin with this.
+    pub(crate) fn new(id: u64, first: &Persist, segment_bytes: u64, rng: &mut SmallRng) -> Self {
         Self {
-            hard_state: first.hard_state.unwrap_or_default(),
-            entries: first.entries.clone(),
-            ..Self::default()
+            disk: SimulatedDisk::new(rng.random()),
+            id,
+            first: first.clone(),
+            segment_bytes,
+            is_flipped: false,
+            is_failing: false,
+            has_failed: false,
         }
     }
 
-    /// What a start finds, and the image of its checkpoint.
-    pub(crate) fn open(&mut self) -> Result<(Recovered, Option<Bytes>), StorageError> {
-        if self.is_damaged {
-            return Err(StorageError::Corrupt {
-                path: PathBuf::from("wal"),
-                offset: 0,
-                what: "a bit was flipped".to_owned(),
-            });
+    /// Starts as `bootstrap` does: founds in an empty directory, and reads what lies in another.
+    pub(crate) fn open(&mut self) -> Result<Opened, StorageError> {
+        let directory = DataDir::open_in(self.disk.files(), FOLDER)?;
+        if directory.is_new() {
+            return self.found(directory);
         }
-        let (snapshot, image) = self.snapshot.clone().unzip();
-        let snapshot = snapshot.unwrap_or_default();
-        let mut hard_state = self.hard_state;
-        if hard_state.term < snapshot.term {
-            (hard_state.term, hard_state.vote) = (snapshot.term, None);
-        }
-        hard_state.commit = hard_state.commit.max(snapshot.index);
-        let after = |entry: &&Entry| entry.index > snapshot.index;
-        let recovered = Recovered {
-            hard_state,
-            entries: self.entries.iter().filter(after).cloned().collect(),
-            snapshot,
+        let (storage, found) = Storage::open(directory, self.options())?;
+        self.is_flipped = false;
+        self.has_failed = false;
+        Ok(Opened {
+            storage,
+            recovered: Recovered {
+                hard_state: found.hard_state,
+                snapshot: found.snapshot,
+                entries: found.entries,
+            },
+            image: found.image,
+            put_aside: found.damaged.len(),
+            was_cut: found.cut.is_some(),
+        })
+    }
+
+    fn found(&self, directory: DataDir) -> Result<Opened, StorageError> {
+        let identity = Identity {
+            cluster_id: CLUSTER_ID,
+            member_id: self.id,
         };
-        Ok((recovered, image))
+        Ok(Opened {
+            storage: Storage::create(directory, identity, &self.first, self.options())?,
+            recovered: Recovered {
+                hard_state: self.first.hard_state.unwrap_or_default(),
+                entries: self.first.entries.clone(),
+                ..Recovered::default()
+            },
+            image: None,
+            put_aside: 0,
+            was_cut: false,
+        })
     }
 
-    /// Writes, with one sync behind them.
-    pub(crate) fn write(&mut self, jobs: impl Iterator<Item = Job>) -> Result<(), StorageError> {
-        self.fail_if_due()?;
-        jobs.for_each(|job| self.carry_out(job));
-        Ok(())
-    }
-
-    /// Writes a checkpoint, own or received.
-    pub(crate) fn checkpoint(&mut self, job: Job) -> Result<(), StorageError> {
-        self.fail_if_due()?;
-        self.carry_out(job);
-        Ok(())
-    }
-
-    /// The power fails while these were on their way.
-    pub(crate) fn crash(&mut self, unfinished: impl Iterator<Item = Job>, rng: &mut SmallRng) {
-        for job in unfinished {
-            if rng.random_bool(0.5) {
-                break;
-            }
-            self.carry_out(job);
+    fn options(&self) -> Options {
+        Options {
+            segment_bytes: self.segment_bytes,
+            scrub: Some(Scrubbing {
+                bytes_per_second: u64::MAX,
+                pause: Duration::ZERO,
+            }),
+            execution: Execution::Inline,
+            ..Options::default()
         }
     }
 
-    /// The next write fails.
-    pub(crate) fn fail_next(&mut self) {
-        self.fails_next = true;
+    /// A write has failed.
+    pub(crate) const fn fail(&mut self) {
+        self.has_failed = true;
     }
 
-    /// There is no space any more, or there is again.
-    pub(crate) const fn fill(&mut self, is_full: bool) {
-        self.is_full = is_full;
+    /// The process ends; with a failure of power, as often as not, and always if something was on its way to the disk. A flipped
+    /// bit and a failure of power together could not be told from a torn end, so that they are not met together.
+    pub(crate) fn crash(&mut self, is_busy: bool, rng: &mut SmallRng) {
+        let has_power = !is_busy && !self.has_failed && rng.random_bool(0.5);
+        if self.is_flipped || has_power {
+            self.disk.kill();
+        } else {
+            self.disk.cut_power();
+        }
+    }
+
+    /// One of the next syncs fails.
+    pub(crate) fn fail_sync(&mut self, rng: &mut SmallRng) {
+        if !self.is_flipped {
+            self.is_failing = true;
+            self.disk.fail_sync_after(rng.random_range(0..4));
+        }
+    }
+
+    /// There is no space any more, but for a little, or there is again.
+    pub(crate) fn fill(&mut self, spare_bytes: Option<u64>) {
+        let used = self.disk.used_bytes();
+        self.disk.limit(spare_bytes.map(|spare| used + spare));
     }
 
     /// Nothing fails any more.
-    pub(crate) const fn mend(&mut self) {
-        (self.fails_next, self.is_full) = (false, false);
+    pub(crate) fn mend(&mut self) {
+        self.disk.limit(None);
+        self.disk.fail_sync_after(u64::MAX);
+        self.is_failing = false;
     }
 
-    /// Whether what it promised to keep is lost.
-    pub(crate) const fn is_damaged(&self) -> bool {
-        self.is_damaged
+    /// Whether a bit may be flipped and the damage be told from a torn end.
+    pub(crate) const fn may_flip(&self) -> bool {
+        !self.is_failing && !self.is_flipped
     }
 
-    /// A bit flips where it is noticed.
-    pub(crate) fn flip(&mut self, _rng: &mut SmallRng) {
-        self.is_damaged = true;
+    /// Flips a bit somewhere.
+    pub(crate) fn flip(&mut self) -> Option<Flipped> {
+        let flipped = self.disk.flip_somewhere(Path::new(FOLDER));
+        self.is_flipped |= flipped.is_some();
+        flipped
     }
 
-    fn fail_if_due(&mut self) -> Result<(), StorageError> {
-        if std::mem::take(&mut self.fails_next) || self.is_full {
-            return Err(StorageError::Stopped);
-        }
-        Ok(())
+    /// Everything was written anew.
+    pub(crate) const fn renewed(&mut self) {
+        self.is_flipped = false;
     }
 
-    fn carry_out(&mut self, job: Job) {
-        match job {
-            Job::Write(persist) => {
-                if let Some(first) = persist.entries.first().map(|first| first.index) {
-                    self.entries.retain(|entry| entry.index < first);
-                }
-                self.entries.extend(persist.entries);
-                self.hard_state = persist.hard_state.unwrap_or(self.hard_state);
-            }
-            Job::Install(meta, image) => {
-                self.entries.clear();
-                self.snapshot = Some((meta, image));
-            }
-            Job::Checkpoint(meta, image) | Job::Renew(meta, image) => {
-                let newest = self
-                    .snapshot
-                    .as_ref()
-                    .map_or(Index(0), |(meta, _)| meta.index);
-                if meta.index > newest {
-                    self.snapshot = Some((meta, image.encode().into()));
-                }
-            }
-        }
+    /// Whether a bit was flipped that nobody may have noticed yet.
+    pub(crate) const fn is_flipped(&self) -> bool {
+        self.is_flipped
     }
 }

@@ -104,6 +104,10 @@ impl World {
             return Ok(());
         }
         let request = self.request(&call);
+        let request = match self.run.bug {
+            Some(bug) => bug.request(request),
+            None => request,
+        };
         if needs_leader(&request) && !self.leads(at) {
             self.forward(id, &call);
             return Ok(());
@@ -172,6 +176,10 @@ impl World {
             self.finish(id, Answer::Lost);
             return Ok(());
         }
+        let outcome = match self.run.bug {
+            Some(bug) => bug.outcome(outcome),
+            None => outcome,
+        };
         let answer = match outcome {
             Outcome::Refused(Refusal::NotLeader) => {
                 self.forward(id, &call);

@@ -11,9 +11,9 @@ use rand::Rng;
 
 use super::checker::Checked;
 use super::{Event, World};
+use crate::bug::Bug;
 use crate::clients::key;
 use crate::history::WatchLog;
-use crate::run::Bug;
 
 /// What waits for a watcher to read it.
 #[derive(Debug, Default)]
@@ -54,6 +54,13 @@ impl watch::Outlet for Outlet {
                     _ => {}
                 }
             }
+        }
+        if let (Some(Bug::WatchSplits), Body::Events(events, pieces)) = (self.bug, &response.body) {
+            let alone = |event: &watch::Event| Response {
+                body: Body::Events(vec![event.clone()], *pieces),
+                ..response.clone()
+            };
+            return inbox.responses.extend(events.iter().map(alone));
         }
         inbox.responses.push_back(response);
     }
