@@ -1,4 +1,4 @@
-//! The programs of others that the lab runs: Kubernetes, etcd, kind, Helm.
+//! The programs of others that the lab runs: Kubernetes, etcd, kind, Helm, Prometheus.
 //!
 //! Each is taken from the first place that has it in a version that will do: `PATH`; the folder that `LAB_PREBUILT` names,
 //! as it is or compressed by zstd (`etcd.zst`); what was built here before. [`provide`] builds what is nowhere from its Go
@@ -6,7 +6,9 @@
 //!
 //! The Kubernetes programs can be one file, `hyperkube`, which acts as the name it is called by.
 //!
-//! It deliberately downloads no binary, and trusts no version that it has not asked the program for.
+//! What Debian packages and no Go module of ours builds comes from there, unpacked and not installed ([`debian()`]).
+//!
+//! It deliberately downloads no other binary, and trusts no version that it has not asked the program for.
 
 mod build;
 mod debian;
