@@ -55,6 +55,12 @@ pub fn routes(grpc: Router, message_bytes_max: usize) -> Router {
         .with_state(Arc::new(gateway))
 }
 
+/// Every path that is served, with the gRPC call that it becomes: `/package.Service/Method`.
+pub fn paths() -> impl Iterator<Item = (&'static str, String)> {
+    let methods = bindings::methods().into_iter();
+    methods.map(|(path, method)| (path, method.path))
+}
+
 async fn serve(State(gateway): State<Arc<Gateway>>, request: Request) -> Response {
     let answered = match gateway.methods.get(request.uri().path()) {
         None => Err(Status::not_found("Not Found")),

@@ -203,6 +203,11 @@ impl Member {
         })
     }
 
+    /// The gRPC services of the client port, to be called in this process.
+    pub fn client_routes(&self) -> Router {
+        self.client_routes.clone()
+    }
+
     /// How to ask it.
     #[must_use]
     pub fn handle(&self) -> Handle {
