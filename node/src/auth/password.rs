@@ -120,13 +120,26 @@ mod tests {
 
     #[tokio::test]
     async fn hashes_of_etcd_match() {
-        // By golang.org/x/crypto/bcrypt, as in etcd's own data.
-        let hash =
-            Bytes::from_static(b"$2a$04$2Nd5MKpDQWxZkW6AtB5Jjexsb9D3d5ZSHDWrFwkn6fTDDGgCqGgUK");
-        let other = Passwords::new(4)
-            .matches("foo".to_owned(), Some(hash))
-            .await;
-        assert!(other.is_ok());
+        // As etcd 3.7.3 stored them with `--bcrypt-cost=4`, read out of its snapshots.
+        let stored = [
+            (
+                "root-secret",
+                "$2a$04$0.z9ZZbHm9NVyV6zayZUuu6CX111mNRsAB.719exTr7WaQHbdGmOy",
+            ),
+            (
+                "alice-secret",
+                "$2a$04$SsyBhqGvpCNMk9a2KY1PbuUD5c0Zv3R/9DZD3d7C13vgyDy67TmYS",
+            ),
+        ];
+        let passwords = Passwords::new(4);
+        let matches = async |password: &str, hash: &'static str| {
+            let hash = Some(Bytes::from_static(hash.as_bytes()));
+            passwords.matches(password.to_owned(), hash).await.unwrap()
+        };
+        for (password, hash) in stored {
+            assert!(matches(password, hash).await, "{password}");
+            assert!(!matches("another", hash).await, "{password}");
+        }
     }
 
     #[tokio::test]
