@@ -94,6 +94,8 @@ pub struct Config {
     pub election_timeout_ms: u64,
     /// `--snapshot-count`: applied entries between two checkpoints.
     pub snapshot_count: u64,
+    /// `--watch-waiting-bytes`: what may wait for all streams of watchers together, in bytes.
+    pub watch_waiting_bytes: u64,
     /// `--scrub-rate-bytes`: bytes a second that are read again in the background; 0: none.
     pub scrub_rate_bytes: u64,
     /// `--snapshot-catchup-entries`: entries kept in memory behind a checkpoint for slow followers.

@@ -46,7 +46,7 @@ impl Handle {
         Self {
             events,
             status,
-            watches: Watches::new().0,
+            watches: Watches::new(0).0,
             large: Arc::new(Semaphore::new(1)),
         }
     }

@@ -219,8 +219,12 @@ async fn scrape(State(scraped): State<Arc<Scraped>>) -> Response {
     let status = scraped.handle.status();
     let me = status.identity.member_id;
     scraped.metrics.peers.observe(&scraped.traffic, me);
-    let sent = scraped.handle.watches().events_taken();
-    scraped.metrics.watchers.observe(&status.watch, sent);
+    let watches = scraped.handle.watches();
+    let (sent, waiting) = (watches.events_taken(), watches.waiting_bytes());
+    scraped
+        .metrics
+        .watchers
+        .observe(&status.watch, sent, waiting);
     match scraped
         .metrics
         .text(&status, scraped.quota_bytes, &scraped.vitals)

@@ -151,7 +151,7 @@ impl Member {
         let vitals = beginning.storage.vitals();
         let (events, waiting) = mpsc::channel(EVENTS_MAX);
         let (status, published) = watch::channel(Status::new(identity));
-        let (watches, asks) = Watches::new();
+        let (watches, asks) = Watches::new(config.watch_waiting_bytes);
         let handle = Handle::new(events, published).with_watches(watches);
         let tokens = Arc::new(Tokens::new(config.auth.token_ttl));
         let channels = Channels {

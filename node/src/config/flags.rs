@@ -132,6 +132,9 @@ struct Flags {
     /// Bytes a second of log and checkpoints to read again in the background, so that damage is found; 0 for none.
     #[arg(long, value_name = "BYTES", default_value_t = 1_048_576)]
     scrub_rate_bytes: u64,
+    /// Bytes of events that may wait in memory for all watchers that do not read; beyond it they are read from history again.
+    #[arg(long, value_name = "BYTES", default_value_t = 256 << 20)]
+    watch_waiting_bytes: u64,
     /// The most bytes the store may hold; 0 for 2 GiB, negative for no bound.
     #[arg(
         long,
@@ -379,6 +382,7 @@ impl Flags {
             election_timeout_ms: self.election_timeout,
             snapshot_count: self.snapshot_count,
             scrub_rate_bytes: self.scrub_rate_bytes,
+            watch_waiting_bytes: self.watch_waiting_bytes,
             snapshot_catchup_entries: self.snapshot_catchup_entries,
             quota_backend_bytes: quota(self.quota_backend_bytes),
             auto_compaction,

@@ -12,6 +12,7 @@ pub(super) struct Watchers {
     watchers: IntGauge,
     slow: IntGauge,
     pending: IntGauge,
+    waiting: IntGauge,
     events: IntCounter,
     refused: IntCounter,
 }
@@ -32,6 +33,10 @@ impl Watchers {
                 "etcd_debugging_mvcc_pending_events_total",
                 "Events that wait to be sent.",
             ),
+            waiting: make.gauge(
+                "quorate_watch_waiting_bytes",
+                "Bytes of events that wait in memory for all streams together.",
+            ),
             events: make.counter("etcd_debugging_mvcc_events_total", "Events that were sent."),
             refused: make.counter(
                 "quorate_watch_refused_total",
@@ -40,11 +45,12 @@ impl Watchers {
         }
     }
 
-    /// `sent` is of the events that the loop gave to streams.
-    pub(super) fn observe(&self, figures: &Figures, sent: u64) {
+    /// `sent` is of the events that the loop gave to streams, `waiting_bytes` what it keeps for them.
+    pub(super) fn observe(&self, figures: &Figures, sent: u64, waiting_bytes: u64) {
         self.streams.set(whole(figures.streams));
         self.watchers.set(whole(figures.watchers));
         self.slow.set(whole(figures.slow));
+        self.waiting.set(whole(waiting_bytes));
         self.pending.set(whole(figures.events.saturating_sub(sent)));
         let raise =
             |counter: &IntCounter, to: u64| counter.inc_by(to.saturating_sub(counter.get()));

@@ -1,8 +1,12 @@
-//! Responses on their way from the loop to one stream, bounded by their bytes.
+//! Responses on their way from the loop to one stream, bounded by their bytes: of each stream, and of all streams together.
+//!
+//! Where all together have used what there is for them, a stream has room for one response at a time: whoever reads goes on, and
+//! whoever does not costs no more. Nothing is lost; what found no room comes from history.
 //!
 //! What this module deliberately does not do: drop anything. The hub asks for room first.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -14,6 +18,40 @@ use super::request::Response;
 /// all that one costs that does not. The rest it is given from history, once it has read half of this.
 const WAITING_BYTES_MAX: usize = 4 << 20;
 
+/// The bytes that wait for all streams together.
+#[derive(Debug)]
+pub(super) struct Budget {
+    used: AtomicU64,
+    bytes_max: u64,
+}
+
+impl Budget {
+    /// Nothing waits.
+    pub(super) const fn new(bytes_max: u64) -> Self {
+        Self {
+            used: AtomicU64::new(0),
+            bytes_max,
+        }
+    }
+
+    /// What is used of it, in bytes.
+    pub(super) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    fn has_room(&self) -> bool {
+        self.used() < self.bytes_max
+    }
+
+    fn take(&self, bytes: usize) {
+        self.used.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes as u64, Ordering::Relaxed);
+    }
+}
+
 #[derive(Debug, Default)]
 struct Waiting {
     responses: VecDeque<Response>,
@@ -23,10 +61,11 @@ struct Waiting {
     is_closed: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
     waiting: Mutex<Waiting>,
     news: Notify,
+    budget: Arc<Budget>,
 }
 
 impl Shared {
@@ -55,16 +94,21 @@ pub(super) struct Taken {
     pub(super) is_drained: bool,
 }
 
-/// Both ends of a new one.
-pub(super) fn outbox() -> (Outbox, Inbox) {
-    let shared = Arc::new(Shared::default());
+/// Both ends of a new one, whose responses count in this budget while they wait.
+pub(super) fn outbox(budget: Arc<Budget>) -> (Outbox, Inbox) {
+    let shared = Arc::new(Shared {
+        waiting: Mutex::default(),
+        news: Notify::new(),
+        budget,
+    });
     (Outbox(Arc::clone(&shared)), Inbox(shared))
 }
 
 impl Outlet for Outbox {
     fn has_room(&mut self) -> bool {
         let mut waiting = self.0.lock();
-        let has_room = waiting.bytes < WAITING_BYTES_MAX;
+        let is_next = waiting.responses.is_empty();
+        let has_room = waiting.bytes < WAITING_BYTES_MAX && (is_next || self.0.budget.has_room());
         waiting.is_awaited |= !has_room;
         has_room
     }
@@ -75,6 +119,7 @@ impl Outlet for Outbox {
             return;
         }
         waiting.bytes += response.size_bytes();
+        self.0.budget.take(response.size_bytes());
         waiting.responses.push_back(response);
         drop(waiting);
         self.0.news.notify_one();
@@ -105,6 +150,7 @@ impl Inbox {
         let mut waiting = self.0.lock();
         let response = waiting.responses.pop_front()?;
         waiting.bytes -= response.size_bytes();
+        self.0.budget.give_back(response.size_bytes());
         let has_room = waiting.bytes <= WAITING_BYTES_MAX / 2;
         let is_drained = has_room && std::mem::take(&mut waiting.is_awaited);
         Some(Taken {
@@ -125,6 +171,7 @@ impl Drop for Inbox {
         let mut waiting = self.0.lock();
         waiting.is_closed = true;
         waiting.responses.clear();
+        self.0.budget.give_back(std::mem::take(&mut waiting.bytes));
     }
 }
 
@@ -143,9 +190,37 @@ mod tests {
         }
     }
 
+    fn alone() -> (Outbox, Inbox) {
+        outbox(Arc::new(Budget::new(u64::MAX)))
+    }
+
+    #[tokio::test]
+    async fn all_together_have_a_bound_and_each_goes_on_all_the_same() {
+        let one = large().size_bytes() as u64;
+        let budget = Arc::new(Budget::new(3 * one));
+        let (mut idle, never_read) = outbox(Arc::clone(&budget));
+        while idle.has_room() {
+            idle.send(large());
+        }
+        assert_eq!(budget.used(), 3 * one);
+        let (mut hub, mut stream) = outbox(Arc::clone(&budget));
+        for _ in 0..5 {
+            assert!(hub.has_room(), "for one response");
+            hub.send(large());
+            assert!(!hub.has_room(), "for a second one");
+            assert!(stream.next().await.unwrap().is_drained);
+        }
+        drop(never_read);
+        assert_eq!(budget.used(), 0);
+        hub.send(large());
+        assert!(hub.has_room(), "again");
+        drop(stream);
+        assert_eq!(budget.used(), 0);
+    }
+
     #[tokio::test]
     async fn who_finds_no_room_hears_of_it_once_half_is_read() {
-        let (mut hub, mut stream) = outbox();
+        let (mut hub, mut stream) = alone();
         let mut sent = 0;
         while hub.has_room() {
             hub.send(large());
@@ -165,7 +240,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_sent_is_read_before_the_end() {
-        let (mut hub, mut stream) = outbox();
+        let (mut hub, mut stream) = alone();
         hub.send(large());
         drop(hub);
         assert!(stream.next().await.is_some());
@@ -174,7 +249,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_for_a_stream_that_is_gone() {
-        let (mut hub, stream) = outbox();
+        let (mut hub, stream) = alone();
         hub.send(large());
         drop(stream);
         hub.send(large());

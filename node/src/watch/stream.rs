@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::mpsc;
 
-use super::outbox::{Inbox, Outbox, Taken, outbox};
+use super::outbox::{Budget, Inbox, Outbox, Taken, outbox};
 use super::request::{Ask, Body, Create, Event, KeyRange, Reason, Response, StreamId, WatchId};
 use crate::refusal::Refusal;
 
@@ -20,16 +20,19 @@ pub struct Watches {
     asks: mpsc::Sender<Ask<Outbox>>,
     next: Arc<AtomicU64>,
     taken: Arc<AtomicU64>,
+    budget: Arc<Budget>,
 }
 
 impl Watches {
-    /// And what the loop hears of it.
-    pub(crate) fn new() -> (Self, mpsc::Receiver<Ask<Outbox>>) {
+    /// And what the loop hears of it. Bytes that wait for all streams together are bounded by `waiting_bytes_max`, beyond a
+    /// single response of each.
+    pub(crate) fn new(waiting_bytes_max: u64) -> (Self, mpsc::Receiver<Ask<Outbox>>) {
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let watches = Self {
             asks,
             next: Arc::default(),
             taken: Arc::default(),
+            budget: Arc::new(Budget::new(waiting_bytes_max)),
         };
         (watches, asked)
     }
@@ -40,7 +43,7 @@ impl Watches {
     /// That this member is stopping.
     pub async fn open(&self) -> Result<Stream, Refusal> {
         let id = StreamId(self.next.fetch_add(1, Ordering::Relaxed));
-        let (outlet, inbox) = outbox();
+        let (outlet, inbox) = outbox(Arc::clone(&self.budget));
         let stream = Stream {
             id,
             asks: self.asks.clone(),
@@ -64,6 +67,11 @@ impl Watches {
             stream,
             revision: created.revision,
         })
+    }
+
+    /// Bytes that wait for all streams together.
+    pub(crate) fn waiting_bytes(&self) -> u64 {
+        self.budget.used()
     }
 
     /// Events that streams have taken since the start, or that were dropped with them.
@@ -218,7 +226,7 @@ mod tests {
 
     impl Loop {
         fn new() -> (Watches, Self) {
-            let (watches, asked) = Watches::new();
+            let (watches, asked) = Watches::new(u64::MAX);
             let store = Store::new();
             let hub = Hub::new(store.revision());
             (watches, Self { store, hub, asked })

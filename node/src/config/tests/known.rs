@@ -179,7 +179,7 @@ fn hardly_a_flag_of_ours_is_not_etcds() {
         .iter()
         .filter(|name| !ETCDS.contains(&name.as_str()) && *name != "help")
         .collect();
-    assert_eq!(others, ["scrub-rate-bytes"]);
+    assert_eq!(others, ["scrub-rate-bytes", "watch-waiting-bytes"]);
 }
 
 #[test]
