@@ -13,7 +13,7 @@
 //!
 //! ```text
 //! cargo install cargo-bolero
-//! cargo bolero test -p fuzz --sanitizer NONE --test decoders image
+//! cargo bolero test --package fuzz --profile release --sanitizer NONE image
 //! ```
 //!
 //! What is found is written into a file, and belongs into `regressions/TARGET/` from the moment it is mended: whatever lies there is

@@ -2,8 +2,8 @@
 //!
 //! A port is plain, or has TLS, or is both where two URLs with one address say so: then the first byte of a connection tells.
 //! Whatever a client has to do first (shake hands, say what it speaks) it does in a task of its own connection, within a time.
-//! Each connection costs a file descriptor, so that there are no more of them than descriptors can be spared; others wait to be
-//! accepted, as in etcd.
+//! Each connection costs a file descriptor, so that there are no more of them than descriptors can be spared, or than a flag
+//! says; others wait to be accepted, as in etcd.
 //!
 //! What this module deliberately does not do: know what is served.
 
@@ -38,9 +38,6 @@ use super::{is_grpc, nothing_at, opening};
 use crate::config::{Connections, Url};
 use crate::tls::{Acceptor, ClientIdentity, HandshakeError, OverTls};
 
-/// How long a client may take to say what it speaks, and to send an HTTP/1 request's head: slow ones must not hold connections
-/// for ever. etcd gives five minutes.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Receive windows: a put of the largest default size fits into a stream's, several into a connection's.
 const STREAM_WINDOW_BYTES: u32 = 2 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
@@ -70,7 +67,6 @@ pub struct Port {
     connections: Connections,
     serves: Serves,
     counts: Counts,
-    patience: Duration,
 }
 
 /// What may be asked on a port, whatever its routes are.
@@ -141,7 +137,6 @@ pub fn listen(
             connections: connections.clone(),
             serves: Serves::All,
             counts: Counts::default(),
-            patience: HEAD_TIMEOUT,
         })
     };
     ports.into_values().map(open).collect()
@@ -179,25 +174,21 @@ impl Port {
         Self { counts, ..self }
     }
 
-    /// With another patience for what a client says first, for tests.
-    #[cfg(test)]
-    fn patient_for(self, patience: Duration) -> Self {
-        Self { patience, ..self }
-    }
-
     /// Serves `routes` until `close` is cancelled; then takes no more connections and gives those there are two seconds.
     pub async fn serve(self, routes: Router, close: CancellationToken) {
         let graceful = GracefulShutdown::new();
         let door = Arc::new(Door {
-            server: server(&self.connections, self.patience),
+            server: server(&self.connections),
             wall: self.wall,
             serves: self.serves,
             routes,
             min_time: self.connections.keepalive_min_time,
             counts: self.counts,
-            patience: self.patience,
+            patience: self.connections.head_timeout,
         });
-        let most = connections_max();
+        let spared = connections_max();
+        let most = self.connections.max_connections;
+        let most = most.map_or(spared, |most| most.min(spared));
         door.counts.allow(most);
         let places = Arc::new(Semaphore::new(most));
         loop {
@@ -232,13 +223,13 @@ impl Port {
     }
 }
 
-fn server(connections: &Connections, patience: Duration) -> auto::Builder<TokioExecutor> {
+fn server(connections: &Connections) -> auto::Builder<TokioExecutor> {
     let mut server = auto::Builder::new(TokioExecutor::new());
     server
         .http1()
         .timer(TokioTimer::new())
         .max_buf_size(HEAD_BYTES_MAX)
-        .header_read_timeout(patience);
+        .header_read_timeout(connections.head_timeout);
     server
         .http2()
         .timer(TokioTimer::new())

@@ -10,6 +10,10 @@ use super::switch::switch;
 /// How clients' connections are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Connections {
+    /// `--max-connections`: the most at once on one port; none as many as file descriptors can be spared for.
+    pub max_connections: Option<usize>,
+    /// `--request-head-timeout`: how long a client may take to say what it speaks, and to send the head of an HTTP/1 request.
+    pub head_timeout: Duration,
     /// `--max-concurrent-streams`: calls at once on one connection.
     pub max_concurrent_streams: u32,
     /// `--grpc-keepalive-min-time`: a client that pings more often is sent away; none lets it.
@@ -31,6 +35,7 @@ impl Connections {
     #[must_use]
     pub fn of_peers(&self) -> Self {
         Self {
+            max_connections: None,
             max_concurrent_streams: STREAMS_MAX,
             keepalive_min_time: None,
             ..self.clone()
@@ -46,6 +51,12 @@ const STREAMS_MAX: u32 = 16_384;
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Connections")]
 pub(super) struct ConnectionFlags {
+    /// Connections of clients at once on one port, beyond which they wait; 0 for as many as file descriptors can be spared for.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    max_connections: usize,
+    /// How long a client may take to send the head of a request.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
+    request_head_timeout: Duration,
     /// Calls at once on one connection; etcd's default is all that HTTP/2 can count.
     #[arg(long, value_name = "N", default_value_t = STREAMS_MAX)]
     max_concurrent_streams: u32,
@@ -77,8 +88,13 @@ impl ConnectionFlags {
         if self.max_concurrent_streams == 0 {
             return Err("--max-concurrent-streams is 0; give at least 1".to_owned());
         }
+        if self.request_head_timeout.is_zero() {
+            return Err("--request-head-timeout is 0; give a time, 10s for one".to_owned());
+        }
         let is_asked = !self.grpc_keepalive_timeout.is_zero();
         Ok(Connections {
+            max_connections: Some(self.max_connections).filter(|most| *most > 0),
+            head_timeout: self.request_head_timeout,
             max_concurrent_streams: self.max_concurrent_streams,
             keepalive_min_time: some(self.grpc_keepalive_min_time),
             keepalive_interval: some(self.grpc_keepalive_interval).filter(|_| is_asked),

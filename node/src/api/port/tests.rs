@@ -19,10 +19,6 @@ struct Served {
 }
 
 fn serve(flags: &[&str], serves: Serves) -> Served {
-    serve_patiently(flags, serves, HEAD_TIMEOUT)
-}
-
-fn serve_patiently(flags: &[&str], serves: Serves, patience: Duration) -> Served {
     let flags = flags.iter().map(ToString::to_string);
     let Ok(Invocation::Serve(config)) = Config::read(flags, []) else {
         panic!("the flags ask for a member");
@@ -31,10 +27,7 @@ fn serve_patiently(flags: &[&str], serves: Serves, patience: Duration) -> Served
     let ports = listen(&urls, None, &config.connections);
     let counts = Counts::default();
     let port = ports.unwrap().remove(0);
-    let port = port
-        .only(serves)
-        .counted(counts.clone())
-        .patient_for(patience);
+    let port = port.only(serves).counted(counts.clone());
     let address = port.address().unwrap();
     let close = CancellationToken::new();
     let routes = Router::new().route("/", get(|| async { "here" }));
@@ -101,11 +94,51 @@ async fn pings_are_free_where_no_flag_limits_them() {
 
 #[tokio::test]
 async fn a_client_that_says_nothing_is_cut() {
-    let served = serve_patiently(&[], Serves::All, Duration::from_millis(100));
+    let served = serve(&["--request-head-timeout=100ms"], Serves::All);
     assert_eq!(answer(&served, b"").await, b"");
     served.counts.until_cut(Cut::OpeningLate, 1).await;
     assert_eq!(answer(&served, b"GET / HTTP/1.1\r\nHost:").await, b"");
     served.counts.until_cut(Cut::HeadLate, 1).await;
+}
+
+#[tokio::test]
+async fn a_connection_beyond_the_most_waits_for_its_turn() {
+    let served = serve(&["--max-connections=1"], Serves::All);
+    let first = TcpStream::connect(served.address).await.unwrap();
+    let said = b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let waiting = answer(&served, said);
+    tokio::pin!(waiting);
+    let early = timeout(Duration::from_millis(200), &mut waiting).await;
+    assert!(early.is_err(), "{early:?}");
+    let figures = served.counts.collectors();
+    let most = figures[1].collect()[0].get_metric()[0]
+        .get_gauge()
+        .get_value();
+    assert_eq!(most, 1.0);
+    drop(first);
+    assert!(has(&waiting.await, b"here"));
+}
+
+#[tokio::test]
+async fn a_call_beyond_the_most_on_one_connection_is_refused() {
+    const REFUSED: &[u8] = b"\x00\x00\x04\x03\x00\x00\x00\x00\x05\x00\x00\x00\x07";
+    let served = serve(&["--max-concurrent-streams=2"], Serves::All);
+    let mut said = opening::PREFACE.to_vec();
+    said.extend_from_slice(SETTINGS);
+    for stream in [1, 3, 5] {
+        // GET, http, and the path /, which is all that a head needs.
+        said.extend_from_slice(&[0, 0, 3, 1, 5, 0, 0, 0, stream, 0x82, 0x86, 0x84]);
+    }
+    let mut stream = TcpStream::connect(served.address).await.unwrap();
+    stream.write_all(&said).await.unwrap();
+    let mut seen = Vec::new();
+    while !has(&seen, REFUSED) || !has(&seen, b"here") {
+        let mut bytes = [0; 4096];
+        let length = stream.read(&mut bytes).await.unwrap();
+        assert!(length > 0, "it was cut: {seen:?}");
+        seen.extend_from_slice(&bytes[..length]);
+    }
+    assert!(has(&seen, b"\x00\x03\x00\x00\x00\x02"), "the most is told");
 }
 
 #[tokio::test]

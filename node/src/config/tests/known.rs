@@ -179,7 +179,13 @@ fn hardly_a_flag_of_ours_is_not_etcds() {
         .iter()
         .filter(|name| !ETCDS.contains(&name.as_str()) && *name != "help")
         .collect();
-    assert_eq!(others, ["scrub-rate-bytes", "watch-waiting-bytes"]);
+    let known = [
+        "scrub-rate-bytes",
+        "watch-waiting-bytes",
+        "max-connections",
+        "request-head-timeout",
+    ];
+    assert_eq!(others, known);
 }
 
 #[test]
