@@ -272,6 +272,7 @@ impl Source<'_> {
         let payload = self.reader.bytes(length);
         let covered = &self.bytes[..self.bytes.len() - self.reader.0.len()];
         if payload.is_none() || self.reader.u32() != Some(crc32fast::hash(covered)) {
+            self.reader = start;
             return Err(self.damaged("the header's checksum is another"));
         }
         match format {
@@ -293,14 +294,18 @@ impl Source<'_> {
     fn image(&mut self) -> Result<Vec<u8>, StorageError> {
         let mut image = Vec::new();
         for number in 0.. {
+            let at = Reader(self.reader.0);
             let Some(length) = self.reader.u32() else {
                 return Err(self.damaged("it ends early"));
             };
             if length == 0 {
-                break;
+                if self.reader.u64() == Some(image.len() as u64) {
+                    break;
+                }
+                self.reader = at;
+                return Err(self.damaged("the image's length is another"));
             }
             let sum = self.reader.u32();
-            let at = Reader(self.reader.0);
             let chunk = self.reader.bytes(length as usize);
             match chunk.filter(|chunk| sum == Some(checksum(number, chunk))) {
                 Some(chunk) => image.extend_from_slice(chunk),
@@ -309,9 +314,6 @@ impl Source<'_> {
                     return Err(self.damaged("the chunk's checksum is another"));
                 }
             }
-        }
-        if self.reader.u64() != Some(image.len() as u64) {
-            return Err(self.damaged("the image's length is another"));
         }
         Ok(image)
     }
@@ -369,7 +371,11 @@ impl Passing<'_> {
     }
 
     fn damaged(&self, what: &str) -> StorageError {
-        StorageError::corrupt(self.path, self.offset, what)
+        self.damaged_at(self.offset, what)
+    }
+
+    fn damaged_at(&self, offset: u64, what: &str) -> StorageError {
+        StorageError::corrupt(self.path, offset, what)
     }
 
     fn header(&mut self) -> Result<(), StorageError> {
@@ -378,34 +384,34 @@ impl Passing<'_> {
         covered.extend(length);
         let length = u32::from_le_bytes(length) as usize;
         if !covered.starts_with(MAGIC) || length > CHUNK_BYTES {
-            return Err(self.damaged("it does not begin as a checkpoint does"));
+            return Err(self.damaged_at(0, "it does not begin as a checkpoint does"));
         }
         covered.extend(self.take(length)?);
         if u32::from_le_bytes(self.number()?) != crc32fast::hash(&covered) {
-            return Err(self.damaged("the header's checksum is another"));
+            return Err(self.damaged_at(0, "the header's checksum is another"));
         }
         Ok(())
     }
 
     /// The length of the next chunk; 0 at the end.
     fn chunk(&mut self, number: u64) -> Result<u64, StorageError> {
+        let begins = self.offset;
         let length = u32::from_le_bytes(self.number()?) as usize;
         if length == 0 {
             return Ok(0);
         }
         let sum = u32::from_le_bytes(self.number()?);
-        let begins = self.offset;
         let is_sound = length <= CHUNK_BYTES && checksum(number, &self.take(length)?) == sum;
         if !is_sound {
-            self.offset = begins;
-            return Err(self.damaged("the chunk's checksum is another"));
+            return Err(self.damaged_at(begins, "the chunk's checksum is another"));
         }
         Ok(length as u64)
     }
 
     fn end(mut self, image_bytes: u64) -> Result<(), StorageError> {
+        let begins = self.offset - 4;
         if u64::from_le_bytes(self.number()?) != image_bytes {
-            return Err(self.damaged("the image's length is another"));
+            return Err(self.damaged_at(begins, "the image's length is another"));
         }
         let hash = self.hasher.clone().finalize();
         if self.take(hash.len())? != hash[..] {

@@ -43,13 +43,8 @@ impl DataDir {
     pub fn open_in(files: Arc<dyn Files>, path: impl Into<PathBuf>) -> Result<Self, StorageError> {
         let path = path.into();
         let disk = files.as_ref();
-        let was_there = disk.is_folder(&path);
+        let made = missing(disk, &path);
         create_folder(disk, &path)?;
-        let parent = path.parent().filter(|parent| disk.is_folder(parent));
-        if let (false, Some(parent)) = (was_there, parent) {
-            // A member whose directory vanished with the power would be founded a second time.
-            sync_folder(disk, parent)?;
-        }
         refuse_foreign(disk, &path)?;
         let lock = lock(disk, &path)?;
         let (wal, checkpoints) = (path.join(WAL), path.join(CHECKPOINTS));
@@ -57,6 +52,9 @@ impl DataDir {
         create_folder(disk, &checkpoints)?;
         sync_folder(disk, &path)?;
         let is_new = list(disk, &wal, ".wal")?.is_empty();
+        if is_new {
+            make_lasting(disk, &path, made)?;
+        }
         if is_new && !list(disk, &checkpoints, ".checkpoint")?.is_empty() {
             return Err(StorageError::Gap {
                 path,
@@ -106,6 +104,35 @@ pub(super) fn create_folder(files: &dyn Files, path: &Path) -> Result<(), Storag
     files
         .create_folder(path)
         .map_err(StorageError::attempt("create the directory", path))
+}
+
+/// How many folders must be made for a path to be one.
+fn missing(files: &dyn Files, path: &Path) -> usize {
+    let missing = |at: &&Path| !at.as_os_str().is_empty() && !files.is_folder(at);
+    path.ancestors().take_while(missing).count()
+}
+
+/// Sees to it that a new directory stays, and the way to it, of which so many folders were made just now: a member whose directory
+/// vanished with the power would be founded a second time.
+fn make_lasting(files: &dyn Files, path: &Path, made: usize) -> Result<(), StorageError> {
+    let named = path.ancestors().filter(|at| at.file_name().is_some());
+    for (depth, folder) in named.enumerate() {
+        let synced = sync_folder(files, above(folder));
+        if depth < made {
+            synced?;
+        }
+        // Else a process that died before it had synced it made it, perhaps. What we may not look into, it did not make.
+    }
+    Ok(())
+}
+
+/// The folder that a path's own name is in.
+fn above(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => path,
+    }
 }
 
 fn refuse_foreign(files: &dyn Files, path: &Path) -> Result<(), StorageError> {

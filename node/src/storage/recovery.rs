@@ -11,7 +11,7 @@ use super::directory::{DataDir, list, sweep, sync_folder};
 use super::error::StorageError;
 use super::files::Files;
 use super::log::Log;
-use super::replay::{self, Tail};
+use super::replay::{self, LastBatch, Tail};
 use super::vitals::Vitals;
 use super::wal::{Wal, Write};
 use super::{Identity, Options};
@@ -78,6 +78,7 @@ pub(super) fn recover(
     // All is sound: from here on the directory is changed.
     sweep(files, directory.wal())?;
     sweep(files, directory.checkpoints())?;
+    make_durable(directory, &replayed.last)?;
     let damaged = put_aside(directory, found.damaged)?;
     let cut = replayed.tail.map(|tail| zero(files, &tail)).transpose()?;
     let recovered = Recovered {
@@ -239,6 +240,20 @@ fn put_aside(
         sync_folder(directory.files(), directory.checkpoints())?;
     }
     Ok(damaged.into_iter().map(|(_, error)| error).collect())
+}
+
+/// Makes durable what was read and will be relied on. The process before may have died between a write and its sync, or because
+/// the sync failed: then the operating system still shows what no disk holds, and a sync alone would be told that all is well. So
+/// the batch is written again. Everything before it was durable when it was written; and so were files before they got their
+/// names, but perhaps not the names.
+fn make_durable(directory: &DataDir, last: &LastBatch) -> Result<(), StorageError> {
+    let files = directory.files();
+    let attempt = || StorageError::attempt("make durable what was read in", &last.path);
+    let file = files.open_to_write(&last.path).map_err(attempt())?;
+    let written = file.write_at(&last.bytes, last.offset as u64);
+    written.and_then(|()| file.sync()).map_err(attempt())?;
+    sync_folder(files, directory.wal())?;
+    sync_folder(files, directory.checkpoints())
 }
 
 /// Overwrites a torn tail, so that nothing of it can ever be taken for a part of what comes there.

@@ -33,6 +33,16 @@ pub(super) struct Replayed {
     pub(super) log: Log,
     /// What the last segment holds behind its last whole batch, up to the last byte that is not zero.
     pub(super) tail: Option<Tail>,
+    pub(super) last: LastBatch,
+}
+
+/// The last whole batch, as it was read. The process before may have ended before it was durable, or because it could not be
+/// made durable.
+#[derive(Debug)]
+pub(super) struct LastBatch {
+    pub(super) path: PathBuf,
+    pub(super) offset: usize,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// Bytes of a batch that never became durable.
@@ -51,7 +61,7 @@ pub(super) fn replay(
 ) -> Result<Replayed, StorageError> {
     let sequences = sequences(folder, paths)?;
     let mut reading: Option<Reading> = None;
-    let mut tail = None;
+    let (mut tail, mut last) = (None, None);
     for (number, (path, &sequence)) in paths.iter().zip(&sequences).enumerate() {
         let bytes = files
             .read(path)
@@ -69,11 +79,12 @@ pub(super) fn replay(
         let read = read.batches(&segment)?;
         if is_last {
             tail = read.end(folder, &segment)?;
+            last = Some(read.last_batch(&segment));
         }
         reading = Some(read);
     }
-    let reading = reading.expect("there is at least one segment");
-    Ok(reading.finish(tail))
+    let (reading, last) = reading.zip(last).expect("there is at least one segment");
+    Ok(reading.finish(tail, last))
 }
 
 /// Checks every byte of a segment that is closed, by itself.
@@ -143,6 +154,8 @@ impl Source<'_> {
 struct Reading {
     identity: Identity,
     position: Position,
+    /// Where the last whole batch begins in its segment.
+    begins: usize,
     hard_state: HardState,
     log: Log,
     closed: VecDeque<Closed>,
@@ -166,6 +179,7 @@ impl Reading {
                 batch: record.batch.saturating_sub(1),
                 checksum: record.previous,
             },
+            begins: 0,
             hard_state: head.hard_state,
             log: if segment.sequence == 1 {
                 Log::after(head.last)
@@ -213,6 +227,7 @@ impl Reading {
         self.newest = Index(0);
         self.position.sequence = segment.sequence;
         self.position.offset = 0;
+        self.begins = 0;
         Ok(self)
     }
 
@@ -231,6 +246,7 @@ impl Reading {
                 for (place, record) in batch.drain(..) {
                     self.take(segment, place, &record)?;
                 }
+                self.begins = self.position.offset;
                 self.position = Position {
                     sequence: segment.sequence,
                     offset,
@@ -318,7 +334,15 @@ impl Reading {
         }
     }
 
-    fn finish(self, tail: Option<Tail>) -> Replayed {
+    fn last_batch(&self, segment: &Source<'_>) -> LastBatch {
+        LastBatch {
+            path: segment.path.to_owned(),
+            offset: self.begins,
+            bytes: segment.bytes[self.begins..self.position.offset].to_vec(),
+        }
+    }
+
+    fn finish(self, tail: Option<Tail>, last: LastBatch) -> Replayed {
         Replayed {
             state: State {
                 identity: self.identity,
@@ -330,6 +354,7 @@ impl Reading {
             },
             log: self.log,
             tail,
+            last,
         }
     }
 }
