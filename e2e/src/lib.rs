@@ -12,6 +12,7 @@ pub mod binaries;
 pub mod client;
 pub mod contract;
 pub mod control_plane;
+pub mod device;
 pub mod differential;
 pub mod engine;
 pub mod folder;

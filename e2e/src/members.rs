@@ -95,6 +95,19 @@ impl Members {
         members.started().await
     }
 
+    /// Starts as many members as there are folders, with their data in these.
+    ///
+    /// # Errors
+    /// As [`Members::start`].
+    pub async fn start_in(program: &Path, folders: &[PathBuf]) -> Result<Self> {
+        let mut members = Self::laid_out(program, folders.len())?;
+        for (member, folder) in members.members.iter_mut().zip(folders) {
+            // The last of a repeated flag counts.
+            member.args.push(format!("--data-dir={}", folder.display()));
+        }
+        members.started().await
+    }
+
     /// Starts members whose data directories `restorer` makes of a snapshot: `etcdutl`, or a program that takes its flags.
     ///
     /// # Errors
