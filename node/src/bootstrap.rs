@@ -11,7 +11,7 @@ pub(crate) mod token;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use raft::{HardState, Index, PeerId, Persist, SnapshotMeta, Term, Ticket};
+use raft::{HardState, Index, PeerId, Persist, Term, Ticket};
 use store::{DecodeError, Member, Store, Version};
 
 use crate::config::{ClusterState, Config, ConfigError};
@@ -160,11 +160,11 @@ pub(crate) async fn begin(
         }
         let forced = config.force_new_cluster;
         let opening = tokio::task::spawn_blocking(move || {
-            let beginning = reopen(directory, options)?;
             if forced {
-                force(beginning)
+                // What the others have is given up with them, so what is damaged cannot be got back.
+                force(reopen(directory, options, Storage::open)?)
             } else {
-                Ok(beginning)
+                reopen(directory, options, Storage::open_or_salvage)
             }
         });
         let opened = opening
@@ -184,9 +184,13 @@ pub(crate) async fn begin(
 }
 
 /// After a restart the flags about the founding are no longer looked at, as in etcd.
-fn reopen(directory: DataDir, options: Options) -> Result<Beginning, BootstrapError> {
+fn reopen(
+    directory: DataDir,
+    options: Options,
+    open: fn(DataDir, Options) -> Result<(Storage, Recovered), StorageError>,
+) -> Result<Beginning, BootstrapError> {
     let path = directory.path().to_path_buf();
-    let (storage, recovered) = Storage::open(directory, options)?;
+    let (storage, recovered) = open(directory, options)?;
     let Recovered {
         identity,
         hard_state,
@@ -195,12 +199,12 @@ fn reopen(directory: DataDir, options: Options) -> Result<Beginning, BootstrapEr
         entries,
         cut,
         damaged,
+        lost,
+        salvaged,
     } = recovered;
+    tell_damage(salvaged.as_ref(), lost, &damaged);
     if let Some(cut) = cut {
         tracing::warn!(file = %cut.path.display(), offset = cut.offset, bytes = cut.bytes, "cut a torn tail that a crash left");
-    }
-    for error in &damaged {
-        tracing::warn!(%error, "set a damaged checkpoint aside");
     }
     let index = snapshot.index;
     let store = image.map_or_else(|| Ok(Store::new()), |image| Store::decode(&image));
@@ -221,6 +225,7 @@ fn reopen(directory: DataDir, options: Options) -> Result<Beginning, BootstrapEr
         hard_state,
         snapshot,
         entries,
+        lost,
     };
     Ok(Beginning {
         identity,
@@ -230,6 +235,29 @@ fn reopen(directory: DataDir, options: Options) -> Result<Beginning, BootstrapEr
         durable,
         known,
     })
+}
+
+fn tell_damage(
+    salvaged: Option<&StorageError>,
+    lost: Option<(Term, Index)>,
+    checkpoints: &[StorageError],
+) {
+    for error in checkpoints {
+        tracing::warn!(error = error.damage(), "set a damaged checkpoint aside");
+    }
+    if let Some(error) = salvaged {
+        tracing::error!(
+            error = error.damage(),
+            "the data is damaged; set it aside, and began anew with what is sound"
+        );
+    }
+    if let Some((term, index)) = lost {
+        tracing::warn!(
+            lost_until = index.0,
+            term = term.0,
+            "entries were lost: this member leads nobody, and votes for nobody without them, until a leader has given them back"
+        );
+    }
 }
 
 /// As etcd, whose process dies of it: what the other members may ask of each other is unknown here.
@@ -312,8 +340,8 @@ async fn found(
     };
     let recovered = raft::Recovered {
         hard_state,
-        snapshot: SnapshotMeta::default(),
         entries,
+        ..raft::Recovered::default()
     };
     Ok(Beginning {
         identity,

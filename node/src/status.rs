@@ -38,6 +38,8 @@ pub struct Status {
     pub size_bytes: u64,
     /// Whether this member's store differs from the others', so that nothing of it may be shown.
     pub has_diverged: bool,
+    /// Up to which index damage took entries that the others have not given back yet.
+    pub lost_until: Option<u64>,
     /// Users and roles, as far as this member has applied.
     pub auth: Arc<Auth>,
     /// The alarms that are up, in their order.
@@ -89,6 +91,7 @@ impl Status {
             revision: 0,
             size_bytes: 0,
             has_diverged: false,
+            lost_until: None,
             auth: Arc::default(),
             alarms: Vec::new(),
             cluster_version: None,

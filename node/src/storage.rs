@@ -11,7 +11,8 @@
 //! 1. **What a completion said is durable stays.** Everything submitted while an `fdatasync` runs shares the next one.
 //! 2. **A torn tail is cut, damage is refused.** A batch that a crash tore was never acknowledged and is taken off the end.
 //!    Anything else that does not add up ends the start with file and byte, and nothing is changed. `replay` has the proof
-//!    that tells the two apart, and the one case that cannot be told.
+//!    that tells the two apart, and the one case that cannot be told. What the other members can give back may be salvaged
+//!    instead ([`Storage::open_or_salvage`]).
 //! 3. **A failed write is final.** After a failed write or `fdatasync` nobody knows what the disk holds, so nothing is ever
 //!    tried again: every later submission fails with the same error, and the process is expected to end.
 //!
@@ -152,6 +153,15 @@ impl Storage {
     pub fn open(directory: DataDir, options: Options) -> Result<(Self, Recovered), StorageError> {
         let vitals = Arc::new(Vitals::new());
         let opened = recovery::recover(&directory, &options, Arc::clone(&vitals))?;
+        Ok(Self::opened(directory, opened, options, vitals))
+    }
+
+    fn opened(
+        directory: DataDir,
+        opened: recovery::Opened,
+        options: Options,
+        vitals: Arc<Vitals>,
+    ) -> (Self, Recovered) {
         let recovery::Opened {
             recovered,
             wal,
@@ -165,7 +175,26 @@ impl Storage {
             options,
             vitals,
         );
-        Ok((storage, recovered))
+        (storage, recovered)
+    }
+
+    /// As [`Storage::open`], but what is damaged and can be got back from the other members is set aside, and the log begins
+    /// anew with what is sound. [`Recovered::lost`] then says up to where the others must give it back.
+    ///
+    /// # Errors
+    /// As [`Storage::open`]; and [`StorageError::BeyondRepair`] says why the others cannot help.
+    pub fn open_or_salvage(
+        directory: DataDir,
+        options: Options,
+    ) -> Result<(Self, Recovered), StorageError> {
+        let vitals = Arc::new(Vitals::new());
+        let opened = match recovery::recover(&directory, &options, Arc::clone(&vitals)) {
+            Err(refused) if refused.is_damage() => {
+                recovery::salvage(&directory, &options, Arc::clone(&vitals), refused)
+            }
+            opened => opened,
+        };
+        Ok(Self::opened(directory, opened?, options, vitals))
     }
 
     /// Founds a member with a state that comes from elsewhere, in a new directory: a checkpoint as if it were received, and

@@ -26,6 +26,9 @@ pub(crate) struct Core {
     pub(crate) term: Term,
     pub(crate) vote: Option<PeerId>,
     pub(crate) log: Log,
+    /// Term and index of the last entry that the log had before damage took a part, until the log is
+    /// no worse than it was then.
+    pub(crate) lost: Option<(Term, Index)>,
     pub(crate) membership: Membership,
     pub(crate) messages: Vec<Message>,
     pub(crate) reads: Vec<(ReadId, Index)>,
@@ -66,6 +69,7 @@ impl Core {
             vote: hard_state.vote,
             submitted: on_disk,
             log,
+            lost: None,
             membership,
             messages: Vec::new(),
             reads: Vec::new(),
@@ -90,7 +94,17 @@ impl Core {
 
     /// Whether this peer may stand for election.
     pub(crate) fn may_lead(&self) -> bool {
-        self.configuration().is_voter(self.id())
+        self.configuration().is_voter(self.id()) && self.vouched_end() == self.log.end()
+    }
+
+    /// Where the log ends that a vote of this peer vouches for.
+    pub(crate) fn vouched_end(&self) -> (Term, Index) {
+        (self.rules.vouched_end)(self.log.end(), self.lost)
+    }
+
+    /// A log that would have won this peer's vote can take the place of the one that was damaged.
+    pub(crate) fn forget_loss(&mut self) {
+        self.lost = self.lost.filter(|lost| self.log.end() < *lost);
     }
 
     /// Whether its vote for itself in this term is durable. It counts only from then on, like any
@@ -172,6 +186,7 @@ impl Core {
             for entry in self.log.between(first.previous(), self.log.last_index()) {
                 self.membership.appended(entry);
             }
+            self.forget_loss();
         }
         Ok(())
     }
@@ -215,6 +230,7 @@ impl Core {
     pub(crate) fn restore(&mut self, meta: SnapshotMeta) {
         self.membership = Membership::at_snapshot(meta.index, meta.configuration.clone());
         self.log.restore(meta.clone());
+        self.forget_loss();
         self.install = Some(meta);
     }
 

@@ -108,7 +108,7 @@ impl Raft {
                 (core.rules.may_vote)(given) && (given == Some(true) || knows_no_leader(&self.role))
             }
         };
-        let up_to_date = (core.rules.up_to_date)(end, core.log.end());
+        let up_to_date = (core.rules.up_to_date)(end, core.vouched_end());
         if free && !up_to_date {
             lend(core, from, end);
         }
@@ -245,6 +245,9 @@ fn lend(core: &mut Core, to: PeerId, end: (Term, Index)) {
         core.log.last_index(),
         core.config.max_append_bytes,
     );
+    if entries.is_empty() {
+        return;
+    }
     core.send(
         to,
         Body::Lend {

@@ -97,6 +97,12 @@ pub enum Refused {
         /// The peer in question.
         peer: PeerId,
     },
+    /// This peer may not lead: damage took entries of its log, and it has not got them back yet.
+    #[error("entries up to {until} were lost here and are not got back yet")]
+    EntriesLost {
+        /// The last entry that its log once had.
+        until: Index,
+    },
     /// The message is for another peer.
     #[error("the message is for peer {to}")]
     NotForMe {

@@ -68,6 +68,11 @@
 //! ([`Body::Lend`]): if only that candidate is reached by a quorum, it can lead after all.
 //! `docs/decisions/0015-joint-consensus-and-lent-entries.md` says why that is safe.
 //!
+//! # Damage
+//!
+//! A peer whose disk lost entries comes back with [`Recovered::damaged`]: it votes as if it still had
+//! them, leads nobody, and takes them from the next leader.
+//!
 //! # Reads
 //!
 //! [`Input::Read`] asks for an index such that a read of the state at that index is linearizable.
@@ -115,7 +120,8 @@
 //!
 //! - Reads that rest on a clock: every read costs a round to a quorum, shared by all that wait.
 //! - A leader that sends entries while it still writes them: everything leaves after it is durable.
-//! - Disks that forget: a peer that lost its log must come back under a new id.
+//! - Disks that forget without a trace: a peer that lost its term and vote, or does not know how far
+//!   its log reached, must come back under a new id.
 //! - Encoding, authentication, and the moving of snapshots.
 
 mod candidate;

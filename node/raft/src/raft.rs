@@ -52,9 +52,11 @@ impl Raft {
         rng: SmallRng,
     ) -> Result<Self, Unrecoverable> {
         config.assert_sound();
-        let on_disk = recovered.hard_state;
+        let (on_disk, lost) = (recovered.hard_state, recovered.lost);
         let (hard_state, log, membership) = recovery::rebuild(recovered)?;
         let mut core = Core::new(config, on_disk, hard_state, log, membership, rng);
+        core.lost = lost;
+        core.forget_loss();
         let follower = Follower::new(&mut core, None);
         Ok(Self {
             core,
@@ -171,9 +173,12 @@ impl Raft {
 
     fn campaign_on_request(&mut self) -> Result<(), Refused> {
         if !self.core.may_lead() {
-            return Err(Refused::NotAVoter {
-                peer: self.core.id(),
-            });
+            return Err(self.core.lost.map_or(
+                Refused::NotAVoter {
+                    peer: self.core.id(),
+                },
+                |(_, until)| Refused::EntriesLost { until },
+            ));
         }
         if !matches!(self.role, Role::Leader(_)) {
             self.campaign(self.first_kind(), false);

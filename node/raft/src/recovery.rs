@@ -1,7 +1,9 @@
 //! From what the disk holds to a peer that may take part again.
 //!
-//! What this module does not do: repair. What does not fit together is refused.
+//! What this module does not do: repair. What does not fit together is refused; what the disk lost is got back from a
+//! leader, like anything else that a follower lacks.
 
+use crate::configuration::Configuration;
 use crate::ids::{Index, Term};
 use crate::log::Log;
 use crate::membership::Membership;
@@ -21,9 +23,43 @@ pub struct Recovered {
     /// The log as written, from at or before the place after the snapshot; what the snapshot
     /// covers is skipped.
     pub entries: Vec<Entry>,
+    /// Term and index of the last entry that the log once had, if damage took entries since; see
+    /// [`Recovered::damaged`].
+    pub lost: Option<(Term, Index)>,
 }
 
 impl Recovered {
+    /// Who belongs to the cluster, as far as is known to be committed.
+    ///
+    /// # Errors
+    /// The parts do not fit together.
+    pub fn configuration(&self) -> Result<Configuration, Unrecoverable> {
+        let (_, _, membership) = rebuild(self.clone())?;
+        Ok(membership.current().clone())
+    }
+
+    /// What a peer is left with when damage took a part of its log: `remains` is what its disk
+    /// held at an earlier time, `promised` its last hard state, `end` the last entry of its last log.
+    /// It must be durable before the peer takes part.
+    ///
+    /// The peer may have acknowledged all up to `end`. So it votes as if its log still ended there,
+    /// and does not stand itself until its log is no worse. And it begins in a new term, so that
+    /// no leader goes on that counts on what is gone: the next one asks what is there.
+    /// `docs/decisions/0016-repair-from-peers.md` says why this is enough.
+    #[must_use]
+    pub fn damaged(remains: Self, promised: HardState, end: (Term, Index)) -> Self {
+        let hard_state = HardState {
+            term: promised.term.next(),
+            vote: None,
+            commit: remains.hard_state.commit,
+        };
+        Self {
+            hard_state,
+            lost: remains.lost.max(Some(end)),
+            ..remains
+        }
+    }
+
     /// What the disk of every first member of a brand-new cluster holds: who is in it, as committed
     /// changes without a context.
     #[must_use]
@@ -87,6 +123,7 @@ pub(crate) fn rebuild(recovered: Recovered) -> Result<(HardState, Log, Membershi
         mut hard_state,
         snapshot,
         entries,
+        lost: _,
     } = recovered;
     let entries = after_snapshot(&snapshot, entries);
     check(&snapshot, &entries)?;

@@ -9,6 +9,9 @@
 
 use crate::ids::{Index, Term};
 
+/// Where a log ends, in the order in which ends are compared.
+type End = (Term, Index);
+
 /// The table. Each field is a rule; [`Rules::RAFT`] is right and everything else is wrong.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
@@ -21,6 +24,10 @@ pub struct Rules {
     /// Whether a log that ends at `candidate` lacks nothing that one ending at `own` may hold
     /// committed: the later last term wins, then the longer log (3.6.1).
     pub up_to_date: fn(candidate: (Term, Index), own: (Term, Index)) -> bool,
+    /// Where the log ends that a vote vouches for, given where it ends and where it ended before
+    /// damage took a part of it: what was acknowledged stays promised
+    /// (`docs/decisions/0016-repair-from-peers.md`).
+    pub vouched_end: fn(own: End, lost: Option<End>) -> End,
     /// Whether an entry that a quorum has may be called committed by counting: only one of the
     /// leader's own term; those before it follow (3.6.2, figure 3.7).
     pub counts_for_commit: fn(entry: Term, leader: Term) -> bool,
@@ -49,6 +56,10 @@ impl Rules {
         quorum: |voters| voters / 2 + 1,
         together: |old, new| if old < new { old } else { new },
         up_to_date: |candidate, own| candidate >= own,
+        vouched_end: |own, lost| match lost {
+            Some(lost) if lost > own => lost,
+            _ => own,
+        },
         counts_for_commit: |entry, leader| entry == leader,
         own_match: |durable, _last| durable,
         may_change: |newest, commit| newest <= commit,

@@ -120,6 +120,12 @@ impl Raft {
         self.core.log.commit()
     }
 
+    /// Up to where damage took entries that it has not got back; none if its log is whole.
+    #[must_use]
+    pub fn lost_until(&self) -> Option<Index> {
+        self.core.lost.map(|(_, until)| until)
+    }
+
     /// The end of its log.
     #[must_use]
     pub fn last_index(&self) -> Index {

@@ -145,3 +145,26 @@ fn an_acknowledgement_before_it_is_durable() {
 fn a_vote_that_a_crash_forgets() {
     caught_disk("the vote is not on disk", Honesty::ForgetsTheVote);
 }
+
+#[test]
+fn a_damaged_peer_that_votes_at_once() {
+    caught_rule("a vote by what damage left of the log", |rules| {
+        rules.vouched_end = |own, _lost| own;
+    });
+}
+
+#[test]
+fn damage_that_passes_for_the_end_of_the_log() {
+    caught_disk(
+        "damage is cut like a torn end",
+        Honesty::TakesDamageForTheEnd,
+    );
+}
+
+#[test]
+fn a_damaged_peer_that_goes_on_in_its_term() {
+    caught_disk(
+        "a leader counts what damage took",
+        Honesty::KeepsTheTermOfDamage,
+    );
+}

@@ -72,6 +72,11 @@ fn assert_everything_happened(total: &Summary, seeds: u64) {
         total.installs
     );
     assert!(
+        total.damages >= seeds / 10,
+        "{} damaged logs are too few",
+        total.damages
+    );
+    assert!(
         total.transfers >= seeds / 10,
         "{} hand-overs are too few",
         total.transfers

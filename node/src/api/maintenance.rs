@@ -228,14 +228,17 @@ impl Maintenance {
     }
 }
 
-/// What is wrong with the member or the cluster, in etcd's words.
+/// What is wrong with the member or the cluster, in etcd's words where it has some.
 fn errors(status: &status::Status) -> Vec<String> {
     let no_leader = status
         .leader
         .is_none()
         .then(|| Refusal::NoLeader.to_string());
+    let lost = status
+        .lost_until
+        .map(|index| format!("damaged: entries up to {index} are to be got back from the others"));
     let alarms = status.alarms.iter().map(alarm_text);
-    no_leader.into_iter().chain(alarms).collect()
+    no_leader.into_iter().chain(lost).chain(alarms).collect()
 }
 
 /// As protobuf's text format has it, which is what etcd shows: fields that are zero are left out.

@@ -101,8 +101,8 @@ mod tests {
                 vote: None,
                 commit: Index(1),
             },
-            snapshot: SnapshotMeta::default(),
             entries: founding_entries(&members),
+            ..Recovered::default()
         }
     }
 

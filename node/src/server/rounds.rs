@@ -195,6 +195,7 @@ impl Rounds {
             revision: store.revision(),
             size_bytes: store.size().bytes,
             has_diverged: replica.has_diverged(),
+            lost_until: raft.lost_until().map(|index| index.0),
             auth: Arc::clone(store.auth()),
             alarms: store.alarms().iter().collect(),
             cluster_version: store.cluster_version(),
@@ -212,6 +213,9 @@ impl Rounds {
         if now.leader != before.leader {
             let leader = now.leader.map(|id| format!("{id:x}"));
             tracing::info!(leader, term = now.term, "the leader changed");
+        }
+        if let (Some(lost_until), None) = (before.lost_until, now.lost_until) {
+            tracing::info!(lost_until, "the others have given back what damage took");
         }
         self.status.send_if_modified(|status| {
             let changed = *status != now;

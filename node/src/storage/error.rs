@@ -90,6 +90,14 @@ pub enum StorageError {
         /// The member it names.
         member: u64,
     },
+    /// What is damaged cannot be got back from the others.
+    #[error("{refused}; it cannot be repaired from the other members, because {why}")]
+    BeyondRepair {
+        /// What is damaged.
+        refused: Box<Self>,
+        /// What stands in the way.
+        why: String,
+    },
     /// The thread that should have answered is gone.
     #[error("the storage has stopped")]
     Stopped,
@@ -107,6 +115,23 @@ impl StorageError {
             path,
             source: Arc::new(source),
         }
+    }
+
+    /// Whether something that was durable is damaged or gone.
+    #[must_use]
+    pub const fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Corrupt { .. } | Self::Missing { .. } | Self::Gap { .. }
+        )
+    }
+
+    /// What is wrong, and where, without the way out: for damage that was dealt with.
+    #[must_use]
+    pub fn damage(&self) -> String {
+        let text = self.to_string();
+        let end = text.find("; nothing was changed").unwrap_or(text.len());
+        text[..end].to_owned()
     }
 
     pub(super) fn corrupt(path: &Path, offset: u64, what: impl Into<String>) -> Self {

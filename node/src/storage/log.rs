@@ -11,7 +11,17 @@ pub(super) struct Log {
     /// Whether entries behind the base may come: where segments before were released, the base is only the place where the
     /// log ended then, and its end may have been overwritten since.
     released: bool,
+    /// Whether nothing is known of what came before: the first entries say where they stand.
+    unknown: bool,
     entries: Vec<Entry>,
+}
+
+/// Where the log once ended, unless it ends no worse by now, in the order in which ends of logs are compared.
+pub(super) fn still_lost(
+    lost: Option<(Index, Term)>,
+    last: (Index, Term),
+) -> Option<(Index, Term)> {
+    lost.filter(|lost| (last.1, last.0) < (lost.1, lost.0))
 }
 
 impl Log {
@@ -20,6 +30,7 @@ impl Log {
         Self {
             base,
             released: false,
+            unknown: false,
             entries: Vec::new(),
         }
     }
@@ -29,8 +40,23 @@ impl Log {
         Self {
             base: end,
             released: true,
+            unknown: false,
             entries: Vec::new(),
         }
+    }
+
+    /// A log of which only what follows will be known.
+    pub(super) fn unknown() -> Self {
+        Self {
+            released: true,
+            unknown: true,
+            ..Self::default()
+        }
+    }
+
+    /// Whether nothing has said where it ends.
+    pub(super) const fn is_unknown(&self) -> bool {
+        self.unknown
     }
 
     /// The place before the first entry.
@@ -61,7 +87,13 @@ impl Log {
         let Some(first) = entries.first().map(|entry| entry.index) else {
             return true;
         };
-        if first > self.last().0.next() || first == Index(0) {
+        if first == Index(0) {
+            return false;
+        }
+        if std::mem::take(&mut self.unknown) {
+            self.base = (first.previous(), Term(0));
+        }
+        if first > self.last().0.next() {
             return false;
         }
         if first <= self.base.0 {

@@ -25,8 +25,12 @@ use super::Identity;
 use super::codec::{self, Reader, put_u32, put_u64};
 use raft::{Entry, HardState, Index, Term};
 
-/// The format that is written, and the newest that is read. A change of anything above or of a payload raises it.
-pub(super) const FORMAT: u32 = 1;
+/// The newest format that is read. A change of anything above or of a payload raises it. What is written says the oldest that
+/// can say it, so that an older version reads on what is no news to it.
+pub(super) const FORMAT: u32 = 2;
+
+/// Before a head could say that the log begins anew, or that a part of it was lost.
+const FORMAT_WITHOUT_LOSS: u32 = 1;
 
 const MAGIC: u32 = u32::from_le_bytes(*b"qwal");
 const HEADER_BYTES: usize = 32;
@@ -43,6 +47,10 @@ pub(super) struct Head {
     /// Where the log ends before this segment.
     pub(super) last: (Index, Term),
     pub(super) hard_state: HardState,
+    /// Whether the log begins here, after `last`, and the segments before do not count any more.
+    pub(super) anew: bool,
+    /// Where the log once ended, if damage took a part that is not got back yet.
+    pub(super) lost: Option<(Index, Term)>,
 }
 
 /// What a record says.
@@ -149,12 +157,21 @@ fn head(reader: &mut Reader<'_>) -> Result<Content, Unreadable> {
         return Err(Unreadable::Newer(format));
     }
     let mut read = || {
-        Some(Head {
+        let head = Head {
             identity: codec::identity(reader)?,
             sequence: reader.u64()?,
             last: codec::place(reader)?,
             hard_state: codec::hard_state(reader)?,
-        })
+            anew: false,
+            lost: None,
+        };
+        if format == FORMAT_WITHOUT_LOSS {
+            return Some(head);
+        }
+        let (anew, is_lost) = (reader.u8()? == 1, reader.u8()? == 1);
+        let lost = codec::place(reader)?;
+        let lost = is_lost.then_some(lost);
+        Some(Head { anew, lost, ..head })
     };
     read().map(Content::Head).ok_or(Unreadable::Senseless)
 }
@@ -196,12 +213,24 @@ impl Batch {
     }
 
     pub(super) fn push_head(&mut self, head: &Head) {
+        let is_plain = !head.anew && head.lost.is_none();
         self.push(HEAD, |out| {
-            put_u32(out, FORMAT);
+            put_u32(
+                out,
+                if is_plain {
+                    FORMAT_WITHOUT_LOSS
+                } else {
+                    FORMAT
+                },
+            );
             codec::put_identity(out, head.identity);
             put_u64(out, head.sequence);
             codec::put_place(out, head.last);
             codec::put_hard_state(out, head.hard_state);
+            if !is_plain {
+                out.extend([u8::from(head.anew), u8::from(head.lost.is_some())]);
+                codec::put_place(out, head.lost.unwrap_or_default());
+            }
         });
     }
 

@@ -4,19 +4,25 @@
 //! the one before and the log still say everything. A received checkpoint that the log does not know is an install that a
 //! crash interrupted: it is completed here, before anything is appended that would otherwise look like a part of the old log.
 //!
+//! Where that is refused because of damage, `salvage` may keep what is sound and say what the others must give back.
+//!
 //! What this module does not do: repair. What is missing has to come from the other members.
+
+mod salvage;
+
+pub(super) use salvage::salvage;
 
 use super::checkpoint::{self, Header, Kept, Origin};
 use super::directory::{DataDir, list, sweep, sync_folder};
 use super::error::StorageError;
 use super::files::Files;
-use super::log::Log;
+use super::log::{Log, still_lost};
 use super::replay::{self, LastBatch, Tail};
 use super::vitals::Vitals;
 use super::wal::{Wal, Write};
 use super::{Identity, Options};
 use bytes::Bytes;
-use raft::{Entry, HardState, Index, SnapshotMeta};
+use raft::{Entry, HardState, Index, SnapshotMeta, Term};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -37,6 +43,10 @@ pub struct Recovered {
     pub cut: Option<Cut>,
     /// Damaged checkpoints that were renamed to `*.damaged`, with what was wrong, to be said in the log.
     pub damaged: Vec<StorageError>,
+    /// Term and index of the last entry that the log once had, while a part of it is lost: as `raft::Recovered` has it.
+    pub lost: Option<(Term, Index)>,
+    /// What was found damaged just now, so that the log began anew; to be said in the log.
+    pub salvaged: Option<StorageError>,
 }
 
 /// A torn tail that was overwritten with zeros.
@@ -80,6 +90,12 @@ pub(super) fn recover(
     sweep(files, directory.checkpoints())?;
     make_durable(directory, &replayed.last)?;
     let damaged = put_aside(directory, found.damaged)?;
+    set_aside(directory, &replayed.superseded)?;
+    let (snapshot, lost) = (&base.snapshot, state.lost);
+    let lost = still_lost(lost, (snapshot.index, snapshot.term));
+    if lost.is_none() {
+        forget_set_aside(directory, &replayed.superseded)?;
+    }
     let cut = replayed.tail.map(|tail| zero(files, &tail)).transpose()?;
     let recovered = Recovered {
         identity: state.identity,
@@ -89,6 +105,8 @@ pub(super) fn recover(
         entries: base.entries,
         cut,
         damaged,
+        lost: lost.map(|(index, term)| (term, index)),
+        salvaged: None,
     };
     let mut wal = Wal::resume(directory, state, options, Arc::clone(&vitals))?;
     if install {
@@ -98,15 +116,20 @@ pub(super) fn recover(
     if let Some(image) = &recovered.image {
         vitals.set_checkpoint_bytes(image.len() as u64);
     }
+    Ok(Opened {
+        checkpoints: kept(found.sound),
+        recovered,
+        wal,
+    })
+}
+
+/// The sound checkpoints, oldest first.
+fn kept(sound: Vec<(PathBuf, Header)>) -> Vec<Kept> {
     let kept = |(path, header): (PathBuf, Header)| Kept {
         meta: header.meta,
         path,
     };
-    Ok(Opened {
-        checkpoints: found.sound.into_iter().rev().map(kept).collect(),
-        recovered,
-        wal,
-    })
+    sound.into_iter().rev().map(kept).collect()
 }
 
 /// The checkpoints that are there.
@@ -254,6 +277,35 @@ fn make_durable(directory: &DataDir, last: &LastBatch) -> Result<(), StorageErro
     written.and_then(|()| file.sync()).map_err(attempt())?;
     sync_folder(files, directory.wal())?;
     sync_folder(files, directory.checkpoints())
+}
+
+/// The ending of files that were damaged and are kept to be looked at.
+const DAMAGED: &str = ".damaged";
+
+/// Takes segments out of the log without removing them.
+fn set_aside(directory: &DataDir, segments: &[PathBuf]) -> Result<(), StorageError> {
+    for path in segments {
+        let aside = path.with_extension(&DAMAGED[1..]);
+        let renamed = directory.files().rename(path, &aside);
+        renamed.map_err(StorageError::attempt("set aside the log file", path))?;
+    }
+    if segments.is_empty() {
+        return Ok(());
+    }
+    sync_folder(directory.files(), directory.wal())
+}
+
+/// Removes the segments that were set aside at an earlier start: what they held is here again.
+fn forget_set_aside(directory: &DataDir, just_now: &[PathBuf]) -> Result<(), StorageError> {
+    if !just_now.is_empty() {
+        return Ok(());
+    }
+    let files = directory.files();
+    for path in list(files, directory.wal(), DAMAGED)? {
+        let removed = files.remove(&path);
+        removed.map_err(StorageError::attempt("remove the damaged log file", &path))?;
+    }
+    Ok(())
 }
 
 /// Overwrites a torn tail, so that nothing of it can ever be taken for a part of what comes there.

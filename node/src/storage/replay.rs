@@ -14,16 +14,22 @@
 //! so this needs a power failure right after the last `fdatasync` *and* damage to exactly that batch. The same holds for the
 //! last segment being removed as a whole, while the seal that says it exists is missing from the one before.
 //!
+//! A log may begin anew in a later segment, after a salvage (`replay::salvage`); those before it then do not count.
+//!
 //! What this module does not do: change anything. `recovery` writes the zeros.
+
+mod salvage;
+
+pub(super) use salvage::{Failed, Salvaged, salvage};
 
 use super::Identity;
 use super::error::StorageError;
 use super::files::Files;
-use super::log::Log;
+use super::log::{Log, still_lost};
 use super::record::{self, Content, FORMAT, Head, Position, Record, Unreadable};
 use super::segment::{path_of, sequence_of};
 use super::wal::{Closed, State};
-use raft::{HardState, Index};
+use raft::{HardState, Index, Term};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 
@@ -34,6 +40,8 @@ pub(super) struct Replayed {
     /// What the last segment holds behind its last whole batch, up to the last byte that is not zero.
     pub(super) tail: Option<Tail>,
     pub(super) last: LastBatch,
+    /// Segments that do not count any more.
+    pub(super) superseded: Vec<PathBuf>,
 }
 
 /// The last whole batch, as it was read. The process before may have ended before it was durable, or because it could not be
@@ -59,6 +67,7 @@ pub(super) fn replay(
     folder: &Path,
     paths: &[PathBuf],
 ) -> Result<Replayed, StorageError> {
+    let (superseded, paths) = paths.split_at(newest_beginning(files, paths));
     let sequences = sequences(folder, paths)?;
     let mut reading: Option<Reading> = None;
     let (mut tail, mut last) = (None, None);
@@ -72,11 +81,14 @@ pub(super) fn replay(
             sequence,
         };
         let is_last = number + 1 == paths.len();
-        let read = reading.take().map_or_else(
-            || Reading::begin(&segment),
-            |reading| reading.next_segment(&segment),
-        )?;
-        let read = read.batches(&segment)?;
+        let mut read = match reading.take() {
+            None => Reading::begin(&segment)?,
+            Some(mut reading) => {
+                reading.next_segment(&segment)?;
+                reading
+            }
+        };
+        read.batches(&segment)?;
         if is_last {
             tail = read.end(folder, &segment)?;
             last = Some(read.last_batch(&segment));
@@ -84,7 +96,30 @@ pub(super) fn replay(
         reading = Some(read);
     }
     let (reading, last) = reading.zip(last).expect("there is at least one segment");
-    Ok(reading.finish(tail, last))
+    Ok(Replayed {
+        superseded: superseded.to_vec(),
+        ..reading.finish(tail, last)
+    })
+}
+
+/// More than a head takes.
+const HEAD_BYTES: usize = 256;
+
+/// The place of the newest segment with which the log begins anew; the first, if none does. What cannot be read is none.
+fn newest_beginning(files: &dyn Files, paths: &[PathBuf]) -> usize {
+    let begins = |path: &PathBuf| {
+        let mut bytes = [0; HEAD_BYTES];
+        let read = files.open(path).and_then(|it| it.read_at(&mut bytes, 0));
+        let record = Record::at(&bytes[..read.ok()?], 0, sequence_of(path)?)?;
+        match record.content() {
+            Ok(Content::Head(head)) => head.anew.then_some(()),
+            _ => None,
+        }
+    };
+    paths
+        .iter()
+        .rposition(|path| begins(path).is_some())
+        .unwrap_or(0)
 }
 
 /// Checks every byte of a segment that is closed, by itself.
@@ -96,7 +131,8 @@ pub(super) fn verify(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
         bytes,
         sequence,
     };
-    let read = Reading::begin(&segment)?.batches(&segment)?;
+    let mut read = Reading::begin(&segment)?;
+    read.batches(&segment)?;
     let end = read.position.offset;
     let seal = Record::at(bytes, end, sequence).filter(Record::is_seal);
     let rest = seal.map_or(end, |seal| seal.end).min(bytes.len());
@@ -158,6 +194,7 @@ struct Reading {
     begins: usize,
     hard_state: HardState,
     log: Log,
+    lost: Option<(Index, Term)>,
     closed: VecDeque<Closed>,
     newest: Index,
     /// Where reading stopped in the segment, and in which file, for a complaint that comes with the next one.
@@ -181,7 +218,8 @@ impl Reading {
             },
             begins: 0,
             hard_state: head.hard_state,
-            log: if segment.sequence == 1 {
+            lost: head.lost,
+            log: if segment.sequence == 1 || head.anew {
                 Log::after(head.last)
             } else {
                 Log::released_up_to(head.last)
@@ -193,7 +231,7 @@ impl Reading {
     }
 
     /// The next segment must continue exactly where the one before ended; else that one lost its end.
-    fn next_segment(mut self, segment: &Source<'_>) -> Result<Self, StorageError> {
+    fn next_segment(&mut self, segment: &Source<'_>) -> Result<(), StorageError> {
         let (record, head) = head(segment)?;
         let Identity {
             cluster_id: cluster,
@@ -209,6 +247,8 @@ impl Reading {
         }
         let continues = record.batch == self.position.batch + 1
             && record.previous == self.position.checksum
+            && !head.anew
+            && head.lost == self.lost
             && head.last == self.log.last()
             && head.hard_state == self.hard_state;
         if !continues {
@@ -228,11 +268,11 @@ impl Reading {
         self.position.sequence = segment.sequence;
         self.position.offset = 0;
         self.begins = 0;
-        Ok(self)
+        Ok(())
     }
 
     /// Reads whole batches until something is not one.
-    fn batches(mut self, segment: &Source<'_>) -> Result<Self, StorageError> {
+    fn batches(&mut self, segment: &Source<'_>) -> Result<(), StorageError> {
         let mut batch: Vec<(usize, Record<'_>)> = Vec::new();
         let (mut offset, mut previous) = (self.position.offset, self.position.checksum);
         while let Some(record) = Record::at(segment.bytes, offset, segment.sequence) {
@@ -256,7 +296,7 @@ impl Reading {
             }
         }
         self.stopped = (segment.path.to_owned(), offset);
-        Ok(self)
+        Ok(())
     }
 
     fn take(
@@ -270,6 +310,7 @@ impl Reading {
             Content::HardState(state) => self.hard_state = state,
             Content::Installed(place) => {
                 self.log = Log::after(place);
+                self.lost = still_lost(self.lost, place);
                 self.newest = self.newest.max(place.0);
             }
             Content::Entries(entries) => {
@@ -277,6 +318,7 @@ impl Reading {
                 if !self.log.append(entries) {
                     return Err(segment.corrupt(offset, "entries are missing before these"));
                 }
+                self.lost = still_lost(self.lost, self.log.last());
                 self.newest = self.newest.max(newest);
             }
             Content::Head(_) | Content::Seal { .. } => {
@@ -349,12 +391,14 @@ impl Reading {
                 position: self.position,
                 hard_state: self.hard_state,
                 last: self.log.last(),
+                lost: self.lost,
                 closed: self.closed,
                 newest: self.newest,
             },
             log: self.log,
             tail,
             last,
+            superseded: Vec::new(),
         }
     }
 }

@@ -8,6 +8,7 @@
 use super::directory::{self, DataDir, sync_folder};
 use super::error::StorageError;
 use super::files::Files;
+use super::log::still_lost;
 use super::record::{self, Batch, Head, Position, SEAL_BYTES};
 use super::segment::{self, Segment};
 use super::vitals::{Observer, Vitals};
@@ -44,6 +45,8 @@ pub(super) struct State {
     pub(super) position: Position,
     pub(super) hard_state: HardState,
     pub(super) last: (Index, Term),
+    /// As [`Head::lost`].
+    pub(super) lost: Option<(Index, Term)>,
     pub(super) closed: VecDeque<Closed>,
     /// As [`Closed::newest`], of the segment that is written to.
     pub(super) newest: Index,
@@ -106,14 +109,40 @@ impl Wal {
             },
             hard_state: HardState::default(),
             last: (Index(0), Term(0)),
+            lost: None,
             closed: VecDeque::new(),
             newest: Index(0),
         };
-        let writes = [Write::Persist(first.clone())];
-        let capacity = options.segment_bytes.max(weight(&writes) as u64);
-        let segment = Segment::prepare(directory.files(), directory.wal(), 1, capacity)?;
+        Self::begin(directory, state, first.clone(), false, options, vitals)
+    }
+
+    /// Begins the log anew after the place `state.last`, in a segment after all that are there.
+    pub(super) fn anew(
+        directory: &DataDir,
+        state: State,
+        first: Persist,
+        options: &Options,
+        vitals: Arc<Vitals>,
+    ) -> Result<Self, StorageError> {
+        Self::begin(directory, state, first, true, options, vitals)
+    }
+
+    fn begin(
+        directory: &DataDir,
+        state: State,
+        first: Persist,
+        anew: bool,
+        options: &Options,
+        vitals: Arc<Vitals>,
+    ) -> Result<Self, StorageError> {
+        let writes = [Write::Persist(first)];
+        let capacity = options
+            .segment_bytes
+            .max((weight(&writes) + SEAL_BYTES) as u64);
+        let sequence = state.position.sequence + 1;
+        let segment = Segment::prepare(directory.files(), directory.wal(), sequence, capacity)?;
         let mut wal = Self::at(directory, segment, state, options, vitals);
-        wal.begin_segment(&writes)?;
+        wal.begin_segment(&writes, anew)?;
         wal.count_bytes();
         Ok(wal)
     }
@@ -228,7 +257,7 @@ impl Wal {
             newest: self.state.newest,
             bytes: end.offset as u64,
         };
-        self.begin_segment(writes)?;
+        self.begin_segment(writes, false)?;
         self.state.closed.push_back(closed);
         old.write(&record::seal(end, true), end.offset)
     }
@@ -276,7 +305,7 @@ impl Wal {
     }
 
     /// Fills the segment that has no name yet, and gives it its name once that is durable.
-    fn begin_segment(&mut self, writes: &[Write]) -> Result<(), StorageError> {
+    fn begin_segment(&mut self, writes: &[Write], anew: bool) -> Result<(), StorageError> {
         let start = Position {
             sequence: self.state.position.sequence + 1,
             offset: 0,
@@ -288,6 +317,8 @@ impl Wal {
             sequence: start.sequence,
             last: self.state.last,
             hard_state: self.state.hard_state,
+            anew,
+            lost: self.state.lost,
         });
         self.state.newest = Index(0);
         let (bytes, after) = self.encode(batch, writes);
@@ -313,7 +344,7 @@ impl Wal {
                 Write::Persist(persist) => self.encode_persist(&mut batch, persist),
                 Write::Installed(place) => {
                     batch.push_installed(*place);
-                    self.state.last = *place;
+                    self.ends_at(*place);
                     self.state.newest = self.state.newest.max(place.0);
                 }
             }
@@ -330,13 +361,18 @@ impl Wal {
                 self.state.last.0
             );
             batch.push_entries(&persist.entries);
-            self.state.last = (last.index, last.term);
+            self.ends_at((last.index, last.term));
             self.state.newest = self.state.newest.max(last.index);
         }
         if let Some(state) = persist.hard_state {
             batch.push_hard_state(state);
             self.state.hard_state = state;
         }
+    }
+
+    fn ends_at(&mut self, last: (Index, Term)) {
+        self.state.last = last;
+        self.state.lost = still_lost(self.state.lost, last);
     }
 
     /// Writes and makes durable.

@@ -7,4 +7,5 @@ mod checkpoints;
 mod lab;
 mod model;
 mod rules;
+mod salvage;
 mod scrub;

@@ -260,7 +260,7 @@ fn a_newer_format_is_left_alone() {
     create(folder.path(), small_segments()).close().unwrap();
     let file = segments(folder.path()).remove(0);
     let mut bytes = fs::read(&file).unwrap();
-    bytes[32] = 2;
+    bytes[32] = 3;
     let length = u32::from_le_bytes(bytes[8..12].try_into().unwrap()) as usize;
     let end = (32 + length).next_multiple_of(8);
     let mut hasher = crc32fast::Hasher::new();
@@ -274,8 +274,8 @@ fn a_newer_format_is_left_alone() {
         matches!(
             error,
             StorageError::Newer {
-                found: 2,
-                known: 1,
+                found: 3,
+                known: 2,
                 ..
             }
         ),

@@ -162,6 +162,7 @@ impl World {
             hard_state,
             snapshot: meta.clone(),
             entries,
+            lost: None,
         };
         let rng = SmallRng::seed_from_u64(starter ^ id);
         let raft = Raft::recover(settings.raft.clone(), recovered, rng).unwrap();

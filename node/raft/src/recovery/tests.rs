@@ -71,6 +71,7 @@ fn what_the_snapshot_covers_is_skipped() {
         hard_state: hard_state(2, 4),
         snapshot: snapshot(3, 2),
         entries,
+        ..Recovered::default()
     };
     let (_, log, _) = rebuild(recovered).unwrap();
     assert_eq!((log.first_index(), log.last_index()), (Index(4), Index(5)));
@@ -84,6 +85,7 @@ fn a_log_that_a_snapshot_replaced_is_dropped() {
         hard_state: hard_state(3, 1),
         snapshot: snapshot(4, 3),
         entries,
+        ..Recovered::default()
     };
     let (_, log, _) = rebuild(recovered).unwrap();
     assert_eq!((log.last_index(), log.last_term()), (Index(4), Term(3)));
@@ -124,6 +126,7 @@ fn a_gap_is_refused() {
         hard_state: hard_state(2, 3),
         snapshot: snapshot(3, 2),
         entries,
+        ..Recovered::default()
     };
     assert_eq!(
         rebuild(recovered).unwrap_err(),
@@ -157,4 +160,31 @@ fn a_log_shorter_than_its_commit_is_refused() {
         last: Index(1),
     };
     assert_eq!(rebuild(recovered).unwrap_err(), lost);
+}
+
+#[test]
+fn damage_keeps_the_promises_and_forgets_the_vote_with_the_term() {
+    let remains = Recovered {
+        hard_state: hard_state(1, 2),
+        entries: vec![add(1, 1), add(2, 2)],
+        lost: Some((Term(3), Index(4))),
+        ..Recovered::default()
+    };
+    let damaged = Recovered::damaged(remains.clone(), hard_state(5, 7), (Term(2), Index(9)));
+    assert_eq!(
+        damaged.hard_state,
+        HardState {
+            term: Term(6),
+            vote: None,
+            commit: Index(2)
+        }
+    );
+    assert_eq!(
+        damaged.lost,
+        Some((Term(3), Index(4))),
+        "the later end, by its term"
+    );
+    assert_eq!(damaged.entries, remains.entries);
+    let configuration = damaged.configuration().unwrap();
+    assert_eq!(configuration, Configuration::new([1, 2].map(PeerId), []));
 }

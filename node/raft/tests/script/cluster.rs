@@ -118,6 +118,19 @@ impl Cluster {
         Ok(())
     }
 
+    /// Entries after a place, and the news of any commit behind it, are gone when it starts again.
+    pub(super) fn damage(&mut self, id: PeerId, after: u64) -> Outcome {
+        self.crash(id)?;
+        let disk = &mut self.peer(id)?.disk;
+        let (promised, end) = (disk.hard_state, end_of(disk));
+        disk.entries.retain(|entry| entry.index.0 <= after);
+        disk.hard_state.commit = disk.hard_state.commit.min(Index(after));
+        *disk = Recovered::damaged(std::mem::take(disk), promised, end);
+        let end = words::place(end.1, end.0);
+        self.say(format!("{id} has lost the entries {} to {end}", after + 1));
+        Ok(())
+    }
+
     // Steps.
 
     pub(super) fn step(&mut self, id: PeerId, input: Input) -> Outcome {
@@ -376,6 +389,12 @@ impl Cluster {
     }
 }
 
+fn end_of(disk: &Recovered) -> (Term, Index) {
+    let snapshot = (disk.snapshot.term, disk.snapshot.index);
+    let last = disk.entries.last();
+    last.map_or(snapshot, |entry| (entry.term, entry.index))
+}
+
 impl Peer {
     fn install(&mut self, meta: SnapshotMeta) {
         self.applied = meta.index;
@@ -391,5 +410,7 @@ impl Peer {
         if let Some(state) = persist.hard_state {
             self.disk.hard_state = state;
         }
+        let end = end_of(&self.disk);
+        self.disk.lost = self.disk.lost.filter(|lost| end < *lost);
     }
 }

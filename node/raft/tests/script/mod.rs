@@ -108,6 +108,7 @@ fn world_command(cluster: &mut Cluster, words: &[&str]) -> Outcome {
         ["done", id] => cluster.done(peer(id)?),
         ["checkpoint", id] => cluster.checkpoint(peer(id)?),
         ["crash", id] => cluster.crash(peer(id)?),
+        ["damage", id, after] => cluster.damage(peer(id)?, number(after)?),
         ["start", id] => cluster.start(peer(id)?),
         ["status"] => cluster.all_status(),
         ["status", id] => cluster.status(peer(id)?),

@@ -1,8 +1,8 @@
 //! A disk that is slow, keeps its order, and at a crash loses what it had not finished.
 //!
-//! What this module does not do: damage what is written. That is the storage layer's trouble.
+//! What this module does not do: tell damage from a torn end. That is the storage layer's trouble; here it is told.
 
-use raft::{Entry, HardState, Index, Recovered, SnapshotMeta};
+use raft::{Entry, HardState, Index, Recovered, SnapshotMeta, Term};
 use rand::Rng;
 use rand::rngs::SmallRng;
 use std::collections::VecDeque;
@@ -34,11 +34,16 @@ pub(crate) enum Honesty {
     SaysDurableTooEarly,
     /// Forgets for whom it voted.
     ForgetsTheVote,
+    /// Takes damage in the log for its end.
+    TakesDamageForTheEnd,
+    /// Lets a damaged peer go on in the term in which it acknowledged what is gone.
+    KeepsTheTermOfDamage,
 }
 
 /// What is on the platter.
 #[derive(Clone, Debug, Default)]
 struct Platter {
+    lost: Option<(Term, Index)>,
     hard_state: HardState,
     snapshot: SnapshotMeta,
     state: State,
@@ -49,6 +54,9 @@ struct Platter {
 #[derive(Debug)]
 pub(crate) struct Disk {
     platter: Platter,
+    /// What was on it some writes ago: what damage may leave.
+    former: Option<Platter>,
+    writes: u64,
     cache: VecDeque<Write>,
     honesty: Honesty,
 }
@@ -62,6 +70,8 @@ impl Disk {
         };
         Self {
             platter,
+            former: None,
+            writes: 0,
             cache: VecDeque::new(),
             honesty,
         }
@@ -78,6 +88,10 @@ impl Disk {
         while self.cache.len() > held_back {
             let write = self.cache.pop_front().expect("the cache is not empty");
             self.platter.apply(write);
+        }
+        self.writes += 1;
+        if self.writes.is_multiple_of(FORMER) {
+            self.former = Some(self.platter.clone());
         }
     }
 
@@ -99,14 +113,39 @@ impl Disk {
         }
     }
 
-    pub(crate) fn recovered(&self) -> Recovered {
-        Recovered {
-            hard_state: self.platter.hard_state,
-            snapshot: self.platter.snapshot.clone(),
-            entries: self.platter.entries.clone(),
+    /// Damage takes all that was written since a former time, but for term and vote, and the place
+    /// where the log ended; the newest checkpoint too, or not. Says whether there was anything.
+    pub(crate) fn damage(&mut self, with_checkpoint: bool) -> bool {
+        let Some(mut remains) = self.former.take() else {
+            return false;
+        };
+        let (promised, end) = (self.platter.hard_state, self.platter.end());
+        if !with_checkpoint {
+            remains.stand_on(self.platter.snapshot.clone(), self.platter.state);
         }
+        remains.lost = self.platter.lost;
+        let left = Recovered::damaged(remains.recovered(), promised, end);
+        (remains.hard_state, remains.lost) = (left.hard_state, left.lost);
+        let blind = self.honesty == Honesty::TakesDamageForTheEnd;
+        if blind {
+            remains.lost = None;
+        }
+        if blind || self.honesty == Honesty::KeepsTheTermOfDamage {
+            remains.hard_state.term = promised.term;
+            remains.hard_state.vote = promised.vote;
+        }
+        self.platter = remains;
+        true
     }
 
+    /// Whether damage took entries that are not got back.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.platter.lost.is_some()
+    }
+
+    pub(crate) fn recovered(&self) -> Recovered {
+        self.platter.recovered()
+    }
     /// The newest checkpoint.
     pub(crate) fn checkpoint(&self) -> (SnapshotMeta, State) {
         let cached = self.cache.iter().rev().find_map(|write| match write {
@@ -126,10 +165,7 @@ impl Disk {
     }
 
     pub(crate) fn last_index(&self) -> Index {
-        self.platter
-            .entries
-            .last()
-            .map_or(self.platter.snapshot.index, |entry| entry.index)
+        self.platter.end().1
     }
 
     pub(crate) fn is_honest(&self) -> bool {
@@ -137,7 +173,37 @@ impl Disk {
     }
 }
 
+/// How many writes lie between two former states.
+const FORMER: u64 = 24;
+
 impl Platter {
+    fn recovered(&self) -> Recovered {
+        Recovered {
+            hard_state: self.hard_state,
+            snapshot: self.snapshot.clone(),
+            entries: self.entries.clone(),
+            lost: self.lost,
+        }
+    }
+
+    fn end(&self) -> (Term, Index) {
+        let last = self.entries.last();
+        let snapshot = &self.snapshot;
+        last.map_or((snapshot.term, snapshot.index), |e| (e.term, e.index))
+    }
+
+    /// A newer checkpoint is sound: entries count if they follow it.
+    fn stand_on(&mut self, snapshot: SnapshotMeta, state: State) {
+        let place = self.entries.iter().find(|e| e.index == snapshot.index);
+        let follow =
+            self.snapshot.index == snapshot.index || place.is_some_and(|e| e.term == snapshot.term);
+        if !follow {
+            self.entries.clear();
+        }
+        self.hard_state.commit = self.hard_state.commit.max(snapshot.index);
+        (self.snapshot, self.state) = (snapshot, state);
+    }
+
     fn apply(&mut self, write: Write) {
         match write {
             Write::Entry(entry) => {
@@ -157,6 +223,7 @@ impl Platter {
                 }
             }
         }
+        self.lost = self.lost.filter(|lost| self.end() < *lost);
     }
 }
 

@@ -1,11 +1,12 @@
 //! What goes wrong, and the end of it.
 //!
-//! What this module does not do: break promises of the disk. A planted bug may.
+//! What this module does not do: break promises of the disk but by damage that shows. A planted bug may.
 
 use super::checker::{Checked, LIVENESS, ensure};
 use super::world::{Event, World, one};
 use raft::{Index, PeerId};
 use rand::Rng;
+use std::collections::BTreeSet;
 
 /// How long everything may take to come right after the faults.
 const RECOVERY: u64 = 8_000;
@@ -20,12 +21,13 @@ impl World {
 
     pub(super) fn fault(&mut self) {
         let victim = self.victim();
-        match self.rng.random_range(0..6) {
+        match self.rng.random_range(0..7) {
             0 | 1 if self.profile.crashes => self.crash(victim),
             2 if self.profile.cuts => self.cut_in_two(),
             3 if self.profile.cuts => self.cut_one_way(victim),
             4 => self.blocked.clear(),
             5 if self.profile.pauses => self.pause(victim),
+            6 if self.profile.damage && self.may_be_damaged(victim) => self.damage(victim),
             _ => {}
         }
     }
@@ -48,6 +50,30 @@ impl World {
         let longest = if self.chance(0.5) { 40 } else { 400 };
         let down = self.rng.random_range(1..longest);
         self.plan(down, Event::Restart(id));
+    }
+
+    /// A peer stops, and finds less on its disk when it starts.
+    fn damage(&mut self, id: PeerId) {
+        self.crash(id);
+        let with_checkpoint = self.rng.random_bool(0.5);
+        let damaged = one(&mut self.processes, id).disk.damage(with_checkpoint);
+        self.summary.damages += u64::from(damaged);
+    }
+
+    /// Whether the others can go on without it: what is damaged at a quorum may be gone for good.
+    fn may_be_damaged(&self, victim: PeerId) -> bool {
+        let whole = |voter: &&PeerId| {
+            let process = self.processes.get(voter);
+            **voter != victim && process.is_some_and(|process| !process.disk.has_lost())
+        };
+        let can_decide = |voters: &&BTreeSet<PeerId>| {
+            voters.is_empty() || voters.iter().filter(whole).count() > voters.len() / 2
+        };
+        let alive = self.processes.values().filter_map(|it| it.alive.as_ref());
+        // Whoever is behind knows another membership.
+        let mut known = alive.map(|alive| alive.raft.configuration());
+        let is_up = self.processes[&victim].alive.is_some();
+        is_up && known.all(|it| [it.voters(), it.outgoing()].iter().all(can_decide))
     }
 
     fn cut_in_two(&mut self) {

@@ -44,6 +44,7 @@ pub(crate) struct Summary {
     pub(crate) crashes: u64,
     pub(crate) cuts: u64,
     pub(crate) pauses: u64,
+    pub(crate) damages: u64,
     pub(crate) losses: u64,
 }
 
@@ -78,6 +79,7 @@ impl std::ops::AddAssign for Summary {
         self.crashes += other.crashes;
         self.cuts += other.cuts;
         self.pauses += other.pauses;
+        self.damages += other.damages;
         self.losses += other.losses;
     }
 }

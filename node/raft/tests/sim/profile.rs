@@ -31,6 +31,7 @@ pub(crate) struct Profile {
     pub(crate) crashes: bool,
     pub(crate) cuts: bool,
     pub(crate) pauses: bool,
+    pub(crate) damage: bool,
     /// The chance that a client's act is a change of membership, or a hand-over.
     pub(crate) changes: f64,
     pub(crate) transfers: f64,
@@ -82,6 +83,7 @@ impl Profile {
             max_inflight_messages: rng.random_range(1..6),
             max_inflight_bytes: rng.random_range(1..1000),
             max_committed_bytes: rng.random_range(1..1000),
+            damage: rng.random_bool(0.5),
         };
         if rng.random_bool(0.3) {
             drawn.stormy(rng)

@@ -76,6 +76,7 @@ impl Platter {
                 hard_state: found.hard_state,
                 snapshot: found.snapshot,
                 entries: found.entries,
+                lost: found.lost,
             },
             image: found.image,
             put_aside: found.damaged.len(),
