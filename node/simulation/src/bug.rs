@@ -19,7 +19,7 @@ pub enum Bug {
     HalfQuorum,
     /// A voter does not look at the candidate's log.
     BlindVote,
-    /// A leader serves reads, and renews leases, without a quorum's word.
+    /// A leader serves reads, and renews leases, without a quorum's word, and never doubts that it leads.
     ReadWithoutQuorum,
     /// A linearizable read is answered from what the member has.
     StaleRead,
@@ -48,6 +48,12 @@ pub enum Bug {
 }
 
 impl Bug {
+    /// The one of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|bug| format!("{bug:?}") == name)
+    }
+
     /// All of them.
     pub const ALL: [Self; 15] = [
         Self::HalfQuorum,
@@ -77,6 +83,11 @@ impl Bug {
             _ => {}
         }
         rules
+    }
+
+    /// Whether a leader steps down that no quorum answers.
+    pub(crate) fn checks_quorum(self) -> bool {
+        self != Self::ReadWithoutQuorum
     }
 
     /// How long a leader takes a tick to be that measures leases, in milliseconds.

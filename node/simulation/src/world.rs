@@ -4,6 +4,7 @@
 
 mod bench;
 pub(crate) mod checker;
+mod disks;
 mod ending;
 mod faults;
 mod member;
@@ -13,6 +14,7 @@ mod requests;
 mod truth;
 mod verdict;
 mod watching;
+mod wires;
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -20,16 +22,14 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use quorate_node::event::{Event as Happening, Outcome};
 use quorate_node::replica::founding_entries;
 use quorate_node::status::Membership;
-use quorate_node::version;
 use quorate_node::watch::Ask;
-use raft::{Body, HardState, Index, Message, PeerId, Persist, Role, Term, Ticket};
+use raft::{HardState, Index, PeerId, Persist, Role, Term, Ticket};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use store::Store;
 
 use crate::clients::Client;
 use crate::history::History;
-use crate::network::{Blocks, Load, Sent};
+use crate::network::Blocks;
 use crate::profile::Profile;
 use crate::run::{Run, Summary, Violation};
 use checker::{Checked, Checker};
@@ -37,6 +37,7 @@ use member::{Alive, Fate, Gone, Member, RequestId};
 use requests::Call;
 use truth::Truth;
 use watching::{Outlet, Watcher};
+use wires::{Parcel, told};
 
 /// How long the faults go on, in milliseconds.
 const TROUBLE_MS: u64 = 40_000;
@@ -62,15 +63,6 @@ pub(crate) enum Event {
     WatchRead(usize),
     Operator,
     Fault,
-}
-
-/// Something on its way.
-#[derive(Clone, Debug)]
-pub(crate) struct Parcel {
-    from: u64,
-    to: u64,
-    load: Load,
-    is_lost: bool,
 }
 
 /// See the module.
@@ -380,183 +372,6 @@ impl World {
         self.summary.note("members that left");
         self.break_calls(id);
     }
-
-    // Disks.
-
-    fn plan_disk(&mut self, id: u64) {
-        let member = one(&mut self.members, id);
-        let life = member.life;
-        let Some(alive) = &mut member.alive else {
-            return;
-        };
-        let (writes, checkpoint) = alive.bench.take_begun();
-        if writes {
-            let delay = self.disk_delay(id);
-            self.plan(delay, Event::WritesDone(id, life));
-        }
-        if checkpoint {
-            let delay = self.disk_delay(id) + self.disk_delay(id);
-            self.plan(delay, Event::CheckpointDone(id, life));
-        }
-    }
-
-    fn disk_delay(&mut self, id: u64) -> u64 {
-        let is_slow = self.rng.random_bool(self.profile.slow_disk);
-        let longest = self.profile.disk_ms * if is_slow { 20 } else { 1 };
-        let stalled = self.members[&id].stalled_until.saturating_sub(self.now);
-        stalled + self.rng.random_range(1..=longest)
-    }
-
-    /// A pass over what lies at rest.
-    fn scrub(&mut self, id: u64) -> Checked {
-        let found = self.alive(id).map_or(0, |alive| alive.bench.scrub());
-        self.summary.add("damage found at rest", found);
-        self.go_on(id)
-    }
-
-    fn writes_done(&mut self, id: u64, life: u64) -> Checked {
-        self.disk_done(id, life, Event::WritesDone(id, life), Member::finish_writes)
-    }
-
-    fn checkpoint_done(&mut self, id: u64, life: u64) -> Checked {
-        let again = Event::CheckpointDone(id, life);
-        self.summary.note("checkpoints");
-        self.disk_done(id, life, again, Member::finish_checkpoint)
-    }
-
-    fn disk_done(
-        &mut self,
-        id: u64,
-        life: u64,
-        again: Event,
-        finish: impl Fn(&mut Member) -> Result<(), quorate_node::storage::StorageError>,
-    ) -> Checked {
-        let wait = self.until_awake(id);
-        let member = one(&mut self.members, id);
-        if member.life != life || member.alive.is_none() {
-            return Ok(());
-        }
-        if wait > 0 {
-            self.plan(wait, again);
-            return Ok(());
-        }
-        match finish(member) {
-            Ok(()) => self.go_on(id),
-            Err(error) => {
-                // As in production: a member that cannot write has nothing to say.
-                self.note(|| format!("{id} ends: {error}"));
-                self.summary.note("ends for a failed write");
-                one(&mut self.members, id).platter.fail();
-                self.crash(id);
-                Ok(())
-            }
-        }
-    }
-
-    // The network.
-
-    fn send(&mut self, from: u64, Sent { to, load }: Sent) {
-        if matches!(load, Load::Snapshot(..)) {
-            self.summary.note("snapshots sent");
-        }
-        let is_lost = self.blocks.is_blocked(from, to) || self.chance(self.profile.loss);
-        self.summary.add("messages lost", u64::from(is_lost));
-        let parcel = Parcel {
-            from,
-            to,
-            load,
-            is_lost,
-        };
-        if self.chance(self.profile.doubling) {
-            self.summary.note("messages doubled");
-            self.post(parcel.clone());
-        }
-        self.post(parcel);
-    }
-
-    fn post(&mut self, parcel: Parcel) {
-        let long = self.chance(self.profile.long_delay);
-        let longest = self.profile.delay_ms * if long { 10 } else { 1 };
-        let delay = self.rng.random_range(1..=longest);
-        self.plan(delay, Event::Deliver(Box::new(parcel)));
-    }
-
-    fn deliver(&mut self, parcel: Parcel) -> Checked {
-        let (from, to) = (parcel.from, parcel.to);
-        let Some(member) = self.members.get(&to) else {
-            return Ok(());
-        };
-        if member.paused_until > self.now {
-            let wait = self.until_awake(to);
-            self.plan(wait, Event::Deliver(Box::new(parcel)));
-            return Ok(());
-        }
-        let arrives = !parcel.is_lost && member.alive.is_some();
-        let is_removed = |alive: &Alive| alive.driver.membership().removed.contains(&from);
-        let refuses = member.alive.as_ref().is_some_and(is_removed);
-        if matches!(parcel.load, Load::Snapshot(..)) {
-            // The sender's belief may be wrong.
-            let ok = if self.chance(0.1) {
-                !arrives
-            } else {
-                arrives && !refuses
-            };
-            self.plan(1, Event::SnapshotSent(from, to, ok));
-        } else if !arrives && self.chance(0.2) {
-            self.plan(1, Event::Unreachable(from, to));
-        }
-        if arrives && refuses {
-            if !self.blocks.is_blocked(to, from) {
-                self.plan(1, Event::ToldRemoved(from));
-            }
-            return Ok(());
-        }
-        if arrives {
-            self.take_in(parcel)
-        } else {
-            Ok(())
-        }
-    }
-
-    fn take_in(&mut self, Parcel { from, to, load, .. }: Parcel) -> Checked {
-        let life = self.members[&from].life;
-        let Some(alive) = self.alive(to) else {
-            return Ok(());
-        };
-        if alive.introduced.insert(from, life) != Some(life) {
-            alive.driver.on(Happening::Introduced {
-                peer: PeerId(from),
-                version: Some(version::served()),
-                peer_urls: Vec::new(),
-            });
-        }
-        match load {
-            Load::Message(message) => alive.driver.on(Happening::Receive(message)),
-            Load::Digests(digests) => alive.driver.on(Happening::Digests(PeerId(from), digests)),
-            Load::Snapshot(message, image) => {
-                let store = Store::decode(&image).map_err(|error| Violation {
-                    property: checker::STATE_MACHINE_SAFETY,
-                    what: format!("{to} cannot read the image of {from}: {error}"),
-                })?;
-                alive.driver.on(Happening::ReceiveSnapshot {
-                    message,
-                    image,
-                    store: Box::new(store),
-                });
-            }
-        }
-        self.check_sound(to)?;
-        self.go_on(to)
-    }
-
-    fn check_sound(&mut self, id: u64) -> Checked {
-        let unsound = self
-            .alive(id)
-            .map_or(0, |alive| alive.driver.replica().unsound());
-        checker::ensure(unsound == 0, checker::SOUND, || {
-            format!("member {id} heard what no sound member says")
-        })
-    }
 }
 
 /// A member as the table has it before it has started.
@@ -573,37 +388,4 @@ pub(super) fn one(members: &mut BTreeMap<u64, Member>, id: u64) -> &mut Member {
     members
         .get_mut(&id)
         .expect("every member that is spoken of is there")
-}
-
-/// An event in one line.
-fn told(event: &Event) -> String {
-    match event {
-        Event::Deliver(parcel) => {
-            let lost = if parcel.is_lost { " (lost)" } else { "" };
-            let (from, to) = (parcel.from, parcel.to);
-            match &parcel.load {
-                Load::Message(Message { term, body, .. }) => {
-                    format!("{from} -> {to}{lost}: term {} {}", term.0, told_body(body))
-                }
-                Load::Snapshot(..) => format!("{from} -> {to}{lost}: a snapshot"),
-                Load::Digests(_) => format!("{from} -> {to}{lost}: digests"),
-            }
-        }
-        other => format!("{other:?}"),
-    }
-}
-
-fn told_body(body: &Body) -> String {
-    match body {
-        Body::Append {
-            prev_index,
-            entries,
-            commit,
-            ..
-        } => format!(
-            "Append {} after {prev_index}, commit {commit}",
-            entries.len()
-        ),
-        other => format!("{other:?}"),
-    }
 }

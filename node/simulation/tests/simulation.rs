@@ -1,11 +1,11 @@
 //! Clusters of whole members in broken worlds, each from one number: whatever happens, what was promised holds.
 //!
 //! `QUORATE_SIM_SEEDS=100000` runs more, `QUORATE_SIM_FIRST=n` begins elsewhere, `QUORATE_SIM_SEED=n` runs one and tells every
-//! event.
+//! event; `QUORATE_SIM_BUG=name` plants a bug in it.
 
 use std::time::{Duration, Instant};
 
-use simulation::{Run, Summary};
+use simulation::{Bug, Run, Summary};
 
 /// About a minute of one core.
 const SEEDS: u64 = 1_500;
@@ -18,12 +18,10 @@ fn number(name: &str) -> Option<u64> {
 #[test]
 fn whole_members_keep_their_promises() {
     if let Some(seed) = number("QUORATE_SIM_SEED") {
+        let bug = std::env::var("QUORATE_SIM_BUG").ok();
+        let bug = bug.map(|name| Bug::named(&name).expect("a planted bug's name"));
         let told = true;
-        let summary = Run {
-            told,
-            ..Run::honest(seed)
-        }
-        .go();
+        let summary = Run { seed, bug, told }.go();
         eprintln!(
             "seed {seed}: {}",
             summary

@@ -351,6 +351,7 @@ fn settings(id: u64, profile: &Profile, bug: Option<Bug>, starter: u64) -> Setti
     let mut raft = raft::Config::new(PeerId(id));
     raft.catchup_entries = profile.catchup_entries;
     raft.pre_vote = profile.pre_vote;
+    raft.check_quorum = bug.is_none_or(Bug::checks_quorum);
     let tick_ms = bug.map_or(TICK_MS, Bug::tick_ms);
     Settings {
         raft,

@@ -10,7 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use quorate_node::watch::{Body, KeyRange};
-use store::{Change, KeyValue, PutRequest, RangeRequest, RangeResponse, Response};
+use store::{
+    Change, Compare, KeyValue, Op, PutRequest, RangeRequest, RangeResponse, RequestOp, Response,
+    ResponseOp, TargetUnion, TxnRequest, TxnResponse,
+};
 
 use super::checker::{Checked, ensure};
 use crate::history::{Answer, Asked, History, LeaseLife, Operation, WatchLog};
@@ -85,15 +88,40 @@ fn check_answer(operation: &Operation, states: &States) -> Checked {
                 && (!delete.prev_kv || there.into_iter().eq(&answer.prev_kvs))
         }
         (Asked::Range(range), Answer::Range(found)) => is_found(range, found, states),
-        (Asked::Txn(txn), Answer::Applied(Response::Txn(answer))) if answer.succeeded => {
-            txn.success.iter().all(|op| match &op.request {
-                Some(store::Op::Put(put)) => is_written(put, answer.revision, states),
-                _ => true,
-            })
+        (Asked::Txn(txn), Answer::Applied(Response::Txn(answer)) | Answer::Txn(answer)) => {
+            is_done(txn, answer, states)
         }
         _ => true,
     };
     ensure(holds, LINEARIZABLE, || format!("{operation:#?}"))
+}
+
+/// Whether the guard was judged before the write and the operations done at it. Clients' transactions either write or read.
+fn is_done(txn: &TxnRequest, answer: &TxnResponse, states: &States) -> bool {
+    let ops = if answer.succeeded {
+        &txn.success
+    } else {
+        &txn.failure
+    };
+    let puts = |op: &RequestOp| matches!(op.request, Some(Op::Put(_)));
+    let before = answer.revision - i64::from(ops.iter().any(puts));
+    let holds = |compare: &Compare| {
+        let found = states
+            .at(&compare.key, before)
+            .map_or(0, |kv| kv.mod_revision);
+        compare.target_union == Some(TargetUnion::ModRevision(found))
+    };
+    let agrees = |(op, done): (&RequestOp, &Option<ResponseOp>)| match (&op.request, done) {
+        (Some(Op::Put(put)), Some(ResponseOp::Put(_))) => is_written(put, answer.revision, states),
+        (Some(Op::Range(range)), Some(ResponseOp::Range(found))) => {
+            let there = states.range(&range.key, &range.range_end, answer.revision);
+            there.into_iter().eq(&found.kvs)
+        }
+        _ => false,
+    };
+    txn.compare.iter().all(holds) == answer.succeeded
+        && ops.len() == answer.responses.len()
+        && ops.iter().zip(&answer.responses).all(agrees)
 }
 
 fn is_written(put: &PutRequest, revision: i64, states: &States) -> bool {
