@@ -361,6 +361,28 @@ fn a_renewal_beside_a_checkpoint_is_not_forgotten_by_it() {
     assert_eq!(lease(&world).remaining_ttl, 0, "it was, and was taken back");
 }
 
+/// Found by the simulation: the checkpoint came behind the renewal, and the next leader went by it.
+#[test]
+fn a_checkpoint_that_falls_due_beside_a_renewal_does_not_undo_it() {
+    let mut world = World::new(3);
+    world.checkpoint_leases(ticks(300));
+    let leader = world.elect();
+    ask(&mut world, leader, grant(7, 3_600)).unwrap();
+    world.tick_all(ticks(600) - 3);
+    // The renewal takes the first checkpoint back, and that is not decided yet when the second falls due.
+    world.ask(leader, renew(7), 99);
+    for _ in 0..8 {
+        world.tick(leader);
+        world.turn(leader);
+        world.turn(leader);
+        world.lose_messages();
+    }
+    world.tick_all(10);
+    assert_eq!(renewed(world.answered().get(&99)), 3_600);
+    let lease = world.store(leader).leases().find(7).unwrap();
+    assert_eq!(lease.remaining_ttl, 0);
+}
+
 /// Whoever may not write a key may hang none on a lease; but the lease ends all the same.
 #[test]
 fn the_cluster_ends_leases_whoever_may_write_their_keys() {

@@ -104,9 +104,11 @@ impl<W> Replica<W> {
         }
     }
 
-    /// Whether what the lessor measures is of now: the core may have lost an office that no turn has noted yet.
+    /// Whether what the lessor measures is of now: the core may have lost an office that no turn has noted yet, and what an
+    /// earlier leader did may still have to be applied.
     fn measures(&self) -> bool {
-        self.leads() && self.lessor.term() == Some(self.raft.term())
+        let term = self.raft.term();
+        self.leads() && self.lessor.term() == Some(term) && self.applied.term == term
     }
 
     /// Ends leases that nobody renewed, and checkpoints long ones; at every tick.
@@ -127,10 +129,13 @@ impl<W> Replica<W> {
 
     fn checkpoint_leases(&mut self) {
         let leases = self.store.leases();
+        // One behind a renewal that is under way would make it forgotten.
+        let is_free = |it: &LeaseRemaining| !self.renewals.taking_back.contains(&it.id);
         let (news, olds): (Vec<_>, Vec<_>) = self
             .lessor
             .checkpoints_due(self.now)
             .into_iter()
+            .filter(is_free)
             .partition(|it| {
                 // Of one that has its whole time there is nothing to say, nor of one that is ending.
                 let whole = leases
