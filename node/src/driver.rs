@@ -14,6 +14,9 @@
 mod due;
 mod world;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use due::Since;
@@ -156,6 +159,7 @@ impl<W, O: Outlet, D: Disk, N: Network> Driver<W, O, D, N> {
     /// One tick of the clock passed.
     pub fn tick(&mut self) {
         self.now += 1;
+        self.leave_if_led();
         self.replica.on(Event::Tick);
         self.replica.sweep(SWEEP_PER_TICK);
         let orders = self.replica.take_orders();
@@ -354,9 +358,16 @@ impl<W, O: Outlet, D: Disk, N: Network> Driver<W, O, D, N> {
     fn note_membership(&mut self) {
         let membership = Membership::of(self.replica.store().members());
         self.network.update(&membership);
-        if membership.removed.contains(&self.me) {
+        self.membership = Arc::new(membership);
+        self.leave_if_led();
+    }
+
+    /// A removed member leaves once somebody leads: then the others can do without it. If nobody does, it may be the only one
+    /// to know that its removal is committed, which a candidate must hear from it before it can win.
+    fn leave_if_led(&mut self) {
+        let is_removed = self.membership.removed.contains(&self.me);
+        if is_removed && self.replica.raft().leader().is_some() {
             self.leave_soon();
         }
-        self.membership = Arc::new(membership);
     }
 }
