@@ -73,7 +73,6 @@ impl World {
                 // As in production: a member that cannot write has nothing to say.
                 self.note(|| format!("{id} ends: {error}"));
                 self.summary.note("ends for a failed write");
-                one(&mut self.members, id).platter.fail();
                 self.crash(id);
                 Ok(())
             }

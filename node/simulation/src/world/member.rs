@@ -228,8 +228,7 @@ impl Member {
             }
         }
         self.least_end = self.least_end.min(alive.bench.least_end(&self.durable));
-        let is_busy = alive.bench.has_writes() || alive.bench.has_checkpoints();
-        self.platter.crash(is_busy, rng);
+        self.platter.crash(rng);
     }
 
     /// The disk does what waits, and says so.

@@ -31,8 +31,6 @@ pub(crate) struct Platter {
     is_flipped: bool,
     /// A sync is going to fail.
     is_failing: bool,
-    /// A write has failed.
-    has_failed: bool,
 }
 
 /// What a start finds.
@@ -57,7 +55,6 @@ impl Platter {
             segment_bytes,
             is_flipped: false,
             is_failing: false,
-            has_failed: false,
         }
     }
 
@@ -69,7 +66,6 @@ impl Platter {
         }
         let (storage, found) = Storage::open(directory, self.options())?;
         self.is_flipped = false;
-        self.has_failed = false;
         Ok(Opened {
             storage,
             recovered: Recovered {
@@ -114,16 +110,10 @@ impl Platter {
         }
     }
 
-    /// A write has failed.
-    pub(crate) const fn fail(&mut self) {
-        self.has_failed = true;
-    }
-
-    /// The process ends; with a failure of power, as often as not, and always if something was on its way to the disk. A flipped
-    /// bit and a failure of power together could not be told from a torn end, so that they are not met together.
-    pub(crate) fn crash(&mut self, is_busy: bool, rng: &mut SmallRng) {
-        let has_power = !is_busy && !self.has_failed && rng.random_bool(0.5);
-        if self.is_flipped || has_power {
+    /// The process ends; with a failure of power, as often as not. A flipped bit and a failure of power together could not be
+    /// told from a torn end, so that they are not met together.
+    pub(crate) fn crash(&mut self, rng: &mut SmallRng) {
+        if self.is_flipped || rng.random_bool(0.5) {
             self.disk.kill();
         } else {
             self.disk.cut_power();
