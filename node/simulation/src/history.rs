@@ -30,6 +30,8 @@ pub struct History {
     pub is_whole: bool,
     /// How much faster or slower than true time a clock goes, in thousandths.
     pub drift_permille: u64,
+    /// From when on there were no faults, and nobody asked for anything new.
+    pub quiet_ms: u64,
     /// How much time clocks have jumped over, all together.
     pub jumped_ms: u64,
 }

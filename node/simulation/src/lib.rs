@@ -16,6 +16,7 @@ mod clients;
 mod clock;
 pub mod disk;
 pub mod history;
+mod judge;
 mod network;
 mod profile;
 mod run;

@@ -12,7 +12,6 @@ mod operator;
 mod platter;
 mod requests;
 mod truth;
-mod verdict;
 mod watching;
 mod wires;
 

@@ -4,11 +4,12 @@
 
 use super::checker::{Checked, LIVENESS, ensure};
 use super::member::{Fate, Member};
-use super::verdict::verdict;
+
 use super::{World, one};
 use crate::clients::all_keys;
 use crate::clock::DRIFT_PERMILLE;
 use crate::history::{Answer, Asked};
+use crate::judge::judge;
 use raft::Index;
 
 /// How long it may take until somebody leads, in milliseconds: a few election timeouts, which are drawn up to twice as long.
@@ -56,6 +57,7 @@ impl World {
         let end = self.now + LAST_WORDS_MS;
         let quiet = self.until(end, |world| world.calls.is_empty())?;
         ensure(quiet, LIVENESS, || "a client is never answered".to_owned())?;
+        self.history.quiet_ms = self.now;
         let auditor = self.clients.len();
         let ids: Vec<u64> = self.table().map_or_else(Vec::new, |(_, table)| {
             table.members.keys().copied().collect()
@@ -128,7 +130,7 @@ impl World {
             .add("operations", history.operations.len() as u64);
         self.summary
             .add("whole histories", u64::from(history.is_whole));
-        verdict(&history)
+        judge(&history)
     }
 
     fn describe(&self) -> String {

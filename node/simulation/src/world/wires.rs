@@ -36,7 +36,7 @@ impl World {
             load,
             is_lost,
         };
-        if self.chance(self.profile.doubling) {
+        if self.chance(self.profile.doubling) && may_double(&parcel.load) {
             self.summary.note("messages doubled");
             self.post(parcel.clone());
         }
@@ -126,6 +126,15 @@ impl World {
             format!("member {id} heard what no sound member says")
         })
     }
+}
+
+/// A proposal goes onto one wire at most once, and a wire doubles nothing; nobody else knows that two are one. The core's own messages
+/// would bear even a network that sends them twice.
+const fn may_double(load: &Load) -> bool {
+    let Load::Message(message) = load else {
+        return true;
+    };
+    !matches!(message.body, Body::Propose { .. })
 }
 
 /// An event in one line.
