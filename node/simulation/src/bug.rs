@@ -5,8 +5,9 @@
 //!
 //! What this module deliberately does not do: say who notices. `tests/planted_bugs.rs` does.
 
-use quorate_node::event::{Outcome, Read, Request};
+use quorate_node::event::{LeaseRead, Outcome, Read, Request};
 use quorate_node::refusal::Refusal;
+use quorate_node::watch::Create;
 use raft::{Body, Entry, Payload, Recovered, Rules};
 
 use crate::network::{Load, Sent};
@@ -45,6 +46,18 @@ pub enum Bug {
     EarlyExpiry,
     /// A leader never ends a lease.
     NoExpiry,
+    /// A start knows no later term than that of its last entry, and no vote.
+    ForgottenTerm,
+    /// What a client wants written is put into the log twice.
+    DoneTwice,
+    /// Reads lack what was not changed for long, as if a compaction had taken it.
+    CompactionTakesLive,
+    /// A watcher that goes on begins a revision too late.
+    ResumeSkips,
+    /// Progress is told of a revision that is still to come.
+    ProgressAhead,
+    /// A renewal is answered and changes nothing.
+    EmptyRenewal,
 }
 
 impl Bug {
@@ -55,7 +68,7 @@ impl Bug {
     }
 
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 21] = [
         Self::HalfQuorum,
         Self::BlindVote,
         Self::ReadWithoutQuorum,
@@ -71,6 +84,12 @@ impl Bug {
         Self::WatchSplits,
         Self::EarlyExpiry,
         Self::NoExpiry,
+        Self::ForgottenTerm,
+        Self::DoneTwice,
+        Self::CompactionTakesLive,
+        Self::ResumeSkips,
+        Self::ProgressAhead,
+        Self::EmptyRenewal,
     ];
 
     /// The rules that the core follows.
@@ -106,30 +125,59 @@ impl Bug {
             let end = end.unwrap_or(recovered.snapshot.index);
             recovered.hard_state.commit = recovered.hard_state.commit.min(end);
         }
+        if self == Self::ForgottenTerm {
+            let last = recovered.entries.last().map(|entry| entry.term);
+            let state = &mut recovered.hard_state;
+            (state.term, state.vote) = (last.unwrap_or(recovered.snapshot.term), None);
+        }
     }
 
     /// What a member makes of a client's request.
     pub(crate) fn request(self, request: Request) -> Request {
-        match request {
-            Request::Read(Read::Range(range)) if self == Self::StaleRead => {
+        match (self, request) {
+            (Self::StaleRead, Request::Read(Read::Range(range))) => {
                 Request::ReadLocal(Read::Range(range))
             }
-            request => request,
+            (Self::EmptyRenewal, Request::Read(Read::Lease(LeaseRead::Renew { id }))) => {
+                Request::Read(Read::Lease(LeaseRead::TimeToLive { id, keys: false }))
+            }
+            (_, request) => request,
+        }
+    }
+
+    /// What is put before the member once more, for nobody.
+    pub(crate) fn again(self, request: &Request) -> Option<Request> {
+        match request {
+            Request::Propose(command) if self == Self::DoneTwice => {
+                Some(Request::Propose(command.clone()))
+            }
+            _ => None,
+        }
+    }
+
+    /// What the hub makes of a watcher that somebody wants.
+    pub(crate) fn create(self, create: &mut Create) {
+        if self == Self::ResumeSkips && create.start > 0 {
+            create.start += 1;
         }
     }
 
     /// What it makes of an answer.
     pub(crate) fn outcome(self, outcome: Outcome) -> Outcome {
-        match outcome {
-            Outcome::Refused(refusal) if self == Self::UnknownAsRefused => {
-                let is_unknown = refusal.is_unknown();
-                Outcome::Refused(if is_unknown {
-                    Refusal::TooManyRequests
-                } else {
-                    refusal
-                })
+        match (self, outcome) {
+            (Self::UnknownAsRefused, Outcome::Refused(refusal)) if refusal.is_unknown() => {
+                Outcome::Refused(Refusal::TooManyRequests)
             }
-            outcome => outcome,
+            (Self::CompactionTakesLive, Outcome::Range(mut found)) => {
+                let least = found.revision - LONG;
+                found.kvs.retain(|kv| kv.mod_revision >= least);
+                found.count = found.kvs.len() as i64;
+                Outcome::Range(found)
+            }
+            (Self::EmptyRenewal, Outcome::Lease(state)) => Outcome::Renewed {
+                ttl: state.granted_ttl,
+            },
+            (_, outcome) => outcome,
         }
     }
 
@@ -150,6 +198,9 @@ impl Bug {
         }
     }
 }
+
+/// For how many revisions a key is unchanged that a planted bug takes away.
+const LONG: i64 = 20;
 
 /// Nothing is left of what some entries say.
 fn forge(entry: &mut Entry) {

@@ -116,6 +116,11 @@ impl World {
             self.finish(id, Answer::Refused(Refusal::NotForLearner));
             return Ok(());
         }
+        if let Some(again) = self.run.bug.and_then(|bug| bug.again(&request)) {
+            self.requests += 1;
+            let nobody = RequestId(self.requests);
+            self.tell(at, Happening::Ask(again, nobody))?;
+        }
         self.tell(at, Happening::Ask(request, id))
     }
 

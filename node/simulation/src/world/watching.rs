@@ -43,7 +43,7 @@ impl watch::Outlet for Outlet {
         has_room
     }
 
-    fn send(&mut self, response: Response) {
+    fn send(&mut self, mut response: Response) {
         let mut inbox = self.inbox.borrow_mut();
         if !response.events().is_empty() {
             inbox.sent += 1;
@@ -54,6 +54,9 @@ impl watch::Outlet for Outlet {
                     _ => {}
                 }
             }
+        }
+        if let (Some(Bug::ProgressAhead), Body::Progress) = (self.bug, &response.body) {
+            response.revision += 1;
         }
         if let (Some(Bug::WatchSplits), Body::Events(events, pieces)) = (self.bug, &response.body) {
             let alone = |event: &watch::Event| Response {
@@ -172,7 +175,7 @@ impl World {
         let watcher = &mut self.watchers[which];
         let (from, to) = watcher.range.clone();
         let range = KeyRange::new(from.into(), to.into()).expect("a key range that is not empty");
-        let create = Create {
+        let mut create = Create {
             prev_kv: which.is_multiple_of(2),
             progress_notify: true,
             ..Create::new(range, watcher.next)
@@ -195,6 +198,9 @@ impl World {
             told: Vec::new(),
             is_complete: false,
         });
+        if let Some(bug) = self.run.bug {
+            bug.create(&mut create);
+        }
         self.hear(id, life, Ask::Open(stream, outlet))?;
         self.hear(id, life, Ask::Create(stream, create))
     }
