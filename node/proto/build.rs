@@ -6,7 +6,7 @@ use protox::prost::Message;
 use protox::prost_reflect::prost_types::DescriptorProto;
 
 /// Each service's file; what they import comes along.
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
     "etcd/kv_service.proto",
     "etcd/watch.proto",
     "etcd/lease.proto",
@@ -15,6 +15,7 @@ const FILES: [&str; 9] = [
     "etcd/auth_service.proto",
     "etcd/lock.proto",
     "etcd/election.proto",
+    "quorate/membership.proto",
     "quorate/peer.proto",
 ];
 

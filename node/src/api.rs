@@ -3,7 +3,7 @@
 //! A service's work here: check what can be checked without the state, turn the wire's messages into the store's (field by
 //! field, moving keys and values, never copying them), ask the loop, put the header before the answer.
 //!
-//! Served: KV, Watch, Lease, Cluster, Maintenance, Auth, Lock, Election, and `grpc.health.v1`.
+//! Served: KV, Watch, Lease, Cluster, Maintenance, Auth, Lock, Election, `grpc.health.v1`, and our own Membership.
 //! Everything else answers `Unimplemented`.
 //!
 //! What this module deliberately does not do: judge who may do what. It carries along who asks (`identity`), and asks the guard
@@ -23,11 +23,13 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+mod membership;
 mod opening;
 mod pages;
 mod pings;
 pub mod port;
 mod queue;
+mod reconfigure;
 mod watch;
 
 use std::sync::Arc;
@@ -42,6 +44,7 @@ use proto::etcdserverpb::kv_server::KvServer;
 use proto::etcdserverpb::lease_server::LeaseServer;
 use proto::etcdserverpb::maintenance_server::MaintenanceServer;
 use proto::etcdserverpb::watch_server::WatchServer;
+use proto::membership::membership_server::MembershipServer;
 use proto::v3electionpb::election_server::ElectionServer;
 use proto::v3lockpb::lock_server::LockServer;
 use store::{AlarmChange, AlarmKind, Command, Response as Answer, StoreError};
@@ -169,6 +172,7 @@ pub fn routes<H: Health>(
     let cluster = ClusterServer::new(cluster::Cluster(Arc::clone(&shared)));
     let maintenance = MaintenanceServer::new(maintenance::Maintenance(Arc::clone(&shared)));
     let auth = AuthServer::new(auth::Auth(Arc::clone(&shared)));
+    let membership = MembershipServer::new(membership::Membership(Arc::clone(&shared)));
     let lock = LockServer::new(lock::Lock(Arc::clone(&shared)));
     let election = ElectionServer::new(election::Election(shared));
     let election = Cut::new(scissors, election.max_decoding_message_size(limit));
@@ -178,6 +182,7 @@ pub fn routes<H: Health>(
         .add_service(Gate::new(handle.clone(), lock))
         .add_service(Gate::new(handle.clone(), election))
         .add_service(Gate::new(handle.clone(), cluster))
+        .add_service(Gate::new(handle.clone(), membership))
         .add_service(Gate::new(handle.clone(), auth))
         .add_service(Gate::new(handle, maintenance))
         .add_service(health)

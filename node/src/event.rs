@@ -98,8 +98,10 @@ pub enum Read {
     Page(RangeRequest),
     /// A transaction that only reads.
     Txn(TxnRequest),
-    /// The membership.
+    /// All members.
     Members,
+    /// The membership, with what is left to do of a change of several members.
+    Membership,
     /// The ids of all leases: by the leader the next to end first, by others in their order.
     Leases,
     /// What only the leader says of a lease.
@@ -162,6 +164,8 @@ pub enum Outcome {
     Txn(TxnResponse),
     /// All members, by id.
     Members(Vec<store::Member>),
+    /// The membership.
+    Membership(Box<store::Members>),
     /// All leases.
     Leases(Vec<i64>),
     /// One lease.

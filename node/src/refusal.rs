@@ -48,6 +48,34 @@ pub enum Refusal {
     /// The learner lacks more than a tenth of the leader's log.
     #[error("etcdserver: can only promote a learner member which is in sync with leader")]
     LearnerNotReady,
+    /// As [`Refusal::LearnerNotReady`], of one of several members that change at once.
+    #[error(
+        "quorate: learner {id:x} has {matched} of the leader's {last} log entries, and nine tenths are needed to vote; call again \
+         when it has caught up"
+    )]
+    LearnerBehind {
+        /// Which.
+        id: u64,
+        /// How much of the leader's log it has.
+        matched: u64,
+        /// How long that is.
+        last: u64,
+    },
+    /// Too few voters have started and answer for several members to change at once.
+    #[error(
+        "quorate: {have} of {voters} {which} voters have started and answer, which is no majority, and without one nothing could \
+         be decided; start member {id:x}, or add newcomers as learners and promote them when they have caught up"
+    )]
+    TooFewVoters {
+        /// Those before the change, or those after it.
+        which: Electorate,
+        /// How many they are.
+        voters: usize,
+        /// How many of them have started and answer.
+        have: usize,
+        /// One that has not, or does not.
+        id: u64,
+    },
     /// Peer URLs that are none.
     #[error("etcdserver: given member URLs are invalid")]
     BadUrls,
@@ -89,6 +117,24 @@ pub enum Refusal {
     NotForLearner,
 }
 
+/// The voters before a change of several members, or those after it; in between both decide.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Electorate {
+    /// Those before.
+    Old,
+    /// Those after.
+    New,
+}
+
+impl std::fmt::Display for Electorate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Old => "old",
+            Self::New => "new",
+        })
+    }
+}
+
 impl Refusal {
     /// The gRPC code that etcd answers with.
     #[must_use]
@@ -100,9 +146,11 @@ impl Refusal {
             | Self::Timeout
             | Self::TimeoutLeaderFailed
             | Self::Stopped
-            | Self::Unhealthy => Code::Unavailable,
+            | Self::Unhealthy
+            | Self::TooFewVoters { .. } => Code::Unavailable,
             Self::NotLeader
             | Self::LearnerNotReady
+            | Self::LearnerBehind { .. }
             | Self::BadTransferee
             | Self::NoClusterVersion
             | Self::DowngradeUnderWay

@@ -18,6 +18,7 @@
 mod alarms;
 mod apply;
 mod batch;
+mod changes;
 mod divergence;
 mod forced;
 mod founding;
@@ -56,11 +57,11 @@ use crate::event::{Event, LeaseRead, Outcome, Read, Request};
 use crate::refusal::Refusal;
 use crate::turn::{Ahead, Release, Turn};
 use alarms::Wanted;
+use changes::Changes;
 use divergence::Divergence;
 use handover::Handover;
 use leases::Renewals;
 use lessor::Lessor;
-use membership::Ground;
 use proposals::Proposals;
 use reads::Reads;
 use relay::Relay;
@@ -100,7 +101,7 @@ pub struct Replica<W> {
     leader: Option<PeerId>,
     leader_since: u64,
     proposals: Proposals<W>,
-    changes: VecDeque<(Command, W, u64)>,
+    changes: Changes<W>,
     reads: Reads<W>,
     handover: Handover<W>,
     relay: Relay,
@@ -155,7 +156,7 @@ impl<W> Replica<W> {
             now: 0,
             leader_since: 0,
             proposals: Proposals::new(settings.starter),
-            changes: VecDeque::new(),
+            changes: Changes::default(),
             reads: Reads::new(settings.starter),
             handover: Handover::default(),
             relay: Relay::default(),
@@ -297,7 +298,7 @@ impl<W> Replica<W> {
     pub fn stop(&mut self) -> Vec<(W, Outcome)> {
         let waiters = self.proposals.drain().into_iter().chain(self.reads.drain());
         let waiters = waiters.chain(self.renewals.drain());
-        let waiters = waiters.chain(self.changes.drain(..).map(|(_, waiter, _)| waiter));
+        let waiters = waiters.chain(self.changes.drain());
         let waiters: Vec<W> = waiters.chain(self.handover.drain()).collect();
         self.refuse(waiters, Refusal::Stopped);
         self.take_answers()
@@ -432,7 +433,7 @@ impl<W> Replica<W> {
                 self.answers.push((waiter, outcome));
             }
             Request::Reconfigure(_) if !self.leads() => self.refuse([waiter], Refusal::NotLeader),
-            Request::Reconfigure(command) => self.changes.push_back((command, waiter, deadline)),
+            Request::Reconfigure(command) => self.changes.gather(command, waiter, deadline),
             Request::MoveLeader(to) => self.begin_move(to, waiter),
             Request::HandOver => self.begin_hand_over(waiter),
         }
@@ -459,41 +460,6 @@ impl<W> Replica<W> {
         }
     }
 
-    fn propose_change(&mut self) {
-        if !self.leads() || self.applied.index < self.raft.commit() {
-            return;
-        }
-        let Some((command, waiter, deadline)) = self.changes.pop_front() else {
-            return;
-        };
-        if let Err(refusal) = self.check_change(&command) {
-            return self.refuse([waiter], refusal);
-        }
-        let term = self.raft.term();
-        // Numbered before it is proposed, as the number stands in the entry; a refused one's number goes unused.
-        let (number, context) = self.proposals.reserve(command.to_bytes(), deadline, term);
-        match self
-            .raft
-            .step(Input::Propose(vec![membership::payload(&command, context)]))
-        {
-            Ok(_) => self.proposals.wait_for(number, waiter),
-            Err(Refused::NoVoterLeft) => self.refuse([waiter], Refusal::NotEnoughStarted),
-            Err(_) => self.changes.push_front((command, waiter, deadline)),
-        }
-    }
-
-    fn check_change(&self, command: &Command) -> Result<(), Refusal> {
-        let status = self.raft.status();
-        let ground = Ground {
-            me: self.me(),
-            members: self.members(),
-            progress: &status.progress,
-            last_index: status.last_index.0,
-            strict: self.settings.strict_reconfig_check,
-        };
-        ground.check(command)
-    }
-
     fn ask_gathered(&mut self) {
         if !self.reads.has_gathered() {
             return;
@@ -515,11 +481,7 @@ impl<W> Replica<W> {
         self.leader_since = self.now;
         self.reads.retry(|_| true);
         if !self.leads() {
-            let waiters: Vec<W> = self
-                .changes
-                .drain(..)
-                .map(|(_, waiter, _)| waiter)
-                .collect();
+            let waiters = self.changes.drain_gathered();
             self.refuse(waiters, Refusal::NotLeader);
         }
     }
@@ -536,6 +498,7 @@ impl<W> Replica<W> {
         self.written = Written::replaced();
         self.end_all_tokens();
         self.membership_arrived = true;
+        self.note_end_of_changes();
         self.applied = meta.clone();
         self.unapplied.retain(|entry| entry.index > meta.index);
         (meta, image)
@@ -583,13 +546,7 @@ impl<W> Replica<W> {
         let mut late = self.proposals.expired(now);
         late.extend(self.reads.expired(now));
         late.extend(self.renewals.expired(now));
-        while self
-            .changes
-            .front()
-            .is_some_and(|(_, _, deadline)| *deadline <= now)
-        {
-            late.extend(self.changes.pop_front().map(|(_, waiter, _)| waiter));
-        }
+        late.extend(self.changes.expired(now));
         self.refuse(late, timeout);
         if let Some((term, _)) = self.overtaken.take_if(|(_, at)| *at <= now) {
             let overtaken = self.proposals.overtaken(term);

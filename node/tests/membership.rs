@@ -2,9 +2,17 @@
 
 mod lab;
 
+use std::time::Duration;
+
 use lab::{Lab, Member, eventually, initial_cluster};
 use proto::etcdserverpb as pb;
-use tonic::Code;
+use proto::etcdserverpb::kv_client::KvClient;
+use proto::membership::member_change::Change;
+use proto::membership::membership_client::MembershipClient;
+use proto::membership::{ChangeMembersRequest, GetMembershipRequest, MemberChange};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 async fn add_learner(at: &Member, newcomer: &Member) -> u64 {
     let request = pb::MemberAddRequest {
@@ -417,4 +425,94 @@ async fn the_last_of_three_is_forced_to_go_on_alone_and_grows_again() {
     })
     .await;
     assert_eq!(value.as_deref(), Some("kept"));
+}
+
+async fn change_members(at: &Member, changes: Vec<Change>) -> Result<Vec<pb::Member>, Status> {
+    let changes = changes.into_iter().map(|change| MemberChange {
+        change: Some(change),
+    });
+    let request = ChangeMembersRequest {
+        changes: changes.collect(),
+    };
+    let mut client = MembershipClient::new(at.channel());
+    let answer = client.change_members(request).await?;
+    Ok(answer.into_inner().members)
+}
+
+fn learner(newcomer: &Member) -> Change {
+    Change::Add(pb::MemberAddRequest {
+        peer_urls: vec![newcomer.peer_url()],
+        is_learner: true,
+    })
+}
+
+/// Writes one key after the other, to whoever takes it, until it is told to stop; the keys that were acknowledged.
+async fn write_until(stop: CancellationToken, mut clients: Vec<KvClient<Channel>>) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    for number in 0.. {
+        if stop.is_cancelled() {
+            break;
+        }
+        let key = format!("key-{number}");
+        let place = number % clients.len();
+        let put = clients[place].put(lab::put(&key, "kept"));
+        if let Ok(Ok(_)) = tokio::time::timeout(Duration::from_secs(1), put).await {
+            acknowledged.push(key);
+        }
+    }
+    acknowledged
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_members_become_three_others_in_one_call_under_writes() {
+    let mut lab = Lab::new();
+    let flags = ["--max-learners", "3"];
+    let mut members = lab.cluster(&["a", "b", "c"], &flags).await;
+    let follower = (lab::leader(&members).await + 1) % 3;
+    let mut newcomers = ["d", "e", "f"].map(|name| lab.member(name));
+    let clients = members.iter().chain(&newcomers).map(Member::kv).collect();
+    let stop = CancellationToken::new();
+    let writing = tokio::spawn(write_until(stop.clone(), clients));
+
+    let added = newcomers.iter().map(learner).collect();
+    let all = change_members(&members[follower], added).await.unwrap();
+    assert_eq!(all.len(), 6);
+    for newcomer in &mut newcomers {
+        newcomer.with(&flags);
+        joins(newcomer, &members);
+    }
+    let new_urls: Vec<String> = newcomers.iter().map(Member::peer_url).collect();
+    let is_new = |member: &pb::Member| new_urls.contains(&member.peer_urls[0]);
+    let changes = all.iter().map(|member| match is_new(member) {
+        true => Change::Promote(member.id),
+        false => Change::Remove(member.id),
+    });
+    let changes: Vec<Change> = changes.collect();
+    let left = eventually("the newcomers have caught up and take over", async || {
+        let changed = change_members(&members[follower], changes.clone()).await;
+        changed.map_err(|error| error.to_string())
+    })
+    .await;
+    assert!(left.len() == 3 && left.iter().all(is_new), "{left:?}");
+    for member in &mut members {
+        assert!(member.ended().await.success());
+        assert!(member.log().contains("permanently removed"));
+    }
+    lab::leader(&newcomers).await;
+    stop.cancel();
+    let acknowledged = writing.await.unwrap();
+    assert!(!acknowledged.is_empty());
+    for key in acknowledged {
+        let value = newcomers[0].get(&key).await.unwrap();
+        assert_eq!(value.as_deref(), Some("kept"), "{key}");
+    }
+    let linearizable = true;
+    let request = GetMembershipRequest { linearizable };
+    let mut client = MembershipClient::new(newcomers[1].channel());
+    let shown = client.get_membership(request).await.unwrap().into_inner();
+    assert!(!shown.is_joint && shown.old_voters.is_empty());
+    assert_eq!(shown.voters.len(), 3);
+    let refused = change_members(&newcomers[0], Vec::new()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument);
+    assert!(refused.message().contains("the list of changes is empty"));
 }

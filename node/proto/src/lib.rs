@@ -1,4 +1,4 @@
-//! The wire: etcd's v3 API and our peers' own service, as messages and stubs generated from `protos/`.
+//! The wire: etcd's v3 API, what it does not have, and our peers' own service, as messages and stubs generated from `protos/`.
 //!
 //! The .proto files are our own text with etcd's field numbers and names. All RPCs of etcd's six services, and of its two for locks and elections, are there,
 //! served or not, so that an unserved one answers `Unimplemented` under its real name. URLs are `peer_urls` and
@@ -20,6 +20,11 @@ mod generated {
 }
 
 pub use generated::{authpb, etcdserverpb, mvccpb, v3electionpb, v3lockpb};
+
+/// Changes of several members at once, for clients; see `protos/quorate/membership.proto`.
+pub mod membership {
+    pub use crate::generated::quorate::v1::*;
+}
 
 /// How members of one cluster talk with each other; see `protos/quorate/peer.proto`.
 pub mod peer {

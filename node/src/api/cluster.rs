@@ -1,16 +1,14 @@
 //! The Cluster service: membership.
 //!
-//! Only the leader can judge a change, as only it knows who keeps up; it alone takes changes. Another member passes the
-//! wish on to the leader's peer port and hands the leader's answer back, refusals with their code and text.
-//!
-//! What this module deliberately does not do: the rules; they stand in `replica::membership`.
+//! What this module deliberately does not do: the rules; they stand in `replica::membership`. Nor does it find the leader;
+//! [`super::reconfigure`] does.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::cluster_server;
-use store::{Command, MemberAdd, MemberPromote, MemberRemove, MemberUpdate, Response as Answer};
+use store::{Command, MemberAdd, MemberPromote, MemberRemove, MemberUpdate};
 use tonic::{Request, Response, Status};
 
 use super::{Shared, convert};
@@ -19,12 +17,6 @@ use crate::bootstrap;
 use crate::config::Url;
 use crate::event::{Outcome, Read};
 use crate::refusal::Refusal;
-use crate::transport::Unanswered;
-
-/// How long to wait before asking again who leads.
-const RETRY_AFTER: Duration = Duration::from_millis(100);
-/// How long to wait until a change that the leader made is known here too. One that removes this member never is.
-const CATCH_UP: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
@@ -37,27 +29,14 @@ impl cluster_server::Cluster for Cluster {
         request: Request<pb::MemberAddRequest>,
     ) -> Result<Response<pb::MemberAddResponse>, Status> {
         let credentials = Credentials::of(&request);
-        let pb::MemberAddRequest {
-            peer_urls,
-            is_learner,
-        } = request.into_inner();
-        let peer_urls = checked_urls(&peer_urls)?;
+        let member = new_member(request.into_inner())?;
         self.0.guard.require_root(&credentials).await?;
-        let id = bootstrap::member_id(&peer_urls, "", Some(unix_nanoseconds()));
-        let (name, client_urls) = (String::new(), Vec::new());
-        let member = store::Member {
-            id,
-            name,
-            peer_urls,
-            client_urls,
-            is_learner,
-        };
         let max_learners = self.0.limits.max_learners;
         let add = MemberAdd {
             member: member.clone(),
             max_learners,
         };
-        let members = self.change(Command::MemberAdd(add)).await?;
+        let members = self.0.reconfigure(Command::MemberAdd(add)).await?;
         let member = Some(convert::member(member));
         Ok(Response::new(pb::MemberAddResponse {
             header: self.0.header(0),
@@ -76,7 +55,8 @@ impl cluster_server::Cluster for Cluster {
             .await?;
         let id = request.get_ref().id;
         let members = self
-            .change(Command::MemberRemove(MemberRemove { id }))
+            .0
+            .reconfigure(Command::MemberRemove(MemberRemove { id }))
             .await?;
         Ok(Response::new(pb::MemberRemoveResponse {
             header: self.0.header(0),
@@ -93,7 +73,8 @@ impl cluster_server::Cluster for Cluster {
         let peer_urls = checked_urls(&peer_urls)?;
         self.0.guard.require_root(&credentials).await?;
         let members = self
-            .change(Command::MemberUpdate(MemberUpdate { id, peer_urls }))
+            .0
+            .reconfigure(Command::MemberUpdate(MemberUpdate { id, peer_urls }))
             .await?;
         Ok(Response::new(pb::MemberUpdateResponse {
             header: self.0.header(0),
@@ -127,7 +108,8 @@ impl cluster_server::Cluster for Cluster {
             .await?;
         let id = request.get_ref().id;
         let members = self
-            .change(Command::MemberPromote(MemberPromote { id }))
+            .0
+            .reconfigure(Command::MemberPromote(MemberPromote { id }))
             .await?;
         Ok(Response::new(pb::MemberPromoteResponse {
             header: self.0.header(0),
@@ -136,68 +118,16 @@ impl cluster_server::Cluster for Cluster {
     }
 }
 
-impl Cluster {
-    /// Here or at the leader, whoever that turns out to be before the time is up.
-    async fn change(&self, command: Command) -> Result<Vec<pb::Member>, Status> {
-        let trying = async {
-            loop {
-                match self.try_change(&command).await {
-                    Err(Attempt::NoLeaderYet) => tokio::time::sleep(RETRY_AFTER).await,
-                    Err(Attempt::Failed(status)) => return Err(status),
-                    Ok(members) => return Ok(members),
-                }
-            }
-        };
-        let timeout = tokio::time::timeout(self.0.limits.request_timeout, trying);
-        timeout
-            .await
-            .unwrap_or_else(|_| Err(Refusal::Timeout.into()))
-    }
-
-    async fn try_change(&self, command: &Command) -> Result<Vec<pb::Member>, Attempt> {
-        match self.0.handle.reconfigure(command.clone()).await {
-            Ok(Answer::Members(answer)) => Ok(convert::members(answer.members)),
-            Ok(other) => unreachable!("a change of membership is not answered by {other:?}"),
-            Err(Refusal::NotLeader) => {
-                let members = self.ask_leader(command).await?;
-                // Whoever was told of the change finds it in this member's own list, as in etcd. It is made in any case.
-                drop(tokio::time::timeout(CATCH_UP, self.0.handle.confirm()).await);
-                Ok(members)
-            }
-            Err(refusal) => Err(Attempt::Failed(refusal.into())),
-        }
-    }
-
-    async fn ask_leader(&self, command: &Command) -> Result<Vec<pb::Member>, Attempt> {
-        let leader = self.0.handle.with_status(|status| {
-            let leader = status
-                .leader
-                .filter(|leader| *leader != status.identity.member_id)?;
-            let member = status.membership.members.get(&leader)?;
-            Some((status.identity.cluster_id, member.peer_urls.clone()))
-        });
-        let (cluster_id, urls) = leader.ok_or(Attempt::NoLeaderYet)?;
-        let answer = self
-            .0
-            .dialer
-            .reconfigure(&urls, cluster_id, command.to_bytes())
-            .await;
-        answer.map_err(|error| match error {
-            // It did nothing.
-            Unanswered::Unreachable(_) => Attempt::NoLeaderYet,
-            Unanswered::Refused(status) if is_not_leader(&status) => Attempt::NoLeaderYet,
-            Unanswered::Refused(status) => Attempt::Failed(status),
-        })
-    }
-}
-
-fn is_not_leader(status: &Status) -> bool {
-    status.message() == Refusal::NotLeader.to_string()
-}
-
-enum Attempt {
-    NoLeaderYet,
-    Failed(Status),
+/// A member to add, under an id of its own.
+pub(super) fn new_member(request: pb::MemberAddRequest) -> Result<store::Member, Refusal> {
+    let peer_urls = checked_urls(&request.peer_urls)?;
+    Ok(store::Member {
+        id: bootstrap::member_id(&peer_urls, "", Some(unix_nanoseconds())),
+        name: String::new(),
+        peer_urls,
+        client_urls: Vec::new(),
+        is_learner: request.is_learner,
+    })
 }
 
 fn checked_urls(urls: &[String]) -> Result<Vec<String>, Refusal> {

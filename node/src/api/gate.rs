@@ -36,7 +36,11 @@ const OF_LEARNERS: [&str; 3] = [
 ];
 
 /// The services of which a member that has diverged goes on serving.
-const OF_DIVERGED: [&str; 2] = ["/etcdserverpb.Maintenance/", "/etcdserverpb.Cluster/"];
+const OF_DIVERGED: [&str; 3] = [
+    "/etcdserverpb.Maintenance/",
+    "/etcdserverpb.Cluster/",
+    "/quorate.v1.Membership/",
+];
 
 /// See the module.
 #[derive(Clone, Debug)]

@@ -21,7 +21,7 @@ pub(crate) fn check_read(
             auth.access(author).read(&range.key, &range.range_end)?
         }
         Read::Txn(txn) => store.check_txn(txn, author)?,
-        Read::Members => auth.check_known(author)?,
+        Read::Members | Read::Membership => auth.check_known(author)?,
         Read::Leases => {
             auth.check_known(author)?;
             let ids = store.leases().iter().map(|lease| lease.id);

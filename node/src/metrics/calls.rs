@@ -89,7 +89,7 @@ fn served() -> Vec<(String, String, &'static str)> {
     let pool = crate::gateway::pool();
     let services = pool
         .services()
-        .filter(|service| !service.package_name().starts_with("quorate"));
+        .filter(|service| service.package_name() != "quorate.peer.v1");
     let ours = services.flat_map(|service| {
         let named = |method: MethodDescriptor| {
             (

@@ -11,6 +11,7 @@ use store::{Authored, Change, DecodeError, Op, RangeRequest, Response, Store, St
 
 use super::Replica;
 use super::batch::{Batch, BatchError};
+use super::changes::tell_beginning;
 use crate::auth::check_read;
 use crate::event::{Outcome, Read};
 use crate::refusal::Refusal;
@@ -85,10 +86,11 @@ impl<W> Replica<W> {
             Payload::Command(bytes) => {
                 members_changed = self.apply_batch(index, bytes).map_err(unreadable)?;
             }
-            Payload::LeaveJoint => self.store.advance(index.0),
+            Payload::LeaveJoint => members_changed = self.leave_joint(index),
             Payload::Change(raft::Change { context, .. })
             | Payload::EnterJoint(raft::JointChange { context, .. }) => {
                 self.apply_batch(index, context).map_err(unreadable)?;
+                tell_beginning(index, self.members());
                 members_changed = true;
             }
         }
@@ -115,8 +117,7 @@ impl<W> Replica<W> {
             self.tally.applied(&applied.response);
             self.written.changes.extend(applied.changes);
             if let Some(waiter) = self.proposals.applied(batch.starter, number) {
-                self.answers
-                    .push((waiter, Outcome::Applied(applied.response)));
+                self.answer_applied(waiter, &command, applied.response);
             }
         }
         Ok(members_changed)
@@ -201,6 +202,7 @@ pub fn answer(store: &Store, read: Read) -> Outcome {
         Read::Page(request) => store.page(&request).map_or_else(refused, Outcome::Range),
         Read::Txn(request) => store.read_txn(&request).map_or_else(refused, Outcome::Txn),
         Read::Members => Outcome::Members(store.members().iter().cloned().collect()),
+        Read::Membership => Outcome::Membership(Box::new(store.members().clone())),
         Read::Leases => Outcome::Leases(store.leases().iter().map(|lease| lease.id).collect()),
         Read::Lease(_) => Outcome::Refused(Refusal::NotLeader),
         Read::Auth => Outcome::Auth(Arc::clone(store.auth())),

@@ -10,7 +10,7 @@
 //! What this module deliberately does not do: write, or ask whether the others are really lost. Nobody could know.
 
 use raft::{Configuration, Entry, Index, Payload, PeerId, Recovered};
-use store::{Command, MemberPromote, MemberRemove};
+use store::{Command, MemberKeep, MemberPromote, MemberRemove};
 
 use super::batch::Batch;
 use super::membership;
@@ -48,13 +48,16 @@ pub fn forcing_entries(me: PeerId, recovered: &Recovered) -> Result<Vec<Entry>, 
 fn payloads(me: PeerId, mut configuration: Configuration) -> Vec<Payload> {
     let mut payloads = Vec::new();
     let mut take = |payload: Payload, configuration: &mut Configuration| {
-        let alteration = payload.alteration().expect("it alters the membership");
-        if let Some(next) = configuration.after(&alteration) {
+        let alteration = payload.alteration();
+        if let Some(next) = alteration.and_then(|it| configuration.after(&it)) {
             *configuration = next;
         }
         payloads.push(payload);
     };
     if configuration.is_joint() {
+        // What is under way may take this member away, and the table removes for good.
+        let keep = Command::MemberKeep(MemberKeep { id: me.0 });
+        take(payload(&keep), &mut configuration);
         take(Payload::LeaveJoint, &mut configuration);
     }
     if !configuration.is_voter(me) {
@@ -81,7 +84,7 @@ fn payload(command: &Command) -> Payload {
 #[cfg(test)]
 mod tests {
     use raft::{HardState, SnapshotMeta, Term};
-    use store::Member;
+    use store::{Member, MemberChanges, MemberStep, Store};
 
     use super::*;
     use crate::replica::founding_entries;
@@ -155,6 +158,66 @@ mod tests {
             force(2, &mut recovered);
             assert_eq!(after(&recovered), Configuration::new([PeerId(2)], []));
             assert_eq!(recovered.entries[0].index, Index(10));
+        }
+    }
+
+    /// The table of a member after what it was forced to.
+    fn table_after(store: &mut Store, entries: &[Entry]) -> Vec<(u64, bool)> {
+        for entry in entries {
+            let context = match &entry.payload {
+                Payload::LeaveJoint => {
+                    store.leave_joint(entry.index.0);
+                    continue;
+                }
+                Payload::Change(change) => change.context.clone(),
+                Payload::Command(bytes) => bytes.clone(),
+                other => panic!("{other:?} is not forced"),
+            };
+            for command in Batch::decode(context).unwrap().commands {
+                store.apply(entry.index.0, &Command::from_bytes(&command).unwrap());
+            }
+        }
+        let members = store.members().iter();
+        members.map(|it| (it.id, it.is_learner)).collect()
+    }
+
+    #[test]
+    fn whoever_is_on_the_way_in_or_out_is_the_only_one_in_the_table() {
+        let add = |id| MemberStep::Add(member(id));
+        let founding = vec![add(1), add(2)];
+        let steps = vec![add(3), MemberStep::Remove(1), MemberStep::Demote(2)];
+        for me in 1..=3 {
+            let mut store = Store::new();
+            let mut configuration = Configuration::default();
+            for (index, steps) in [(1, founding.clone()), (3, steps.clone())] {
+                let command = Command::MemberChanges(MemberChanges {
+                    changes: steps.into_iter().map(Into::into).collect(),
+                    max_learners: 1,
+                });
+                store.apply(index, &command);
+                let alteration = payload(&command).alteration().unwrap();
+                if let Some(next) = configuration.after(&alteration) {
+                    configuration = next;
+                }
+                if index == 1 {
+                    store.leave_joint(2);
+                    configuration = Configuration::new([PeerId(1), PeerId(2)], []);
+                }
+            }
+            assert!(configuration.is_joint());
+            let snapshot = SnapshotMeta {
+                index: Index(3),
+                term: Term(1),
+                configuration,
+            };
+            let recovered = Recovered {
+                snapshot,
+                ..Recovered::default()
+            };
+            let entries = forcing_entries(PeerId(me), &recovered).unwrap();
+            assert_eq!(table_after(&mut store, &entries), [(me, false)]);
+            let (others, removed) = ((1..=3).filter(|id| *id != me), store.members().removed());
+            assert!(others.eq(removed), "the others are gone for good");
         }
     }
 

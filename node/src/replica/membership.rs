@@ -1,14 +1,13 @@
-//! Changes of membership: which are safe to begin, by etcd's rules, and one at a time.
+//! Changes of membership: which are safe to begin. By etcd's rules for single ones; for several at once, by the same rules for
+//! old and new voters, as both decide until it is through.
 //!
-//! A change is proposed only by the leader, only when nothing that is committed waits to be applied and no other change is
-//! under way: then the table that is asked here is the very one that the change will meet when it is applied.
-//!
-//! What this module deliberately does not do: pass a wish on to the leader; the caller does (`api::cluster`).
+//! What this module deliberately does not do: pass a wish on to the leader; the caller does (`api::reconfigure`). Nor does it say
+//! when a change may be proposed; `changes` does.
 
-use raft::{Change, ChangeKind, PeerId, ProgressStatus};
-use store::{Command, Members, StoreError};
+use raft::{Change, ChangeKind, JointChange, PeerId, ProgressStatus};
+use store::{Command, Member, MemberChanges, MemberStep, Members, StoreError};
 
-use crate::refusal::Refusal;
+use crate::refusal::{Electorate, Refusal};
 
 /// A learner may vote when it has this much of the leader's log; etcd's figure.
 const READY_PERCENT: u64 = 90;
@@ -32,6 +31,7 @@ impl Ground<'_> {
             Command::MemberAdd(add) => self.check_add(add.member.is_learner)?,
             Command::MemberRemove(remove) => self.check_remove(remove.id)?,
             Command::MemberPromote(promote) => self.check_promote(promote.id)?,
+            Command::MemberChanges(changes) => self.check_several(changes)?,
             _ => {}
         }
         Ok(self.members.check(command)?)
@@ -82,6 +82,60 @@ impl Ground<'_> {
         Ok(())
     }
 
+    /// The newcomers' logs must be there, as nothing is decided without them; and unless the check is not to be strict, old and
+    /// new voters each need a majority that has started and answers.
+    fn check_several(&self, changes: &MemberChanges) -> Result<(), Refusal> {
+        let after = self.members.after(changes)?;
+        for step in changes.steps() {
+            if let MemberStep::Promote(id) = step {
+                self.check_caught_up(*id)?;
+            }
+        }
+        if !self.strict {
+            return Ok(());
+        }
+        let old: Vec<&Member> = self.members.voters().collect();
+        let new: Vec<&Member> = after.voters().collect();
+        // As etcd lets a single member add the second one, which starts only then.
+        let is_first_growth = old.len() == 1 && new.len() == 2 && new.contains(&old[0]);
+        self.check_electorate(Electorate::Old, &old)?;
+        if is_first_growth {
+            return Ok(());
+        }
+        self.check_electorate(Electorate::New, &new)
+    }
+
+    fn check_caught_up(&self, id: u64) -> Result<(), Refusal> {
+        let progress = self.progress.iter().find(|progress| progress.peer.0 == id);
+        let matched = progress.map_or(0, |progress| progress.matched.0);
+        let last = self.last_index;
+        if matched * 100 < last * READY_PERCENT {
+            return Err(Refusal::LearnerBehind { id, matched, last });
+        }
+        Ok(())
+    }
+
+    fn check_electorate(&self, which: Electorate, voters: &[&Member]) -> Result<(), Refusal> {
+        let quorum = quorum(voters.len());
+        let (started, new): (Vec<&Member>, Vec<_>) =
+            voters.iter().partition(|member| member.has_started());
+        let refusal = |id, have| Refusal::TooFewVoters {
+            which,
+            voters: voters.len(),
+            have,
+            id,
+        };
+        if let Some(member) = new.first().filter(|_| started.len() < quorum) {
+            return Err(refusal(member.id, started.len()));
+        }
+        let (answering, silent): (Vec<&Member>, Vec<_>) =
+            started.iter().partition(|member| self.is_active(member.id));
+        match silent.first().filter(|_| answering.len() < quorum) {
+            Some(member) => Err(refusal(member.id, answering.len())),
+            None => Ok(()),
+        }
+    }
+
     fn voters(&self) -> impl Iterator<Item = u64> {
         self.members
             .iter()
@@ -103,8 +157,8 @@ const fn quorum(voters: usize) -> usize {
     voters / 2 + 1
 }
 
-/// What the core must do for a command on the membership; none if it concerns the table alone.
-pub(super) fn change_of(command: &Command) -> Option<ChangeKind> {
+/// What the core must do for a command on one member; none if it concerns the table alone.
+fn change_of(command: &Command) -> Option<ChangeKind> {
     match command {
         Command::MemberAdd(add) => {
             let peer = PeerId(add.member.id);
@@ -120,8 +174,23 @@ pub(super) fn change_of(command: &Command) -> Option<ChangeKind> {
     }
 }
 
+/// What the core must do for one of several changes.
+const fn step_of(step: &MemberStep) -> ChangeKind {
+    match step {
+        MemberStep::Add(member) if !member.is_learner => ChangeKind::AddVoter(PeerId(member.id)),
+        MemberStep::Add(member) => ChangeKind::AddLearner(PeerId(member.id)),
+        MemberStep::Remove(id) => ChangeKind::Remove(PeerId(*id)),
+        MemberStep::Promote(id) => ChangeKind::AddVoter(PeerId(*id)),
+        MemberStep::Demote(id) => ChangeKind::AddLearner(PeerId(*id)),
+    }
+}
+
 /// The entry's payload for a change whose command stands in `context`.
 pub(super) fn payload(command: &Command, context: bytes::Bytes) -> raft::Payload {
+    if let Command::MemberChanges(changes) = command {
+        let steps = changes.steps().map(step_of).collect();
+        return raft::Payload::EnterJoint(JointChange { steps, context });
+    }
     match change_of(command) {
         Some(kind) => raft::Payload::Change(Change { kind, context }),
         None => raft::Payload::Command(context),

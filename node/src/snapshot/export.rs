@@ -231,7 +231,7 @@ fn meta(store: &Store, term: u64) -> Table {
         (schema::TERM.to_vec(), number(term)),
         (
             schema::CONF_STATE.to_vec(),
-            schema::conf_state(store.members().iter()),
+            schema::conf_state(store.members()),
         ),
     ]);
     let version = store.cluster_version();

@@ -9,7 +9,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use prost::Message;
-use store::{Member, Revision, User};
+use store::{Member, Members, Revision, User};
 
 pub(super) const ALARM: &[u8] = b"alarm";
 pub(super) const AUTH: &[u8] = b"auth";
@@ -112,12 +112,22 @@ pub(super) fn member_value(member: &Member) -> Vec<u8> {
 }
 
 /// Raft's configuration as etcd writes it.
-pub(super) fn conf_state<'a>(members: impl Iterator<Item = &'a Member>) -> Vec<u8> {
-    let (learners, voters): (Vec<_>, Vec<_>) = members.partition(|member| member.is_learner);
+///
+/// While old and new voters decide together it has both, and says that the leader ends that by itself.
+pub(super) fn conf_state(members: &Members) -> Vec<u8> {
     let ids = |members: Vec<&Member>| members.iter().map(|member| member.id).collect::<Vec<_>>();
-    let mut value = serde_json::json!({ "voters": ids(voters), "auto_leave": false });
+    let voters = ids(members.voters().collect());
+    let learners = ids(members.iter().filter(|member| member.is_learner).collect());
+    let transition = members.transition();
+    let mut value = serde_json::json!({ "voters": voters, "auto_leave": transition.is_some() });
     if !learners.is_empty() {
-        value["learners"] = ids(learners).into();
+        value["learners"] = learners.into();
+    }
+    if let Some(transition) = transition {
+        value["voters_outgoing"] = ids(members.old_voters().collect()).into();
+        if !transition.demoted.is_empty() {
+            value["learners_next"] = transition.demoted.clone().into();
+        }
     }
     value.to_string().into_bytes()
 }
@@ -176,6 +186,8 @@ impl From<UserValue> for User {
 
 #[cfg(test)]
 mod tests {
+    use store::{Command, MemberChanges, MemberStep, Store};
+
     use super::*;
 
     #[test]
@@ -225,10 +237,40 @@ mod tests {
             ..member.clone()
         };
         assert_eq!(read(member_value(&learner))["isLearner"], true);
-        let state = read(conf_state([member].iter()));
-        assert_eq!(
-            state,
-            serde_json::json!({ "voters": [3_319_814_642_761_637_952_u64], "auto_leave": false })
-        );
+    }
+
+    #[test]
+    fn raft_s_configuration_is_written_as_etcd_writes_it() {
+        let add = |id| {
+            MemberStep::Add(Member {
+                id,
+                ..Member::default()
+            })
+        };
+        let several = |steps: Vec<MemberStep>| {
+            Command::MemberChanges(MemberChanges {
+                changes: steps.into_iter().map(Into::into).collect(),
+                max_learners: 1,
+            })
+        };
+        let mut store = Store::new();
+        let state = |store: &Store| {
+            serde_json::from_slice::<serde_json::Value>(&conf_state(store.members())).unwrap()
+        };
+        store.apply(1, &several(vec![add(1), add(2)]));
+        store.leave_joint(2);
+        let simple = serde_json::json!({ "voters": [1, 2], "auto_leave": false });
+        assert_eq!(state(&store), simple);
+        store.apply(3, &several(vec![add(3), MemberStep::Demote(1)]));
+        let joint = serde_json::json!({
+            "voters": [2, 3],
+            "voters_outgoing": [1, 2],
+            "learners_next": [1],
+            "auto_leave": true,
+        });
+        assert_eq!(state(&store), joint);
+        store.leave_joint(4);
+        let after = serde_json::json!({ "voters": [2, 3], "learners": [1], "auto_leave": false });
+        assert_eq!(state(&store), after);
     }
 }

@@ -188,6 +188,7 @@ const fn changes_membership(command: &Command) -> bool {
             | Command::MemberRemove(_)
             | Command::MemberUpdate(_)
             | Command::MemberPromote(_)
+            | Command::MemberChanges(_)
     )
 }
 

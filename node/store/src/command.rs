@@ -1,7 +1,7 @@
 //! Everything that may enter the log, and its stable bytes.
 //!
 //! A command's bytes are `version (1) | CRC-32 of the rest (4, little endian) | protobuf`. The protobuf is one union whose
-//! field numbers are never reused. Taken: 1 to 4 the key-value commands, 10 to 14 the membership table, 20 to 22 leases, 30
+//! field numbers are never reused. Taken: 1 to 4 the key-value commands, 10 to 16 the membership table, 20 to 22 leases, 30
 //! users and roles, 50 alarms, 60 and 61 the cluster's version, 100 the author.
 //!
 //! It does not carry who waits for the answer: a proposal's id belongs to the envelope of the one who proposes.
@@ -12,7 +12,8 @@ use prost::{Message, Oneof};
 
 use crate::{
     AlarmChange, AuthCommand, Author, CompactionRequest, DecodeError, DeleteRangeRequest,
-    Downgrade, LeaseCheckpoint, LeaseGrant, LeaseRevoke, Member, PutRequest, TxnRequest, Version,
+    Downgrade, LeaseCheckpoint, LeaseGrant, LeaseRevoke, Member, MemberChanges, PutRequest,
+    TxnRequest, Version,
 };
 
 /// The format written today, and the only one there has been.
@@ -50,6 +51,14 @@ pub enum Command {
     /// A started member says its name and where clients reach it.
     #[prost(message, tag = "14")]
     MemberAttributes(MemberAttributes),
+    /// Several members come, go, or change their part, as one. Whoever leaves is gone only after [`Store::leave_joint`].
+    ///
+    /// [`Store::leave_joint`]: crate::Store::leave_joint
+    #[prost(message, tag = "15")]
+    MemberChanges(MemberChanges),
+    /// A member that a change of several members would take something from keeps its place in the table: it is to go on alone.
+    #[prost(message, tag = "16")]
+    MemberKeep(MemberKeep),
     /// A change of users and roles, or somebody's authentication.
     #[prost(message, tag = "30")]
     Auth(AuthCommand),
@@ -126,6 +135,14 @@ pub struct MemberAttributes {
     pub client_urls: Vec<String>,
 }
 
+/// See [`Command::MemberKeep`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Message)]
+pub struct MemberKeep {
+    /// Who.
+    #[prost(uint64, tag = "1")]
+    pub id: u64,
+}
+
 /// A command, and who wants it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Authored {
@@ -140,7 +157,7 @@ pub struct Authored {
 struct Envelope {
     #[prost(
         oneof = "Command",
-        tags = "1, 2, 3, 4, 10, 11, 12, 13, 14, 20, 21, 22, 30, 50, 60, 61"
+        tags = "1, 2, 3, 4, 10, 11, 12, 13, 14, 15, 16, 20, 21, 22, 30, 50, 60, 61"
     )]
     command: Option<Command>,
     #[prost(message, optional, tag = "100")]
@@ -182,7 +199,13 @@ impl Command {
     }
 
     fn is_known(&self) -> bool {
-        !matches!(self, Self::Auth(AuthCommand { request: None }))
+        match self {
+            Self::Auth(AuthCommand { request }) => request.is_some(),
+            Self::MemberChanges(MemberChanges { changes, .. }) => {
+                changes.iter().all(|change| change.step.is_some())
+            }
+            _ => true,
+        }
     }
 }
 

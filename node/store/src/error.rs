@@ -1,11 +1,11 @@
-//! What the store refuses, in etcd's own words.
+//! What the store refuses, in etcd's own words where etcd has any.
 //!
 //! Clients match these errors by gRPC code *and by text* (etcd's Go client and Patroni look the sentence up), so both are
 //! part of the wire format: they come from etcd's `api/v3rpc/rpctypes/error.go` and must not be reworded.
 //!
 //! It does not know gRPC: [`Code`] is the bare number that the API layer turns into a status.
 
-use crate::AuthError;
+use crate::{AuthError, SeveralError};
 
 /// A gRPC status code, as far as the store needs them. The discriminant is the number on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +33,9 @@ pub enum StoreError {
     /// Of users, roles and permissions.
     #[error(transparent)]
     Auth(#[from] AuthError),
+    /// Of several changes of the membership at once, which etcd does not have.
+    #[error(transparent)]
+    Several(#[from] SeveralError),
     /// A request, a compare or an operation in a transaction without a key.
     #[error("etcdserver: key is not provided")]
     EmptyKey,
@@ -98,6 +101,7 @@ impl StoreError {
     pub const fn code(self) -> Code {
         match self {
             Self::Auth(error) => error.code(),
+            Self::Several(error) => error.code(),
             Self::EmptyKey
             | Self::KeyNotFound
             | Self::ValueProvided

@@ -24,7 +24,7 @@ use crate::record::{Record, Revision};
 use crate::timeline::Timeline;
 use crate::{
     Alarm, Alarms, Auth, DecodeError, KeyspaceHash, Lease, Leases, Member, Members, Store,
-    StoreError, Version,
+    StoreError, Transition, Version,
 };
 
 const MAGIC: [u8; 7] = *b"QSTORE\0";
@@ -67,6 +67,9 @@ struct Header {
     members: Vec<Member>,
     #[prost(uint64, repeated, tag = "7")]
     removed: Vec<u64>,
+    /// A change of several members that is under way.
+    #[prost(message, optional, tag = "9")]
+    transition: Option<Transition>,
     /// Records that follow in all frames.
     #[prost(uint64, tag = "8")]
     records: u64,
@@ -114,6 +117,7 @@ impl Image {
             digest: store.digest.0,
             members: store.members.iter().cloned().collect(),
             removed: store.members.removed().collect(),
+            transition: store.members.transition().cloned(),
             records: timeline.len() as u64,
             alarms: store.alarms.iter().collect(),
             cluster_version: store.cluster_version,
@@ -368,7 +372,11 @@ fn empty_store(header: &Header) -> Result<Store, DecodeError> {
         leases: Leases::of(&header.leases),
         ..Keyspace::default()
     };
-    let members = Members { members, removed };
+    let members = Members {
+        members,
+        removed,
+        transition: header.transition.clone(),
+    };
     Ok(Store {
         applied_index: header.applied_index,
         keyspace,

@@ -17,7 +17,8 @@
 //! The contract with the caller:
 //!
 //! 1. Check a client's request with [`validate`], a change of the membership with [`Members::check`], *before* proposing it.
-//! 2. Apply every committed entry once, in order; [`Store::advance`] for those that carry no command.
+//! 2. Apply every committed entry once, in order; [`Store::advance`] for those that carry no command, [`Store::leave_joint`] for the
+//!    end of joint consensus.
 //! 3. Reads take no part in the log: they are answered from [`Store::range`] once the caller knows that it has applied enough.
 //!
 //! # What is not here
@@ -55,7 +56,8 @@ pub use auth::{
 };
 pub use cluster_version::{Downgrade, Version};
 pub use command::{
-    Authored, Command, MemberAdd, MemberAttributes, MemberPromote, MemberRemove, MemberUpdate,
+    Authored, Command, MemberAdd, MemberAttributes, MemberKeep, MemberPromote, MemberRemove,
+    MemberUpdate,
 };
 pub use digest::Crc32c;
 pub use error::{Code, DecodeError, StoreError};
@@ -63,7 +65,10 @@ pub use image::{Image, Import, Tables};
 pub use lease::{
     Lease, LeaseCheckpoint, LeaseGrant, LeaseRemaining, LeaseRevoke, Leases, MAX_LEASE_TTL,
 };
-pub use members::{Member, Members};
+pub use members::{
+    MEMBER_CHANGES_MAX, Member, MemberChange, MemberChanges, MemberStep, Members, SeveralError,
+    Transition,
+};
 pub use record::{Change, Revision};
 pub use request::{
     CompactionRequest, Compare, CompareResult, CompareTarget, DeleteRangeRequest, Op, PutRequest,

@@ -7,12 +7,19 @@
 //! It does not know who is healthy: etcd's strict check needs the clock, and stays with the node. What can be said
 //! from the table alone (`enough_started_to_*`) is here.
 
+mod several;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use prost::Message;
 
 use crate::{
-    Command, MemberAdd, MemberAttributes, MemberPromote, MemberRemove, MemberUpdate, StoreError,
+    Command, MemberAdd, MemberAttributes, MemberKeep, MemberPromote, MemberRemove, MemberUpdate,
+    StoreError,
+};
+
+pub use several::{
+    MEMBER_CHANGES_MAX, MemberChange, MemberChanges, MemberStep, SeveralError, Transition,
 };
 
 /// One member. Field numbers are etcd's.
@@ -47,10 +54,13 @@ impl Member {
 ///
 /// - No two members share an id, or a peer URL.
 /// - A removed id is in `removed` and never in `members` again.
+/// - While `transition` is there, voters come and go by its end alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Members {
     pub(crate) members: BTreeMap<u64, Member>,
     pub(crate) removed: BTreeSet<u64>,
+    /// What is left to do of a change of several members.
+    pub(crate) transition: Option<Transition>,
 }
 
 impl Members {
@@ -82,13 +92,21 @@ impl Members {
     /// What applying it would answer.
     pub fn check(&self, command: &Command) -> Result<(), StoreError> {
         match command {
-            Command::MemberAdd(add) => self.check_add(add),
-            Command::MemberRemove(MemberRemove { id }) => self.existing(*id).map(drop),
+            Command::MemberAdd(add) => {
+                self.check_calm()?;
+                self.check_add(add)
+            }
+            Command::MemberRemove(MemberRemove { id }) => {
+                self.check_calm()?;
+                self.existing(*id).map(drop)
+            }
+            Command::MemberChanges(changes) => Ok(self.check_several(changes)?),
             Command::MemberUpdate(MemberUpdate { id, peer_urls }) => {
                 self.existing(*id)?;
                 self.check_urls(*id, peer_urls)
             }
             Command::MemberPromote(MemberPromote { id }) => {
+                self.check_calm()?;
                 let learner = self.existing(*id)?.is_learner;
                 if learner {
                     Ok(())
@@ -135,10 +153,9 @@ impl Members {
             Command::MemberAdd(MemberAdd { member, .. }) => {
                 self.members.insert(member.id, member.clone());
             }
-            Command::MemberRemove(MemberRemove { id }) => {
-                self.members.remove(id);
-                self.removed.insert(*id);
-            }
+            Command::MemberRemove(MemberRemove { id }) => self.remove(*id),
+            Command::MemberChanges(changes) => self.enter(changes),
+            Command::MemberKeep(MemberKeep { id }) => self.keep(*id),
             Command::MemberUpdate(MemberUpdate { id, peer_urls }) => {
                 self.change(*id, |member| member.peer_urls.clone_from(peer_urls));
             }
@@ -157,6 +174,11 @@ impl Members {
             }
             _ => {}
         }
+    }
+
+    fn remove(&mut self, id: u64) {
+        self.members.remove(&id);
+        self.removed.insert(id);
     }
 
     fn change(&mut self, id: u64, edit: impl FnOnce(&mut Member)) {

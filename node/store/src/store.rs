@@ -131,6 +131,21 @@ impl Store {
         self.applied_index = index;
     }
 
+    /// Takes note of the end of joint consensus: what [`Command::MemberChanges`] began is through, and whoever it lets go is gone.
+    /// The answer to it; none if nothing was under way.
+    ///
+    /// # Panics
+    /// As [`Store::apply`].
+    pub fn leave_joint(&mut self, index: u64) -> Option<Response> {
+        self.advance(index);
+        if !self.members.leave() {
+            return None;
+        }
+        self.digest.number(EFFECT_MEMBERS);
+        self.digest.number(END_OF_CHANGES);
+        Some(self.members_response())
+    }
+
     /// Frees memory of compacted history, visiting up to `records` records; whether there is more to do. Applying does
     /// the same little by little, so this is for idle time alone. It changes nothing that can be read.
     pub fn sweep(&mut self, records: usize) -> bool {
@@ -302,7 +317,9 @@ impl Store {
             | Command::MemberRemove(_)
             | Command::MemberUpdate(_)
             | Command::MemberPromote(_)
-            | Command::MemberAttributes(_) => (answer(self.change_members(command)), Vec::new()),
+            | Command::MemberAttributes(_)
+            | Command::MemberChanges(_)
+            | Command::MemberKeep(_) => (answer(self.change_members(command)), Vec::new()),
             Command::Alarm(change) => (self.change_alarm(*change, command), Vec::new()),
             Command::ClusterVersion(version) => {
                 self.cluster_version = Some(*version);
@@ -344,9 +361,13 @@ impl Store {
         self.members.apply(command)?;
         self.digest.number(EFFECT_MEMBERS);
         self.digest.bytes(&command.to_bytes());
-        Ok(Response::Members(MembersResponse {
+        Ok(self.members_response())
+    }
+
+    fn members_response(&self) -> Response {
+        Response::Members(MembersResponse {
             members: self.members.iter().cloned().collect(),
-        }))
+        })
     }
 
     fn note_version(&mut self, command: &Command) -> Response {
@@ -377,6 +398,8 @@ const EFFECT_PUT: u64 = 1;
 const EFFECT_DELETE: u64 = 2;
 const EFFECT_COMPACTION: u64 = 3;
 const EFFECT_MEMBERS: u64 = 4;
+/// In the place of a command's length, which none has.
+const END_OF_CHANGES: u64 = 0;
 pub(crate) const EFFECT_AUTH: u64 = 6;
 const EFFECT_ALARM: u64 = 7;
 const EFFECT_VERSION: u64 = 8;

@@ -14,9 +14,10 @@ use requests::Step;
 use store::{
     AlarmChange, AlarmKind, AuthRequest, Authenticate, Author, Authored, Command,
     CompactionRequest, DecodeError, DeleteRangeRequest, Downgrade, LeaseCheckpoint, LeaseGrant,
-    LeaseRemaining, LeaseRevoke, Member, MemberAdd, MemberAttributes, MemberPromote, MemberRemove,
-    MemberUpdate, Nothing, Op, Permission, PutRequest, RangeRequest, RoleName, RolePermission,
-    Store, TxnRequest, UserAdd, UserName, UserPassword, UserRole, Version,
+    LeaseRemaining, LeaseRevoke, Member, MemberAdd, MemberAttributes, MemberChanges, MemberKeep,
+    MemberPromote, MemberRemove, MemberStep, MemberUpdate, Nothing, Op, Permission, PutRequest,
+    RangeRequest, RoleName, RolePermission, Store, TxnRequest, UserAdd, UserName, UserPassword,
+    UserRole, Version,
 };
 
 /// Version and checksum of a command.
@@ -27,7 +28,7 @@ const IMAGE_START_LEN: usize = 8;
 const FRAME_HEADER_LEN: usize = 9;
 /// The image after one command of each kind.
 const EXPECTED_IMAGE: &str = "5153544f52450001\
-    0155000000ddf372e7081810041806294e064df160dd97e13a01074002a20129080110\
+    0155000000a7d9c35b081a1004180629d0a5c5f1245177933a01074002a20129080110\
     061a140a04726f6f7412060a04686173681a04726f6f74220d0a01721208080212016b\
     1a016cf2010408021007fa01040803100782020408031006021b0000008cc625850a09\
     0a050a016b180318010a0e0a0c0a016b1004180420012a0176030000000037be0b4b";
@@ -86,6 +87,11 @@ fn all_kinds() -> Vec<Command> {
             name: "n".to_owned(),
             client_urls: urls(),
         }),
+        Command::MemberChanges(MemberChanges {
+            changes: vec![MemberStep::Demote(7).into(), MemberStep::Remove(8).into()],
+            max_learners: 2,
+        }),
+        Command::MemberKeep(MemberKeep { id: 7 }),
         Command::Alarm(AlarmChange::raise(AlarmKind::Corrupt, 7)),
         Command::ClusterVersion(Version::new(3, 7)),
         Command::Downgrade(Downgrade {
@@ -157,6 +163,8 @@ fn commands_are_written_as_ever() {
         "01b1ea6e89620c08071208687474703a2f2f63",
         "01be03e6206a020807",
         "01340ea983720f080712016e1a08687474703a2f2f63",
+        "01b5169f737a0a0a0220070a0210081002",
+        "014fb881e08201020807",
         "01696a9c219203080a04080210071001",
         "016aad1369e2030408031007",
         "0176890694ea03060a0408031006",

@@ -90,6 +90,15 @@ impl Session {
                 self.store.cluster_version().map(|it| it.to_string()),
                 self.store.downgrade().map(|it| it.to_string())
             ),
+            Ask::LeaveJoint => {
+                self.index += 1;
+                let answer = self.store.leave_joint(self.index);
+                answer.map_or_else(
+                    || "nothing was under way\n".to_owned(),
+                    |it| show::response(&it),
+                )
+            }
+            Ask::Electorates => show::electorates(self.store.members()),
             Ask::Auth => show::auth(self.store.auth()),
             Ask::MaxTxnOps(limit) => {
                 self.max_txn_ops = limit;

@@ -65,6 +65,8 @@ pub struct World {
     stalled: BTreeSet<u64>,
     retention: Option<Retention>,
     leases: LeaseClock,
+    /// `--strict-reconfig-check`.
+    strict: bool,
     starts: u64,
     snapshots: usize,
     /// Members that were told of another membership.
@@ -119,6 +121,7 @@ impl World {
                 tick_ms: TICK_MS,
                 checkpoint_every: None,
             },
+            strict: true,
             starts: 0,
             snapshots: 0,
             told: BTreeSet::new(),
@@ -132,6 +135,16 @@ impl World {
     /// All members from now on checkpoint leases that live longer than so many ticks.
     pub fn checkpoint_leases(&mut self, every: u64) {
         self.leases.checkpoint_every = Some(every);
+        self.restart_all();
+    }
+
+    /// All members from now on take whatever change of membership makes sense.
+    pub fn be_lenient(&mut self) {
+        self.strict = false;
+        self.restart_all();
+    }
+
+    fn restart_all(&mut self) {
         let ids: Vec<u64> = self.nodes.keys().copied().collect();
         for id in ids {
             self.crash(id);
@@ -139,11 +152,44 @@ impl World {
         }
     }
 
+    /// Starts a member that knows nothing yet.
+    pub fn join(&mut self, id: u64) {
+        let node = Node {
+            replica: None,
+            disk: Disk::default(),
+            writing: None,
+        };
+        self.nodes.insert(id, node);
+        self.restart(id);
+    }
+
+    /// Members that run.
+    pub fn running(&self) -> Vec<u64> {
+        let running = self.nodes.iter().filter(|(_, node)| node.replica.is_some());
+        running.map(|(id, _)| *id).collect()
+    }
+
+    /// Whoever leads in the newest term.
+    pub fn leading(&self) -> Option<u64> {
+        let replicas = self.nodes.iter().filter(|(id, _)| !self.cut.contains(id));
+        let replicas = replicas.filter_map(|(id, node)| Some((id, node.replica.as_ref()?.raft())));
+        let leaders = replicas.filter(|(_, raft)| raft.role() == raft::Role::Leader);
+        leaders
+            .max_by_key(|(_, raft)| raft.term())
+            .map(|(id, _)| *id)
+    }
+
+    /// What a member has applied.
+    pub fn applied(&self, id: u64) -> &SnapshotMeta {
+        self.nodes[&id].replica.as_ref().unwrap().applied()
+    }
+
     /// Starts a member from its disk, unless it runs.
     pub fn restart(&mut self, id: u64) {
         self.starts += 1;
         let starter = self.starts << 32;
-        let settings = settings(id, starter, self.retention, self.leases);
+        let mut settings = settings(id, starter, self.retention, self.leases);
+        settings.strict_reconfig_check = self.strict;
         let node = self.nodes.get_mut(&id).unwrap();
         if node.replica.is_some() {
             return;

@@ -5,8 +5,9 @@ use bytes::Bytes;
 use store::{
     Alarm, AlarmChange, Command, CompactionRequest, Compare, CompareResult, CompareTarget,
     DeleteRangeRequest, Downgrade, LeaseCheckpoint, LeaseGrant, LeaseRemaining, LeaseRevoke,
-    Member, MemberAdd, MemberAttributes, MemberPromote, MemberRemove, MemberUpdate, Op, PutRequest,
-    RangeRequest, RequestOp, SortOrder, SortTarget, TargetUnion, TxnRequest, Version,
+    Member, MemberAdd, MemberAttributes, MemberChanges, MemberKeep, MemberPromote, MemberRemove,
+    MemberStep, MemberUpdate, Op, PutRequest, RangeRequest, RequestOp, SortOrder, SortTarget,
+    TargetUnion, TxnRequest, Version,
 };
 
 pub(crate) enum Ask {
@@ -22,6 +23,8 @@ pub(crate) enum Ask {
     Alarms,
     Auth,
     Version,
+    LeaveJoint,
+    Electorates,
 }
 
 /// A command, and the lines indented below it.
@@ -67,6 +70,9 @@ pub(crate) fn parse(line: &str, body: &[&str]) -> Ask {
         })),
         "lease-revoke" => Ask::Apply(Command::LeaseRevoke(LeaseRevoke { id: number() })),
         "lease-checkpoint" => Ask::Apply(Command::LeaseCheckpoint(checkpoint(&words))),
+        "members-change" => Ask::Apply(several(&words, body)),
+        "members-leave-joint" => Ask::LeaveJoint,
+        "members-electorates" => Ask::Electorates,
         verb if verb.starts_with("member-") => Ask::Apply(member(verb, &words)),
         verb => Ask::Apply(auth::command(verb, &words)),
     }
@@ -88,6 +94,31 @@ fn alarm(words: &[&str], raised: bool) -> Command {
     Command::Alarm(AlarmChange { alarm, raised })
 }
 
+/// One change a line.
+fn several(words: &[&str], body: &[&str]) -> Command {
+    let step = |line: &&str| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let id = words[1].parse().expect("an id");
+        let step = match words[0] {
+            "add" => MemberStep::Add(Member {
+                id,
+                peer_urls: all(&words, "url=").map(str::to_owned).collect(),
+                is_learner: words.contains(&"learner"),
+                ..Member::default()
+            }),
+            "remove" => MemberStep::Remove(id),
+            "promote" => MemberStep::Promote(id),
+            "demote" => MemberStep::Demote(id),
+            other => panic!("no change is called {other}"),
+        };
+        step.into()
+    };
+    Command::MemberChanges(MemberChanges {
+        changes: body.iter().map(step).collect(),
+        max_learners: named(words, "max_learners=").unwrap_or(1),
+    })
+}
+
 fn member(verb: &str, words: &[&str]) -> Command {
     let id = words[0].parse().expect("an id");
     let urls = || all(words, "url=").map(str::to_owned).collect();
@@ -106,6 +137,7 @@ fn member(verb: &str, words: &[&str]) -> Command {
             id,
             peer_urls: urls(),
         }),
+        "member-keep" => Command::MemberKeep(MemberKeep { id }),
         "member-promote" => Command::MemberPromote(MemberPromote { id }),
         "member-attributes" => Command::MemberAttributes(MemberAttributes {
             id,

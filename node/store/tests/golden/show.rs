@@ -87,6 +87,16 @@ pub(crate) fn alarms(alarms: &[Alarm]) -> String {
     }
 }
 
+/// Who decides: the voters, and beside them those before a change that is under way.
+pub(crate) fn electorates(members: &store::Members) -> String {
+    let ids = |voters: Vec<&store::Member>| voters.iter().map(|it| it.id).collect::<Vec<_>>();
+    let now = ids(members.voters().collect());
+    match members.transition() {
+        Some(_) => format!("{:?} and {now:?}\n", ids(members.old_voters().collect())),
+        None => format!("{now:?}\n"),
+    }
+}
+
 fn show(member: &store::Member) -> String {
     let role = if member.is_learner {
         "learner"
