@@ -50,7 +50,8 @@ impl Listed {
         Ok(list)
     }
 
-    fn covers(&self, difference: &Difference) -> bool {
+    /// Whether it speaks of this difference.
+    pub fn covers(&self, difference: &Difference) -> bool {
         fits(&self.text, &difference.text)
             && fits(&self.call, &difference.call)
             && fits(&self.at, &difference.at)

@@ -1,204 +1,152 @@
-//! Makes requests by a seed: valid and invalid ones over the services, few keys and small numbers, so that they collide.
+//! Makes requests by a seed: valid and invalid ones over all services, few keys and small numbers, so that they collide.
 //!
 //! The same seed makes the same requests for ever on one version of this file; a text that showed a difference is kept as such.
 //!
-//! It deliberately asks for nothing that hangs on time: leases last longer than any run, and no member is changed.
+//! - Most requests stand for themselves; a share of them goes over HTTP as JSON ([`Made::ask`]).
+//! - What waits for something (a lock, a campaign, a watch) stands in an episode that brings what it waits for.
+//! - Users and alarms may be on only within an episode that ends with the way out.
+//!
+//! It deliberately asks for nothing that hangs on time: leases last longer than any run, and every member that is added is a
+//! learner that nobody reaches, removed again soon.
+
+mod auth;
+mod keys;
+mod locks;
+mod members;
+mod odd;
+mod upkeep;
+mod watches;
 
 use rand::rngs::SmallRng;
 use rand::seq::IndexedRandom;
 use rand::{Rng, SeedableRng};
 use serde_json::{Value, json};
 
-use super::services;
-use super::text::{Request, Step};
+use super::text::{Action, Request, Step};
+use super::{gateway, services};
 
-const KEYS: &[&str] = &["a", "b", "c", "d", "a\u{0}", "ab", "\u{ff}"];
-const ENDS: &[&str] = &["", "\u{0}", "a", "b", "c", "z", "a\u{0}"];
-const LEASES: &[i64] = &[1, 2, 3, 4];
-/// How deep transactions are nested.
-const DEEP: usize = 3;
+/// With which the members are started: low limits, so that they are met, and passwords that take no time.
+pub const FLAGS: &[&str] = &[
+    "--max-txn-ops=10",
+    "--max-request-bytes=10000",
+    "--bcrypt-cost=4",
+];
 
 /// Requests by a seed, then what shows the state that they left.
 pub fn steps(seed: u64, count: usize) -> Vec<Step> {
-    let mut made = Made(SmallRng::seed_from_u64(seed));
-    let mut steps: Vec<Step> = (0..count).map(|_| made.step()).collect();
-    let everything = json!({ "key": "\u{0}", "range_end": "\u{0}" });
-    steps.push(step("KV.Range", everything));
-    steps.push(step("Maintenance.HashKV", json!({})));
-    steps.push(step("Lease.LeaseLeases", json!({})));
-    steps
+    let mut made = Made {
+        chance: SmallRng::seed_from_u64(seed),
+        steps: Vec::new(),
+    };
+    while made.steps.len() < count {
+        made.next();
+    }
+    made.what_is_left();
+    made.steps
 }
 
-fn step(method: &str, message: Value) -> Step {
-    let method = services::method(method).expect("the generator names methods that there are");
-    Step::call(Request { method, message })
+/// What was made so far.
+struct Made {
+    chance: SmallRng,
+    steps: Vec<Step>,
 }
-
-struct Made(SmallRng);
 
 impl Made {
-    fn step(&mut self) -> Step {
-        match self.0.random_range(0..100) {
-            0..30 => step("KV.Put", self.put()),
-            30..50 => step("KV.Range", self.range()),
-            50..60 => step("KV.DeleteRange", self.delete()),
-            60..82 => step("KV.Txn", self.txn(0)),
-            82..85 => step(
-                "KV.Compact",
-                json!({ "revision": self.revision(), "physical": true }),
-            ),
-            85..88 => step("KV.RangeStream", self.stream()),
-            88..91 => step(
-                "Lease.LeaseGrant",
-                json!({ "ID": self.lease(), "TTL": 100_000 }),
-            ),
-            91..93 => step("Lease.LeaseRevoke", json!({ "ID": self.lease() })),
-            93..96 => step(
-                "Lease.LeaseTimeToLive",
-                json!({ "ID": self.lease(), "keys": true }),
-            ),
-            96..98 => step("Maintenance.HashKV", json!({})),
-            _ => step("Maintenance.Alarm", json!({ "memberID": self.lease() })),
+    fn next(&mut self) {
+        match self.chance.random_range(0..1000) {
+            0..620 => self.key_request(),
+            620..700 => self.lease_request(),
+            700..780 => self.auth_request(),
+            780..840 => self.upkeep_request(),
+            840..875 => self.member_request(),
+            875..930 => self.odd_request(),
+            930..960 => self.watch_episode(),
+            960..970 => self.lock_episode(),
+            970..980 => self.election_episode(),
+            980..988 => self.alarm_episode(),
+            988..994 => self.learner_episode(),
+            _ => self.auth_episode(),
         }
     }
 
-    /// Mostly true to what is asked for.
-    fn rarely(&mut self) -> bool {
-        self.0.random_bool(0.1)
+    fn what_is_left(&mut self) {
+        let everything = json!({ "key": "\u{0}", "range_end": "\u{0}" });
+        self.call("KV.Range", everything);
+        self.call("Maintenance.HashKV", json!({}));
+        self.call("Lease.LeaseLeases", json!({}));
+        self.call("Auth.UserList", json!({}));
+        self.call("Auth.RoleList", json!({}));
+        self.call("Auth.AuthStatus", json!({}));
+        self.call("Cluster.MemberList", json!({}));
     }
 
-    fn key(&mut self) -> Value {
-        if self.0.random_bool(0.02) {
-            return json!("");
-        }
-        json!(KEYS.choose(&mut self.0))
+    /// A call by whichever road: gRPC, or JSON where the gateway serves it.
+    fn ask(&mut self, method: &str, message: Value) {
+        let request = request(method, message);
+        let has_road = gateway::path(&request.method).is_some();
+        self.steps
+            .push(if has_road && self.chance.random_bool(0.15) {
+                Step::of(Action::Json(request))
+            } else {
+                Step::call(request)
+            });
     }
 
-    fn end(&mut self) -> Value {
-        if self.0.random_bool(0.5) {
-            return json!("");
-        }
-        json!(ENDS.choose(&mut self.0))
+    /// A call over gRPC.
+    fn call(&mut self, method: &str, message: Value) {
+        self.steps.push(Step::call(request(method, message)));
     }
 
-    fn lease(&mut self) -> i64 {
-        *LEASES.choose(&mut self.0).unwrap_or(&1)
+    fn act(&mut self, action: Action) {
+        self.steps.push(Step::of(action));
     }
 
-    fn revision(&mut self) -> i64 {
-        if self.rarely() {
-            self.0.random_range(-2..100)
-        } else {
-            self.0.random_range(0..600)
-        }
-    }
-
-    fn put(&mut self) -> Value {
-        let mut put = json!({ "key": self.key() });
-        if !self.rarely() {
-            put["value"] = json!(self.0.random_range(0..10).to_string());
-        }
-        if self.0.random_bool(0.2) {
-            put["lease"] = json!(self.lease());
-        }
-        for flag in ["prev_kv", "ignore_value", "ignore_lease"] {
-            if self.rarely() {
-                put[flag] = json!(true);
-            }
-        }
-        put
-    }
-
-    fn range(&mut self) -> Value {
-        let mut range = json!({ "key": self.key(), "range_end": self.end() });
-        for flag in ["keys_only", "count_only", "serializable"] {
-            if self.rarely() {
-                range[flag] = json!(true);
-            }
-        }
-        if self.0.random_bool(0.3) {
-            range["limit"] = json!(self.0.random_range(-1..4));
-        }
-        if self.0.random_bool(0.3) {
-            range["revision"] = json!(self.revision());
-        }
-        for order in [("sort_order", 4), ("sort_target", 6)] {
-            if self.0.random_bool(0.2) {
-                range[order.0] = json!(self.0.random_range(0..order.1));
-            }
-        }
-        let filters = [
-            "min_mod_revision",
-            "max_mod_revision",
-            "min_create_revision",
-            "max_create_revision",
-        ];
-        for filter in filters {
-            if self.rarely() {
-                range[filter] = json!(self.revision());
-            }
-        }
-        range
-    }
-
-    /// Without a target to sort by: etcd sorts each piece by itself then, and goes on from whatever key came last.
-    fn stream(&mut self) -> Value {
-        let mut range = self.range();
-        if let Some(fields) = range.as_object_mut() {
-            fields.remove("sort_target");
-        }
-        range
-    }
-
-    fn delete(&mut self) -> Value {
-        json!({ "key": self.key(), "range_end": self.end(), "prev_kv": self.0.random_bool(0.5) })
-    }
-
-    fn txn(&mut self, depth: usize) -> Value {
-        let many = |it: &mut Self| it.0.random_range(0..4);
-        let compares: Vec<Value> = (0..many(self)).map(|_| self.compare()).collect();
-        let success: Vec<Value> = (0..many(self)).map(|_| self.operation(depth)).collect();
-        let failure: Vec<Value> = (0..many(self)).map(|_| self.operation(depth)).collect();
-        json!({ "compare": compares, "success": success, "failure": failure })
-    }
-
-    fn operation(&mut self, depth: usize) -> Value {
-        match self.0.random_range(0..100) {
-            0..45 => json!({ "request_put": self.put() }),
-            45..70 => json!({ "request_range": self.range() }),
-            70..88 => json!({ "request_delete_range": self.delete() }),
-            88..98 if depth < DEEP => json!({ "request_txn": self.txn(depth + 1) }),
-            _ => json!({}),
-        }
-    }
-
-    fn compare(&mut self) -> Value {
-        let mut compare = json!({
-            "target": self.0.random_range(0..5),
-            "result": self.0.random_range(0..4),
-            "key": self.key(),
+    fn open(&mut self, name: &str, method: &str, message: Value) {
+        self.act(Action::Open {
+            name: name.to_owned(),
+            request: request(method, message),
         });
-        let field = [
-            "version",
-            "create_revision",
-            "mod_revision",
-            "value",
-            "lease",
-        ];
-        let field = field.choose(&mut self.0).copied().unwrap_or("version");
-        compare[field] = match field {
-            "value" => json!(self.0.random_range(0..10).to_string()),
-            _ => json!(self.0.random_range(-1..5)),
-        };
-        if self.rarely() {
-            compare["range_end"] = self.end();
-        }
-        compare
     }
+
+    fn read(&mut self, name: &str, method: &str, count: usize) {
+        self.act(Action::Read {
+            name: name.to_owned(),
+            count,
+            method: request(method, json!({})).method,
+        });
+    }
+
+    fn close(&mut self, name: &str) {
+        self.act(Action::Drop {
+            name: name.to_owned(),
+        });
+    }
+
+    fn one_of<T: Clone>(&mut self, all: &[T]) -> T {
+        all.choose(&mut self.chance)
+            .expect("lists are not empty")
+            .clone()
+    }
+
+    fn up_to(&mut self, count: usize) -> usize {
+        self.chance.random_range(0..=count)
+    }
+
+    fn rarely(&mut self) -> bool {
+        self.chance.random_bool(0.1)
+    }
+}
+
+fn request(method: &str, message: Value) -> Request {
+    let method = services::method(method).expect("the generator names methods that there are");
+    Request { method, message }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use super::super::text::Text;
     use super::*;
 
     #[test]
@@ -211,5 +159,38 @@ mod tests {
         };
         assert_eq!(calls(7), calls(7));
         assert_ne!(calls(7), calls(8));
+    }
+
+    #[test]
+    fn every_service_is_asked_and_what_is_made_can_be_kept_as_a_text() {
+        let made = steps(1, 2000);
+        let mut services = BTreeSet::new();
+        for step in &made {
+            let name = step.service().unwrap_or_default();
+            services.insert(name);
+        }
+        for service in [
+            "Auth",
+            "Cluster",
+            "Election",
+            "Health",
+            "KV",
+            "Lease",
+            "Lock",
+            "Maintenance",
+            "Watch",
+        ] {
+            assert!(services.contains(service), "{service} in {services:?}");
+        }
+        let none = vec![Value::Null; made.len()];
+        let text = Text::made("made", "Made.", FLAGS, made);
+        let read = Text::parse("made", &text.written(&none)).unwrap();
+        let calls = |it: &Text| {
+            it.steps
+                .iter()
+                .map(|it| it.call.clone())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(calls(&read), calls(&text));
     }
 }

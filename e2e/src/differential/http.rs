@@ -17,26 +17,41 @@ const ANSWER: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// When there is no answer.
-pub async fn ask(url: &str, method: &str, path: &str, body: &str) -> Result<Value> {
+pub async fn ask(
+    url: &str,
+    token: Option<&str>,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Result<Value> {
     let asked = format!("{method} {path}");
-    tokio::time::timeout(ANSWER, answer(url, method, path, body))
+    tokio::time::timeout(ANSWER, answer(url, token, method, path, body))
         .await
         .with_context(|| format!("{asked}: no answer in time"))?
         .with_context(|| asked)
 }
 
-async fn answer(url: &str, method: &str, path: &str, body: &str) -> Result<Value> {
+async fn answer(
+    url: &str,
+    token: Option<&str>,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> Result<Value> {
     let authority = url.trim_start_matches("http://");
     let stream = tokio::net::TcpStream::connect(authority).await?;
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
-    let request = http::Request::builder()
+    let mut request = http::Request::builder()
         .method(method)
         .uri(path)
         .header("host", authority)
-        .header("connection", "close")
-        .body(Full::new(Bytes::from(body.to_owned())))?;
+        .header("connection", "close");
+    if let Some(token) = token {
+        request = request.header("authorization", token);
+    }
+    let request = request.body(Full::new(Bytes::from(body.to_owned())))?;
     let response = sender.send_request(request).await?;
     let code = response.status().as_u16();
     let kind = response.headers().get("content-type");

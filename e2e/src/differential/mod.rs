@@ -11,6 +11,7 @@
 //!
 //! It deliberately has no opinion of its own: what etcd answers is right.
 
+pub mod gateway;
 pub mod generate;
 pub mod http;
 pub mod plain;

@@ -26,7 +26,7 @@ use serde_json::{Map, Value};
 /// Numbers from here on may be ids that a server chose; smaller ones are somebody's own.
 const CHOSEN: u64 = 1 << 40;
 /// How much of a lease's time may have gone since it was granted, in seconds.
-const GONE: i64 = 60;
+const GONE: i64 = 1800;
 
 /// What is known of a run's servers, and which ids they have chosen so far.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,8 @@ pub struct Plain {
     own: BTreeSet<u64>,
     addresses: Vec<String>,
     made: usize,
+    /// What a request may name without knowing it: see [`super::text`].
+    bound: HashMap<&'static str, u64>,
     /// Whether there are several members, of which any may lead.
     several: bool,
 }
@@ -51,6 +53,7 @@ impl Plain {
             cluster,
             addresses: addresses.to_vec(),
             several: members.len() > 1,
+            bound: [("rev", 1)].into(),
             ..Self::default()
         }
     }
@@ -83,8 +86,56 @@ impl Plain {
     }
 
     fn named(&self, name: &str) -> Option<u64> {
-        let (_, id) = self.ids.iter().find(|it| it.0 == name)?;
-        Some(*id)
+        let id = self.ids.iter().find(|it| it.0 == name);
+        id.map(|it| it.1).or_else(|| self.neighbour(name))
+    }
+
+    /// The last revision that a header told.
+    pub fn revision(&self) -> Option<i64> {
+        self.bound.get("rev").map(|it| it.cast_signed())
+    }
+
+    /// What `$NAME`, `$NAME+1` or `$NAME-1` stands for.
+    fn neighbour(&self, name: &str) -> Option<u64> {
+        let name = name.strip_prefix('$')?;
+        let (word, offset) = name.split_at(name.find(['+', '-']).unwrap_or(name.len()));
+        let offset = if offset.is_empty() { "0" } else { offset };
+        let bound = self.bound.get(word)?;
+        bound.checked_add_signed(offset.parse().ok()?)
+    }
+
+    /// Keeps what later requests may name.
+    fn keep(&mut self, message: &str, fields: &Map<String, Value>) {
+        let kept = match message {
+            "ResponseHeader" => ("rev", fields.get("revision")),
+            "LeaderKey" => ("leader", fields.get("rev")),
+            "MemberAddResponse" => ("learner", fields.get("member").and_then(|it| it.get("ID"))),
+            _ => return,
+        };
+        if let (name, Some(Value::Number(it))) = kept {
+            self.bind(name, it.as_u64().unwrap_or(0));
+        }
+    }
+
+    /// A revision only grows; an answer may have been made before another.
+    fn bind(&mut self, name: &'static str, value: u64) {
+        let kept = self.bound.entry(name).or_default();
+        *kept = if name == "rev" {
+            value.max(*kept)
+        } else {
+            value
+        };
+    }
+
+    /// The key of a lock or an election ends with the lease that holds it, which the server may have chosen.
+    fn name_of_lease(&mut self, message: &str, fields: &Map<String, Value>) {
+        let key = fields.get("key").and_then(Value::as_str);
+        let lease = key
+            .filter(|_| ["LockResponse", "LeaderKey"].contains(&message))
+            .and_then(|it| u64::from_str_radix(it.rsplit_once('/')?.1, 16).ok());
+        if let Some(lease) = lease {
+            self.id("lease", lease);
+        }
     }
 
     fn hex_filled(&self, text: &str) -> String {
@@ -119,6 +170,8 @@ impl Plain {
             return value;
         };
         let is_operation = descriptor.name() == "ResponseOp";
+        self.keep(descriptor.name(), &fields);
+        self.name_of_lease(descriptor.name(), &fields);
         let mut plain = Map::new();
         for (name, value) in fields {
             let Some(field) = descriptor.get_field_by_name(&name) else {
@@ -143,13 +196,14 @@ impl Plain {
     }
 
     /// Only the revision, where the rest is as it must be. An operation's header within a transaction holds no more.
-    fn header(&self, value: Value, is_outer: bool) -> Value {
+    fn header(&mut self, value: Value, is_outer: bool) -> Value {
         let Value::Object(mut fields) = value else {
             return value;
         };
         if !is_outer {
             return Value::Object(fields);
         }
+        self.keep("ResponseHeader", &fields);
         for (name, expected) in [("cluster_id", self.cluster), ("member_id", self.asked)] {
             match fields.remove(name) {
                 Some(it) if it == expected => {}
@@ -236,13 +290,7 @@ impl Plain {
             members.sort_by_key(|it| it["ID"].to_string());
         }
         if message == "LeaseTimeToLiveResponse" {
-            let number = |name: &str| fields.get(name).and_then(Value::as_i64);
-            let left = number("TTL").zip(number("grantedTTL"));
-            if left.is_some_and(|(left, granted)| {
-                left > 0 && (granted - GONE..=granted).contains(&left)
-            }) {
-                fields.insert("TTL".to_owned(), Value::from("LEFT"));
-            }
+            left(fields);
         }
     }
 
@@ -256,6 +304,27 @@ impl Plain {
         }
     }
 
+    /// The same over HTTP as of a message.
+    fn of_http(&mut self, fields: &mut Map<String, Value>) {
+        let number = |it: Option<&Value>| it?.as_str()?.parse::<u64>().ok();
+        let revision = fields.get("header").and_then(|it| it.get("revision"));
+        let learner = fields
+            .get("member")
+            .filter(|_| fields.contains_key("members"))
+            .and_then(|it| it.get("ID"));
+        for (name, value) in [("rev", revision), ("learner", learner)] {
+            if let Some(it) = number(value) {
+                self.bind(name, it);
+            }
+        }
+        for name in ["keys", "leases", "alarms"] {
+            if let Some(Value::Array(all)) = fields.get_mut(name) {
+                all.sort_by_key(ToString::to_string);
+            }
+        }
+        left(fields);
+    }
+
     fn http_object(&mut self, mut fields: Map<String, Value>) -> Value {
         if let Some(Value::Array(lines)) = fields.get_mut("lines") {
             let is_check = |it: &Value| it.as_str().is_some_and(|it| it.starts_with('['));
@@ -266,6 +335,7 @@ impl Plain {
                     .map(str::to_owned)
             });
         }
+        self.of_http(&mut fields);
         let stand_ins: HashMap<&str, &str> = [
             ("dbSize", "SIZE"),
             ("dbSizeInUse", "SIZE"),
@@ -290,6 +360,18 @@ impl Plain {
             };
         }
         Value::Object(fields)
+    }
+}
+
+/// What is left of a lease, in numbers or in strings.
+fn left(fields: &mut Map<String, Value>) {
+    let number = |name: &str| {
+        let it = fields.get(name)?;
+        it.as_i64().or_else(|| it.as_str()?.parse().ok())
+    };
+    let left = number("TTL").zip(number("grantedTTL"));
+    if left.is_some_and(|(left, granted)| left > 0 && (granted - GONE..=granted).contains(&left)) {
+        fields.insert("TTL".to_owned(), Value::from("LEFT"));
     }
 }
 

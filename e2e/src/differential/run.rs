@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use prost_reflect::MethodDescriptor;
 use serde_json::{Value, json};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::Channel;
@@ -14,8 +15,8 @@ use tonic::{Code, Status};
 
 use super::plain::Plain;
 use super::text::{Action, Request, Step, Text};
-use super::wire::{self, Call, Said};
-use super::{http, services, value};
+use super::wire::{self, Call, Payload, Said};
+use super::{gateway, http, services, value};
 use crate::contract::Exchange;
 use crate::members::Members;
 
@@ -30,6 +31,14 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// After this without an answer, progress is asked for again: a watch that lags behind gets none.
 const PROGRESS: Duration = Duration::from_millis(500);
 
+/// A call that was begun under a name.
+#[derive(Debug)]
+struct Stream {
+    call: Call,
+    /// How many watches were asked for that nobody has told of yet.
+    unanswered: usize,
+}
+
 /// Members on which a text is run.
 #[derive(Debug)]
 pub struct Run {
@@ -38,7 +47,7 @@ pub struct Run {
     ids: Vec<u64>,
     asked: usize,
     metadata: MetadataMap,
-    streams: HashMap<String, Call>,
+    streams: HashMap<String, Stream>,
     plain: Plain,
 }
 
@@ -108,6 +117,8 @@ impl Run {
     async fn take(&mut self, step: &Step) -> Result<Value> {
         match &step.action {
             Action::Call(request) => self.call(request).await,
+            Action::Json(request) => self.json(request).await,
+            Action::Raw { method, bytes } => self.raw(method, bytes).await,
             Action::Until { told, request } => self.until(step, told, request).await,
             Action::Login { user, password } => self.login(user, password).await,
             Action::Http { method, path, body } => self.http(method, path, body).await,
@@ -169,16 +180,35 @@ impl Run {
 
     async fn http(&mut self, method: &str, path: &str, body: &str) -> Result<Value> {
         let endpoint = self.members.endpoints()[self.asked].clone();
-        let answer = http::ask(&endpoint, method, path, body).await?;
+        let token = self.metadata.get("token").and_then(|it| it.to_str().ok());
+        let answer = http::ask(&endpoint, token, method, path, body).await?;
         Ok(self.plain.http(answer))
+    }
+
+    async fn json(&mut self, request: &Request) -> Result<Value> {
+        let path = gateway::path(&request.method).context("the gateway has no path for it")?;
+        let message = self.plain.request(&request.message);
+        let body = gateway::body(&message, &request.method.input())?;
+        self.http("POST", path, &body.to_string()).await
+    }
+
+    /// In which words a library says that it cannot read bytes is nobody's business.
+    async fn raw(&mut self, method: &MethodDescriptor, bytes: &[u8]) -> Result<Value> {
+        let bytes = Payload::Raw(bytes.to_vec().into());
+        let mut call = Call::begin(self.channel(), method, &self.metadata, bytes);
+        call.finish();
+        Ok(without_words(self.whole_answer(&mut call, method).await))
+    }
+
+    fn channel(&self) -> Channel {
+        self.channels[self.asked].clone()
     }
 
     fn begin(&mut self, request: &Request) -> Result<Call> {
         let message = self.plain.request(&request.message);
         let message = value::message(&message, &request.method.input())?;
-        let channel = self.channels[self.asked].clone();
         Ok(Call::begin(
-            channel,
+            self.channel(),
             &request.method,
             &self.metadata,
             message,
@@ -188,15 +218,15 @@ impl Run {
     async fn call(&mut self, request: &Request) -> Result<Value> {
         let mut call = self.begin(request)?;
         call.finish();
-        let mut all = self.rest(&mut call, &request.method.output()).await;
-        if services::is_streaming(&request.method) {
-            return Ok(Value::Array(all));
+        Ok(self.whole_answer(&mut call, &request.method).await)
+    }
+
+    async fn whole_answer(&mut self, call: &mut Call, method: &MethodDescriptor) -> Value {
+        let mut all = self.rest(call, &method.output()).await;
+        if services::is_streaming(method) || all.len() != 1 {
+            return Value::Array(all);
         }
-        Ok(if all.len() == 1 {
-            all.remove(0)
-        } else {
-            Value::Array(all)
-        })
+        all.remove(0)
     }
 
     async fn until(&mut self, step: &Step, told: &str, request: &Request) -> Result<Value> {
@@ -236,14 +266,21 @@ impl Run {
     async fn stream(&mut self, action: &Action) -> Result<Value> {
         match action {
             Action::Open { name, request } => {
-                let call = self.begin(request)?;
-                self.streams.insert(name.clone(), call);
+                let mut call = self.begin(request)?;
+                if !request.method.is_client_streaming() {
+                    call.finish();
+                }
+                let unanswered = usize::from(is_watch(request));
+                let stream = Stream { call, unanswered };
+                self.streams.insert(name.clone(), stream);
                 Ok(Value::Null)
             }
             Action::Send { name, request } => {
                 let message = self.plain.request(&request.message);
                 let message = value::message(&message, &request.method.input())?;
-                self.open(name)?.send(message)?;
+                let stream = self.open(name)?;
+                stream.unanswered += usize::from(is_watch(request));
+                stream.call.send(message)?;
                 Ok(Value::Null)
             }
             Action::Read {
@@ -253,9 +290,11 @@ impl Run {
             } => self.read(name, *count, &method.output()).await,
             Action::Drain { name, method } => self.drain(name, method).await,
             Action::Close { name, method } => {
-                let mut call = self.streams.remove(name).context("it is not open")?;
-                call.finish();
-                Ok(Value::Array(self.rest(&mut call, &method.output()).await))
+                let mut stream = self.streams.remove(name).context("it is not open")?;
+                stream.call.finish();
+                Ok(Value::Array(
+                    self.rest(&mut stream.call, &method.output()).await,
+                ))
             }
             Action::Drop { name } => {
                 self.streams.remove(name).context("it is not open")?;
@@ -265,7 +304,7 @@ impl Run {
         }
     }
 
-    fn open(&mut self, name: &str) -> Result<&mut Call> {
+    fn open(&mut self, name: &str) -> Result<&mut Stream> {
         self.streams
             .get_mut(name)
             .with_context(|| format!("{name} is not open"))
@@ -279,9 +318,11 @@ impl Run {
     ) -> Result<Value> {
         let mut all = Vec::new();
         for _ in 0..count {
-            let said = self.open(name)?.next(MESSAGE).await;
+            let said = self.open(name)?.call.next(MESSAGE).await;
             let goes_on = matches!(said, Some(Said::Message(_)));
-            all.push(self.answer(said, output));
+            let answer = self.answer(said, output);
+            self.open(name)?.told(&answer);
+            all.push(answer);
             if !goes_on {
                 break;
             }
@@ -290,30 +331,34 @@ impl Run {
     }
 
     /// Reads up to the answer to a request for progress, and joins the events of each watch.
-    async fn drain(
-        &mut self,
-        name: &str,
-        method: &prost_reflect::MethodDescriptor,
-    ) -> Result<Value> {
+    ///
+    /// Every watch asked for is told of before; the answer is of the last revision that was told, or it is of an earlier request.
+    async fn drain(&mut self, name: &str, method: &MethodDescriptor) -> Result<Value> {
         let progress = value::message(&json!({ "progress_request": {} }), &method.input())?;
         let mut watches = Watches::default();
         let began = Instant::now();
-        self.open(name)?.send(progress.clone())?;
+        let mut is_asked = false;
         loop {
-            match self.open(name)?.next(PROGRESS).await {
-                None if began.elapsed() > PATIENCE => watches
-                    .all
-                    .push((i64::MAX, json!({ "!": "no progress in time" }))),
+            let stream = self.open(name)?;
+            if stream.unanswered == 0 && !is_asked {
+                stream.call.send(progress.clone())?;
+                is_asked = true;
+            }
+            match self.open(name)?.call.next(PROGRESS).await {
+                None if began.elapsed() > PATIENCE => watches.end("no progress in time"),
                 None => {
-                    self.open(name)?.send(progress.clone())?;
+                    is_asked = false;
                     continue;
                 }
-                Some(said @ Said::End(_)) => watches
-                    .all
-                    .push((i64::MAX, self.answer(Some(said), &method.output()))),
+                Some(said @ Said::End(_)) => {
+                    let answer = self.answer(Some(said), &method.output());
+                    watches.end(answer["!"].as_str().unwrap_or("the end"));
+                }
                 Some(said) => {
                     let answer = self.answer(Some(said), &method.output());
-                    if watches.take(answer) {
+                    self.open(name)?.told(&answer);
+                    let is_old = answer["header"]["revision"].as_i64() < self.plain.revision();
+                    if watches.take(answer) || is_old {
                         continue;
                     }
                 }
@@ -332,6 +377,32 @@ impl Run {
     }
 }
 
+/// An answer without what a library says of bytes that it cannot read.
+fn without_words(answer: Value) -> Value {
+    match answer {
+        Value::Array(all) => all.into_iter().map(without_words).collect(),
+        it if it["!"]
+            .as_str()
+            .is_some_and(|it| it.starts_with("Internal")) =>
+        {
+            json!({ "!": "Internal: not to be read" })
+        }
+        it => it,
+    }
+}
+
+/// Whether an answer is owed that a watch was created, or was not.
+fn is_watch(request: &Request) -> bool {
+    request.message.get("create_request").is_some()
+}
+
+impl Stream {
+    fn told(&mut self, answer: &Value) {
+        let is_created = answer["created"] == true;
+        self.unanswered = self.unanswered.saturating_sub(usize::from(is_created));
+    }
+}
+
 /// What came on a watch stream, in order, and of which watch it is.
 #[derive(Default)]
 struct Watches {
@@ -339,10 +410,17 @@ struct Watches {
 }
 
 impl Watches {
+    /// Why nothing more comes.
+    fn end(&mut self, why: &str) {
+        self.all.push((i64::MAX, json!({ "!": why })));
+    }
+
     /// Takes a message; whether it was none of a watch's own but the answer to a request for progress.
     fn take(&mut self, answer: Value) -> bool {
         let id = answer["watch_id"].as_i64().unwrap_or(0);
-        let is_of_no_watch = id == -1 && answer["canceled"].is_null();
+        let is_told = |name: &str| !answer[name].is_null();
+        let is_of_no_watch =
+            id == -1 && !["created", "canceled", "events"].into_iter().any(is_told);
         if is_of_no_watch {
             return false;
         }
@@ -360,12 +438,13 @@ impl Watches {
         true
     }
 
-    /// By watch; headers hang on how events were put together, and are left out.
+    /// By watch; headers and fragments hang on how events were put together, and are left out.
     fn joined(mut self) -> Value {
         self.all.sort_by_key(|it| it.0);
         let all = self.all.into_iter().map(|(_, mut answer)| {
             if let Some(fields) = answer.as_object_mut() {
                 fields.remove("header");
+                fields.remove("fragment");
             }
             answer
         });

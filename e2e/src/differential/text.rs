@@ -30,6 +30,10 @@
 //! | `at NUMBER` | which member they go to, the first at the beginning |
 //! | `kill NUMBER`, `start NUMBER` | a member, with the data it has |
 //! | `GET PATH`, `POST PATH BODY` | over HTTP/1.1 |
+//! | `json SERVICE.METHOD MESSAGE` | the same call as JSON over HTTP/1.1 |
+//! | `raw SERVICE.METHOD "BYTES"` | bytes instead of a message |
+//!
+//! `$rev` is the last revision that a header told, `$leader` that of the last leader's key, `$learner` the member added last.
 //!
 //! It deliberately has no loops and no conditions: whoever reads it sees what is sent.
 
@@ -82,6 +86,11 @@ pub struct Request {
 #[allow(missing_docs)] // the table above says it
 pub enum Action {
     Call(Request),
+    Json(Request),
+    Raw {
+        method: MethodDescriptor,
+        bytes: Vec<u8>,
+    },
     Until {
         told: String,
         request: Request,
@@ -134,9 +143,10 @@ impl Action {
     fn method(&self) -> Option<&MethodDescriptor> {
         match self {
             Self::Call(request) | Self::Until { request, .. } => Some(&request.method),
-            Self::Read { method, .. } | Self::Drain { method, .. } | Self::Close { method, .. } => {
-                Some(method)
-            }
+            Self::Raw { method, .. }
+            | Self::Read { method, .. }
+            | Self::Drain { method, .. }
+            | Self::Close { method, .. } => Some(method),
             _ => None,
         }
     }
@@ -146,6 +156,21 @@ impl Step {
     /// A call that a generator makes.
     pub fn call(request: Request) -> Self {
         Self::of(Action::Call(request))
+    }
+
+    /// The service that is asked, if one is.
+    pub fn service(&self) -> Option<String> {
+        let method = match &self.action {
+            Action::Call(it) | Action::Json(it) => &it.method,
+            Action::Until { request, .. }
+            | Action::Open { request, .. }
+            | Action::Send { request, .. } => &request.method,
+            Action::Raw { method, .. } => method,
+            Action::Login { .. } => return Some("Auth".to_owned()),
+            Action::Http { .. } => return Some("HTTP".to_owned()),
+            _ => return None,
+        };
+        Some(method.parent_service().name().to_owned())
     }
 
     /// Anything else that a generator makes.

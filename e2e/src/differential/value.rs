@@ -97,7 +97,11 @@ pub fn string_of(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
-fn bytes_of(string: &str) -> Result<Vec<u8>> {
+/// The bytes that the characters stand for.
+///
+/// # Errors
+/// When a character is no byte.
+pub fn bytes_of(string: &str) -> Result<Vec<u8>> {
     let bytes = string.chars().map(u8::try_from);
     bytes
         .collect::<Result<_, _>>()

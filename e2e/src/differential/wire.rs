@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use bytes::{BufMut, Bytes};
 use prost::Message;
 use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use tokio::sync::mpsc;
@@ -34,11 +35,26 @@ pub fn channel(url: &str) -> Result<Channel> {
         .connect_lazy())
 }
 
+/// What is sent as one message.
+#[derive(Debug)]
+pub enum Payload {
+    /// A message.
+    Message(DynamicMessage),
+    /// Bytes that may be none.
+    Raw(Bytes),
+}
+
+impl From<DynamicMessage> for Payload {
+    fn from(message: DynamicMessage) -> Self {
+        Self::Message(message)
+    }
+}
+
 /// One call that was begun.
 #[derive(Debug)]
 pub struct Call {
     /// What is sent goes here; gone once this side has said all.
-    requests: Option<mpsc::UnboundedSender<DynamicMessage>>,
+    requests: Option<mpsc::UnboundedSender<Payload>>,
     answers: mpsc::UnboundedReceiver<Said>,
     task: AbortHandle,
 }
@@ -58,7 +74,7 @@ impl Call {
         channel: Channel,
         method: &MethodDescriptor,
         metadata: &MetadataMap,
-        first: DynamicMessage,
+        first: impl Into<Payload>,
     ) -> Self {
         let (requests, to_send) = mpsc::unbounded_channel();
         let (told, answers) = mpsc::unbounded_channel();
@@ -70,7 +86,7 @@ impl Call {
             // Nobody listens any more when the text has ended.
             let _ = told.send(Said::End(end.err()));
         });
-        let _ = requests.send(first);
+        let _ = requests.send(first.into());
         Self {
             requests: Some(requests),
             answers,
@@ -82,9 +98,9 @@ impl Call {
     ///
     /// # Errors
     /// When this side has ended, or the server has.
-    pub fn send(&self, message: DynamicMessage) -> Result<()> {
+    pub fn send(&self, message: impl Into<Payload>) -> Result<()> {
         let requests = self.requests.as_ref().context("this side has ended")?;
-        requests.send(message).context("the call has ended")
+        requests.send(message.into()).context("the call has ended")
     }
 
     /// Says that nothing more will be sent.
@@ -109,7 +125,7 @@ impl Drop for Call {
 async fn pass(
     channel: Channel,
     method: &MethodDescriptor,
-    request: Request<UnboundedReceiverStream<DynamicMessage>>,
+    request: Request<UnboundedReceiverStream<Payload>>,
     told: &mpsc::UnboundedSender<Said>,
 ) -> Result<(), Status> {
     let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(usize::MAX);
@@ -131,7 +147,7 @@ async fn pass(
 struct Dynamic(MessageDescriptor);
 
 impl Codec for Dynamic {
-    type Encode = DynamicMessage;
+    type Encode = Payload;
     type Decode = DynamicMessage;
     type Encoder = Self;
     type Decoder = Self;
@@ -146,11 +162,14 @@ impl Codec for Dynamic {
 }
 
 impl Encoder for Dynamic {
-    type Item = DynamicMessage;
+    type Item = Payload;
     type Error = Status;
 
-    fn encode(&mut self, item: DynamicMessage, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        let encoded = item.encode(buffer);
+    fn encode(&mut self, item: Payload, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        let encoded = match item {
+            Payload::Message(message) => message.encode(buffer),
+            Payload::Raw(bytes) => return Ok(buffer.put(bytes)),
+        };
         encoded.map_err(|e| Status::internal(format!("encode the request: {e}")))
     }
 }

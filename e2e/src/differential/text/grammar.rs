@@ -5,7 +5,7 @@
 //! ```
 //!
 //! - A string may be repeated: `"x" * 2000000`.
-//! - `$NAME` stands for what is not known before the text runs.
+//! - `$NAME` stands for what is not known before the text runs, `$NAME+1` and `$NAME-1` for its neighbours.
 //!
 //! It deliberately knows no descriptions: whether a name is a field, and of what kind, is judged where a message is made.
 
@@ -31,6 +31,21 @@ pub fn read(text: &str, descriptor: &MessageDescriptor) -> Result<Value> {
     Ok(value)
 }
 
+/// Reads one string in quotes and nothing else.
+///
+/// # Errors
+/// When it is none.
+pub fn read_string(text: &str) -> Result<String> {
+    let mut reader = Reader { rest: text };
+    let string = reader.string()?;
+    ensure!(
+        reader.peek().is_none(),
+        "cannot read from here on: {}",
+        reader.rest
+    );
+    Ok(string)
+}
+
 struct Reader<'a> {
     rest: &'a str,
 }
@@ -53,7 +68,7 @@ impl Reader<'_> {
 
     fn word(&mut self) -> Result<String> {
         self.peek();
-        let is_part = |c: char| c.is_alphanumeric() || "_-$.?".contains(c);
+        let is_part = |c: char| c.is_alphanumeric() || "_-+$.?".contains(c);
         let end = self.rest.find(|c| !is_part(c)).unwrap_or(self.rest.len());
         ensure!(end > 0, "expected a word before: {}", self.rest);
         let (word, rest) = self.rest.split_at(end);
@@ -191,7 +206,8 @@ fn field(name: &str, value: &Value, kind: Option<&Kind>) -> String {
     }
 }
 
-fn quoted(it: &str) -> String {
+/// A string in quotes.
+pub fn quoted(it: &str) -> String {
     let first = it.chars().next();
     let is_one_throughout = it.len() > WRITTEN_OUT && it.chars().all(|c| Some(c) == first);
     if let (true, Some(first)) = (is_one_throughout, first) {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use prost_reflect::{MessageDescriptor, MethodDescriptor};
 use serde_json::{Map, Value, json};
 
-use super::super::{http, services};
+use super::super::{http, services, value};
 use super::{Action, Request, Step, Text, grammar};
 
 impl Text {
@@ -116,6 +116,15 @@ fn action(call: &str, streams: &mut HashMap<String, MethodDescriptor>) -> Result
                 request: self::request(request.trim())?,
             }
         }
+        "json" => Action::Json(request(rest)?),
+        "raw" => {
+            let method = services::method(&name);
+            let bytes = grammar::read_string(more)?;
+            Action::Raw {
+                method: method.with_context(|| format!("no RPC is called {name}"))?,
+                bytes: value::bytes_of(&bytes)?,
+            }
+        }
         "login" => Action::Login {
             user: name,
             password: more.to_owned(),
@@ -197,7 +206,9 @@ fn recorded(lines: &[&str], action: &Action) -> Result<Option<Value>> {
     }
     let output = action.method().map(MethodDescriptor::output);
     let is_list = match action {
-        Action::Call(request) => services::is_streaming(&request.method),
+        Action::Call(Request { method, .. }) | Action::Raw { method, .. } => {
+            services::is_streaming(method)
+        }
         Action::Read { .. } | Action::Drain { .. } | Action::Close { .. } => true,
         _ => false,
     };

@@ -3,6 +3,7 @@
 use prost_reflect::MethodDescriptor;
 use serde_json::Value;
 
+use super::super::value;
 use super::{Action, Request, Step, Text, grammar};
 
 /// A request this long is written on several lines, one for each field.
@@ -65,6 +66,11 @@ impl Step {
 pub(super) fn action(action: &Action) -> String {
     match action {
         Action::Call(it) => request(it),
+        Action::Json(it) => format!("json {}", request(it)),
+        Action::Raw { method, bytes } => {
+            let bytes = grammar::quoted(&value::string_of(bytes));
+            format!("raw {} {bytes}", name(method))
+        }
         Action::Until { told, request: it } => format!("until {told:?} {}", request(it)),
         Action::Open { name, request: it } => format!("open {name} {}", request(it)),
         Action::Send { name, request: it } => {
@@ -93,8 +99,12 @@ pub(super) fn action(action: &Action) -> String {
     }
 }
 
+fn name(method: &MethodDescriptor) -> String {
+    format!("{}.{}", method.parent_service().name(), method.name())
+}
+
 fn request(it: &Request) -> String {
-    let name = format!("{}.{}", it.method.parent_service().name(), it.method.name());
+    let name = name(&it.method);
     let fields = grammar::fields(&it.message, Some(&it.method.input()));
     let short = format!("{name} {}", fields.join(" ")).trim_end().to_owned();
     if short.len() <= LONG {

@@ -1,0 +1,77 @@
+//! Members of a cluster of one: what is refused, and a learner that nobody reaches.
+
+use rand::Rng;
+use serde_json::json;
+
+use super::Made;
+
+/// None that a member could be added with: it would take the quorum with it.
+const BAD_URLS: &[&str] = &["", "nonsense", "http://", "ftp://a:1", "http://a", "a:1"];
+const TAKEN: &str = "http://ADDRESS:2380";
+const LEARNER: &str = "http://127.0.0.1:1";
+const IDS: &[u64] = &[0, 5, u64::MAX];
+
+impl Made {
+    pub(super) fn member_request(&mut self) {
+        let url = self.one_of(BAD_URLS);
+        let learner = self.chance.random_bool(0.5);
+        let id = self.one_of(IDS);
+        match self.chance.random_range(0..20) {
+            0..3 => self.ask("Cluster.MemberList", json!({})),
+            3..6 => self.ask("Cluster.MemberList", json!({ "linearizable": true })),
+            6..9 => self.ask(
+                "Cluster.MemberAdd",
+                json!({ "peer_urls": [url], "isLearner": learner }),
+            ),
+            9 => self.ask(
+                "Cluster.MemberAdd",
+                json!({ "peer_urls": [LEARNER, url], "isLearner": true }),
+            ),
+            10 => self.ask("Cluster.MemberAdd", json!({ "isLearner": learner })),
+            11 => self.ask(
+                "Cluster.MemberAdd",
+                json!({ "peer_urls": [TAKEN], "isLearner": true }),
+            ),
+            12..14 => self.ask("Cluster.MemberRemove", json!({ "ID": id })),
+            14 => self.ask("Cluster.MemberRemove", json!({ "ID": "$m0" })),
+            15..17 => self.ask("Cluster.MemberPromote", json!({ "ID": id })),
+            17 => self.ask("Cluster.MemberPromote", json!({ "ID": "$m0" })),
+            18 => self.ask(
+                "Cluster.MemberUpdate",
+                json!({ "ID": id, "peer_urls": [LEARNER] }),
+            ),
+            _ => self.ask(
+                "Cluster.MemberUpdate",
+                json!({ "ID": "$m0", "peer_urls": [TAKEN] }),
+            ),
+        }
+    }
+
+    /// It comes and goes; a learner takes no part in any quorum.
+    pub(super) fn learner_episode(&mut self) {
+        let add = json!({ "peer_urls": [LEARNER], "isLearner": true });
+        self.ask("Cluster.MemberAdd", add.clone());
+        self.ask("Cluster.MemberAdd", add);
+        let more = json!({ "peer_urls": ["http://127.0.0.1:2"], "isLearner": true });
+        self.ask("Cluster.MemberAdd", more);
+        for _ in 0..self.up_to(4) {
+            match self.chance.random_range(0..5) {
+                0 => self.ask("Cluster.MemberPromote", json!({ "ID": "$learner" })),
+                1 => self.ask(
+                    "Cluster.MemberUpdate",
+                    json!({ "ID": "$learner", "peer_urls": ["http://127.0.0.1:3"] }),
+                ),
+                2 => self.ask(
+                    "Cluster.MemberUpdate",
+                    json!({ "ID": "$learner", "peer_urls": [TAKEN] }),
+                ),
+                3 => self.ask("Maintenance.MoveLeader", json!({ "targetID": "$learner" })),
+                _ => self.key_request(),
+            }
+        }
+        self.ask("Cluster.MemberList", json!({ "linearizable": true }));
+        self.ask("Cluster.MemberRemove", json!({ "ID": "$learner" }));
+        self.ask("Cluster.MemberRemove", json!({ "ID": "$learner" }));
+        self.ask("Cluster.MemberPromote", json!({ "ID": "$learner" }));
+    }
+}
