@@ -41,8 +41,14 @@ pub mod grammar;
 mod read;
 mod write;
 
+use std::sync::LazyLock;
+
 use prost_reflect::MethodDescriptor;
 use serde_json::Value;
+
+/// What a login calls.
+static LOGIN: LazyLock<Option<MethodDescriptor>> =
+    LazyLock::new(|| super::services::method("Auth.Authenticate"));
 
 /// A text, as its file says.
 #[derive(Clone, Debug)]
@@ -147,6 +153,7 @@ impl Action {
             | Self::Read { method, .. }
             | Self::Drain { method, .. }
             | Self::Close { method, .. } => Some(method),
+            Self::Login { .. } => LOGIN.as_ref(),
             _ => None,
         }
     }

@@ -11,8 +11,20 @@ const ROLES: &[&str] = &["r1", "r2", "root", ""];
 const PASSWORDS: &[&str] = &["p", "q", ""];
 /// The one of root, whenever users count.
 const OF_ROOT: &str = "p";
-const PLAIN_KEYS: &[&str] = &["a", "b", "c", "k1", ""];
-const PLAIN_ENDS: &[&str] = &["", "", "c", "z", "\u{0}"];
+/// What rights are given on, each key with one end only: of several with one key etcd overlooks all but the first when it is
+/// given again.
+const RANGES: &[(&str, &str)] = &[
+    ("a", ""),
+    ("a\u{0}", "c"),
+    ("ab", "a"),
+    ("b", "z"),
+    ("c", "\u{0}"),
+    ("k1", ""),
+    ("k2", "k4"),
+    ("\u{0}", "\u{0}"),
+    ("", ""),
+    ("", "z"),
+];
 
 impl Made {
     pub(super) fn auth_request(&mut self) {
@@ -54,9 +66,8 @@ impl Made {
     }
 
     fn role_grant(&mut self, role: &str) {
-        let key = self.one_of(PLAIN_KEYS);
-        let mut perm = json!({ "permType": self.up_to(3), "key": key });
-        perm["range_end"] = json!(self.one_of(PLAIN_ENDS));
+        let (key, end) = self.one_of(RANGES);
+        let perm = json!({ "permType": self.up_to(3), "key": key, "range_end": end });
         let mut grant = json!({ "name": role });
         if !self.rarely() {
             grant["perm"] = perm;
@@ -65,7 +76,12 @@ impl Made {
     }
 
     fn role_revoke(&mut self, role: &str) {
-        let (key, end) = (self.one_of(PLAIN_KEYS), self.one_of(PLAIN_ENDS));
+        let ((key, _), (_, other)) = (self.one_of(RANGES), self.one_of(RANGES));
+        let (key, end) = if self.rarely() {
+            (key, other)
+        } else {
+            self.one_of(RANGES)
+        };
         self.ask(
             "Auth.RoleRevokePermission",
             json!({ "role": role, "key": key, "range_end": end }),
@@ -85,6 +101,7 @@ impl Made {
         );
         self.somebody();
         self.call("Auth.AuthEnable", json!({}));
+        self.is_guarded = true;
         for _ in 0..4 + self.up_to(5) {
             self.identity();
             for _ in 0..3 + self.up_to(6) {
@@ -95,6 +112,7 @@ impl Made {
         self.call("Auth.AuthStatus", json!({}));
         self.call("Auth.AuthDisable", json!({}));
         self.act(Action::Token(None));
+        self.is_guarded = false;
     }
 
     /// Users with some rights, whatever was there before.

@@ -7,6 +7,10 @@ use super::Made;
 
 const KEYS: &[&str] = &["a", "b", "c", "d", "a\u{0}", "ab", "\u{ff}"];
 const ENDS: &[&str] = &["", "\u{0}", "a", "b", "c", "z", "a\u{0}", "k2"];
+/// Before most keys: go sorts more than twelve that are equal in an order of its own.
+const FEW: &[&str] = &["", "b", "c", "d"];
+/// After every key.
+const LATE_ENDS: &[&str] = &["", "\u{0}", "\u{ff}\u{1}"];
 /// Their leases last longer than any run.
 const LEASES: &[i64] = &[1, 2, 3, 4];
 const LONG: &[i64] = &[100_000, 9_000_000_000, 9_000_000_001, i64::MAX];
@@ -91,7 +95,7 @@ impl Made {
         if self.chance.random_bool(0.5) {
             return json!("");
         }
-        json!(self.one_of(ENDS))
+        json!(self.one_of(if self.is_guarded { LATE_ENDS } else { ENDS }))
     }
 
     fn lease(&mut self) -> i64 {
@@ -151,6 +155,10 @@ impl Made {
             if self.chance.random_bool(0.2) {
                 range[order.0] = json!(self.chance.random_range(0..order.1));
             }
+        }
+        if range["sort_target"].as_u64().is_some_and(|it| it > 0) {
+            range["key"] = json!(self.one_of(&["a", "b", "a\u{0}"]));
+            range["range_end"] = json!(self.one_of(FEW));
         }
         let filters = [
             "min_mod_revision",
