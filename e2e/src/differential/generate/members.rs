@@ -21,16 +21,16 @@ impl Made {
             3..6 => self.ask("Cluster.MemberList", json!({ "linearizable": true })),
             6..9 => self.ask(
                 "Cluster.MemberAdd",
-                json!({ "peer_urls": [url], "isLearner": learner }),
+                json!({ "peerURLs": [url], "isLearner": learner }),
             ),
             9 => self.ask(
                 "Cluster.MemberAdd",
-                json!({ "peer_urls": [LEARNER, url], "isLearner": true }),
+                json!({ "peerURLs": [LEARNER, url], "isLearner": true }),
             ),
             10 => self.ask("Cluster.MemberAdd", json!({ "isLearner": learner })),
             11 => self.ask(
                 "Cluster.MemberAdd",
-                json!({ "peer_urls": [TAKEN], "isLearner": true }),
+                json!({ "peerURLs": [TAKEN], "isLearner": true }),
             ),
             12..14 => self.ask("Cluster.MemberRemove", json!({ "ID": id })),
             14 => self.ask("Cluster.MemberRemove", json!({ "ID": "$m0" })),
@@ -38,32 +38,32 @@ impl Made {
             17 => self.ask("Cluster.MemberPromote", json!({ "ID": "$m0" })),
             18 => self.ask(
                 "Cluster.MemberUpdate",
-                json!({ "ID": id, "peer_urls": [LEARNER] }),
+                json!({ "ID": id, "peerURLs": [LEARNER] }),
             ),
             _ => self.ask(
                 "Cluster.MemberUpdate",
-                json!({ "ID": "$m0", "peer_urls": [TAKEN] }),
+                json!({ "ID": "$m0", "peerURLs": [TAKEN] }),
             ),
         }
     }
 
     /// It comes and goes; a learner takes no part in any quorum.
     pub(super) fn learner_episode(&mut self) {
-        let add = json!({ "peer_urls": [LEARNER], "isLearner": true });
+        let add = json!({ "peerURLs": [LEARNER], "isLearner": true });
         self.ask("Cluster.MemberAdd", add.clone());
         self.ask("Cluster.MemberAdd", add);
-        let more = json!({ "peer_urls": ["http://127.0.0.1:2"], "isLearner": true });
+        let more = json!({ "peerURLs": ["http://127.0.0.1:2"], "isLearner": true });
         self.ask("Cluster.MemberAdd", more);
         for _ in 0..self.up_to(4) {
             match self.chance.random_range(0..5) {
                 0 => self.ask("Cluster.MemberPromote", json!({ "ID": "$learner" })),
                 1 => self.ask(
                     "Cluster.MemberUpdate",
-                    json!({ "ID": "$learner", "peer_urls": ["http://127.0.0.1:3"] }),
+                    json!({ "ID": "$learner", "peerURLs": ["http://127.0.0.1:3"] }),
                 ),
                 2 => self.ask(
                     "Cluster.MemberUpdate",
-                    json!({ "ID": "$learner", "peer_urls": [TAKEN] }),
+                    json!({ "ID": "$learner", "peerURLs": [TAKEN] }),
                 ),
                 3 => self.ask("Maintenance.MoveLeader", json!({ "targetID": "$learner" })),
                 _ => self.key_request(),
