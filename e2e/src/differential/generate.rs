@@ -38,6 +38,7 @@ pub fn steps(seed: u64, count: usize) -> Vec<Step> {
         chance: SmallRng::seed_from_u64(seed),
         steps: Vec::new(),
         is_guarded: false,
+        learners: 0,
     };
     while made.asked() < count {
         made.next();
@@ -52,6 +53,8 @@ struct Made {
     steps: Vec<Step>,
     /// Whether users count: for a range that ends before it begins, etcd's answer hangs on the order in which rights were given.
     is_guarded: bool,
+    /// How many URLs of learners were made.
+    learners: u16,
 }
 
 impl Made {

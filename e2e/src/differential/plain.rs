@@ -359,6 +359,9 @@ impl Plain {
                 _ => made.map_or_else(|| self.http(value.clone()), Value::from),
             };
         }
+        if let Some(Value::Array(members)) = fields.get_mut("members") {
+            members.sort_by_key(|it| it["ID"].to_string());
+        }
         Value::Object(fields)
     }
 }

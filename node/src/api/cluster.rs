@@ -130,7 +130,11 @@ pub(super) fn new_member(request: pb::MemberAddRequest) -> Result<store::Member,
     })
 }
 
+/// Each is one URL, neither none nor several.
 fn checked_urls(urls: &[String]) -> Result<Vec<String>, Refusal> {
+    if urls.iter().any(|url| url.trim().parse::<Url>().is_err()) {
+        return Err(Refusal::BadUrls);
+    }
     let urls = Url::list(&urls.join(",")).map_err(|_| Refusal::BadUrls)?;
     Ok(urls.iter().map(ToString::to_string).collect())
 }
@@ -145,4 +149,24 @@ fn unix_nanoseconds() -> u128 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |elapsed| elapsed.as_nanos())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_url_of_a_member_is_one() {
+        let checked = |urls: &[&str]| {
+            let urls: Vec<String> = urls.iter().map(|&it| it.to_owned()).collect();
+            checked_urls(&urls).ok()
+        };
+        assert_eq!(
+            checked(&[" http://b:1 ", "http://a:1"]).unwrap(),
+            ["http://a:1", "http://b:1"]
+        );
+        assert_eq!(checked(&[]), None);
+        assert_eq!(checked(&["http://a:1", ""]), None);
+        assert_eq!(checked(&["http://a:1,http://b:1"]), None);
+    }
 }
