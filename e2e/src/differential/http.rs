@@ -17,7 +17,15 @@ const ANSWER: Duration = Duration::from_secs(15);
 ///
 /// # Errors
 /// When there is no answer.
-pub async fn ask(
+pub async fn ask(url: &str, method: &str, path: &str, body: &str) -> Result<Value> {
+    ask_as(url, None, method, path, body).await
+}
+
+/// The same with a token in the header where the gateway looks for one.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn ask_as(
     url: &str,
     token: Option<&str>,
     method: &str,

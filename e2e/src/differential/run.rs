@@ -181,7 +181,7 @@ impl Run {
     async fn http(&mut self, method: &str, path: &str, body: &str) -> Result<Value> {
         let endpoint = self.members.endpoints()[self.asked].clone();
         let token = self.metadata.get("token").and_then(|it| it.to_str().ok());
-        let answer = http::ask(&endpoint, token, method, path, body).await?;
+        let answer = http::ask_as(&endpoint, token, method, path, body).await?;
         Ok(self.plain.http(answer))
     }
 

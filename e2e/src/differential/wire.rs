@@ -168,7 +168,10 @@ impl Encoder for Dynamic {
     fn encode(&mut self, item: Payload, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         let encoded = match item {
             Payload::Message(message) => message.encode(buffer),
-            Payload::Raw(bytes) => return Ok(buffer.put(bytes)),
+            Payload::Raw(bytes) => {
+                buffer.put(bytes);
+                Ok(())
+            }
         };
         encoded.map_err(|e| Status::internal(format!("encode the request: {e}")))
     }
