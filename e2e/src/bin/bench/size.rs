@@ -182,14 +182,15 @@ async fn has_caught_up(members: &Members, learner: usize) -> Result<()> {
 
 /// Overwrites everything again and again and compacts after each round.
 async fn grow(name: &str, members: &Members, size: Size) -> Result<Vec<u64>> {
-    let mut client = Client::connect(&members.endpoints()[0]).await?;
+    let url = &members.endpoints()[0];
     let mut minutes = Vec::new();
     let started = Instant::now();
     let mut round = 0_u8;
     while minutes.len() < size.growth_minutes as usize {
         round = round.wrapping_add(1);
         let newest = fill(members, size, round).await?;
-        client.compact(newest).await?;
+        // A connection that was idle for a whole round may have been closed.
+        Client::connect(url).await?.compact(newest).await?;
         while started.elapsed() >= Duration::from_secs(60) * (minutes.len() as u32 + 1)
             && minutes.len() < size.growth_minutes as usize
         {
