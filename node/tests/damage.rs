@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use lab::{Lab, Member, PATIENCE, eventually, leader};
 use proto::etcdserverpb as pb;
+use quorate_node::storage::{DataDir, Options, Storage};
 
 /// Checkpoints come often, and with few entries kept for those who are behind.
 const OFTEN: [&str; 4] = ["--snapshot-count", "40", "--snapshot-catchup-entries", "5"];
@@ -211,4 +212,122 @@ async fn a_damaged_member_alone_is_refused() {
     assert!(log.contains(file.to_str().unwrap()), "{log}");
     assert!(log.contains("is damaged at byte"), "{log}");
     assert!(log.contains("there is no other voter"), "{log}");
+}
+
+/// Another value in the checkpoint of a stopped member, with every checksum right: as memory that went wrong before it was written
+/// leaves it.
+async fn alter_store(member: &Member) {
+    let directory = DataDir::open(member.folder.join("data")).unwrap();
+    let (storage, found) = Storage::open(directory, Options::default()).unwrap();
+    let image = found.image.expect("a checkpoint");
+    let (sound, altered) = (b"the-sound-value".as_slice(), b"the-wrong-value");
+    let place = image.windows(sound.len()).position(|it| it == sound);
+    let mut image = image.to_vec();
+    image[place.expect("the value is in it")..][..sound.len()].copy_from_slice(altered);
+    seal_frames(&mut image);
+    let written = storage.renew(found.snapshot, move |out| out.write_all(&image));
+    written.await.unwrap();
+    storage.close().unwrap();
+}
+
+/// Writes the checksum of every frame of an image anew: kind, length, checksum over kind and body, body.
+fn seal_frames(image: &mut [u8]) {
+    // Behind the mark and its version.
+    let mut rest = &mut image[8..];
+    while let Some((header, behind)) = rest.split_first_chunk_mut::<9>() {
+        let length = u32::from_le_bytes(header[1..5].try_into().unwrap());
+        let (body, behind) = behind.split_at_mut(length as usize);
+        let mut hasher = crc32fast::Hasher::new();
+        hasher.update(&header[..1]);
+        hasher.update(body);
+        header[5..].copy_from_slice(&hasher.finalize().to_le_bytes());
+        rest = behind;
+    }
+}
+
+/// One thing if the value is sound, another if it is not.
+fn depends_on_the_value() -> pb::TxnRequest {
+    let put = |key: &str| pb::RequestOp {
+        request: Some(pb::request_op::Request::RequestPut(lab::put(key, "1"))),
+    };
+    pb::TxnRequest {
+        compare: vec![pb::Compare {
+            result: pb::compare::CompareResult::Equal.into(),
+            target: pb::compare::CompareTarget::Value.into(),
+            key: "victim".into(),
+            target_union: Some(pb::compare::TargetUnion::Value("the-sound-value".into())),
+            ..pb::Compare::default()
+        }],
+        success: vec![put("sound")],
+        failure: vec![put("wrong")],
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_memory_was_damaged_is_found_at_the_first_entry_that_shows_it() {
+    let mut lab = Lab::new();
+    let mut members = lab.cluster(&["a", "b", "c"], &OFTEN).await;
+    let victim = (leader(&members).await + 1) % 3;
+    members[victim]
+        .put("victim", "the-sound-value")
+        .await
+        .unwrap();
+    write(&members, victim, 0..90).await;
+    let id = members[victim].id().await;
+    eventually("a checkpoint", async || {
+        let found = files(&members[victim], "checkpoints", "checkpoint");
+        (!found.is_empty()).then_some(()).ok_or_else(String::new)
+    })
+    .await;
+    members[victim].terminate();
+    assert!(members[victim].ended().await.success());
+    alter_store(&members[victim]).await;
+    members[victim].start();
+    let sound = (victim + 1) % 3;
+    // Nothing shows it yet, and the member serves what it has.
+    eventually("the altered value", async || {
+        let read = members[victim].get("victim").await;
+        let read = read.map_err(|status| status.to_string())?;
+        (read.as_deref() == Some("the-wrong-value"))
+            .then_some(())
+            .ok_or_else(|| format!("{read:?}"))
+    })
+    .await;
+    let applied = async || members[sound].status().await.unwrap().raft_applied_index;
+    let before = applied().await;
+    let txn = members[sound].kv().txn(depends_on_the_value()).await;
+    let txn = txn.unwrap().into_inner();
+    assert!(txn.succeeded, "the majority's value decides");
+    let after = applied().await;
+    eventually("CORRUPT about the member", async || {
+        let status = members[sound].status().await;
+        let errors = status.map_err(|status| status.to_string())?.errors;
+        let told = format!("memberID:{id} alarm:CORRUPT");
+        let raised = errors.contains(&told);
+        raised.then_some(()).ok_or_else(|| format!("{errors:?}"))
+    })
+    .await;
+    let differs = members[victim].log();
+    let line = differs
+        .lines()
+        .find(|it| it.contains("differs from the majority's"));
+    let line = line.expect("it says what it found");
+    let named = line.split("\"first_differing_index\":").nth(1).unwrap();
+    let digits: String = named.chars().take_while(char::is_ascii_digit).collect();
+    let differs: u64 = digits.parse().unwrap();
+    assert!(
+        before < differs && differs <= after,
+        "the very entry: {line}"
+    );
+    for _ in 0..2 {
+        let refused = members[victim].get("victim").await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::DataLoss, "{refused}");
+    }
+    let others: Vec<Member> = members
+        .into_iter()
+        .enumerate()
+        .filter_map(|(place, member)| (place != victim).then_some(member))
+        .collect();
+    agree(&others).await;
+    assert_eq!(others[0].get("sound").await.unwrap().as_deref(), Some("1"));
 }
