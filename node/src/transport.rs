@@ -14,6 +14,7 @@ mod link;
 mod service;
 mod snapshot;
 mod traffic;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

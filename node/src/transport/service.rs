@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use axum::body::Body as HttpBody;
+use axum::middleware::map_request;
 use prost::Message as _;
 use proto::etcdserverpb::Member;
 use proto::peer::delivery::Part;
@@ -20,6 +22,7 @@ use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::whole::Whole;
 use super::{Context, REMOVED, snapshot};
 use crate::api::member_to_wire;
 use crate::config::REQUEST_BYTES_LIMIT;
@@ -39,6 +42,9 @@ pub fn routes(context: Context) -> axum::Router {
     };
     Routes::new(PeerServer::new(service).max_decoding_message_size(MESSAGE_BYTES_MAX))
         .into_axum_router()
+        .layer(map_request(async |request: http::Request<HttpBody>| {
+            request.map(|body| HttpBody::new(Whole::new(body, MESSAGE_BYTES_MAX)))
+        }))
 }
 
 #[derive(Debug)]

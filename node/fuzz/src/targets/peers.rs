@@ -10,7 +10,6 @@ use prost::Message as _;
 use proto::peer::delivery::Part;
 use proto::peer::snapshot_piece::Part as Piece;
 use proto::peer::{self, Delivery, Hello, SnapshotBytes, SnapshotClosing, SnapshotPiece};
-use quorate_node::config::REQUEST_BYTES_LIMIT;
 use quorate_node::convert;
 use quorate_node::event::{Digests, Event};
 use quorate_node::handle::{Handle, Waiter};
@@ -221,9 +220,7 @@ pub fn peer_calls() -> Target {
         let answered = async { tokio::time::timeout(patience, answer(routes, request)).await };
         deaf.runtime.block_on(answered).is_ok()
     };
-    // What a message's length says is reserved, if not touched, up to the largest that a peer may send.
-    let largest = 2 * REQUEST_BYTES_LIMIT as u64;
-    Target::new("peer_calls", seeds, seal::call, decode).bounded(64, largest + (1 << 20))
+    Target::new("peer_calls", seeds, seal::call, decode).bounded(64, 8 << 20)
 }
 
 /// Makes a request and reads its answer. The trailers end it: tonic's bodies go on with them for whoever reads on.
