@@ -53,7 +53,9 @@ impl World {
     pub(super) fn crash(&mut self, id: u64) {
         one(&mut self.members, id).crash(&mut self.rng);
         self.break_calls(id);
-        let longest = if self.chance(0.5) { 500 } else { 8_000 };
+        // What failed before the faults stopped can be told after it.
+        let is_short = self.is_calm || self.chance(0.5);
+        let longest = if is_short { 500 } else { 8_000 };
         let down = self.rng.random_range(1..longest);
         self.plan(down, Event::Start(id));
     }
