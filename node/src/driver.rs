@@ -244,8 +244,8 @@ impl<W, O: Outlet, D: Disk, N: Network> Driver<W, O, D, N> {
             entries: applied.index.0.saturating_sub(self.checkpoint.index.0),
             bytes: self.replica.applied_bytes() - self.checkpoint.at_bytes,
         };
-        let store_bytes = self.replica.store().size().bytes;
-        let due = since.is_due(store_bytes, self.schedule.checkpoint_entries);
+        let newest_bytes = self.disk.checkpoint_bytes();
+        let due = since.is_due(newest_bytes, self.schedule.checkpoint_entries);
         // Entries on their way to the disk are no reason to wait: what is applied is durable. Under load some always are.
         let installs = self.writing.as_ref().is_some_and(|it| it.installs);
         // What has diverged must not take the place of what is sound.

@@ -1,13 +1,14 @@
 //! When a checkpoint is due.
 //!
 //! A checkpoint writes the whole store, so it must free a fair share of that: whatever the size of store and entries, each byte of
-//! log costs at most [`STORE_PER_LOG`] bytes of checkpoints, and the log in memory and to be read at a start is at most that share
-//! of the store, or small.
+//! log costs about [`CHECKPOINT_PER_LOG`] bytes of checkpoints at most, and the log in memory and to be read at a start is at most
+//! that share of the store, or small. How large a checkpoint is, is known of the newest one; a store that has grown since pays a
+//! little more.
 //!
 //! What this module deliberately does not do: write one.
 
 /// How much larger than the log that it frees a checkpoint may be.
-const STORE_PER_LOG: u64 = 8;
+const CHECKPOINT_PER_LOG: u64 = 8;
 /// This much log is worth a checkpoint however few entries it is: entries hold many commands.
 const LOG_BYTES: u64 = 64 << 20;
 
@@ -19,9 +20,9 @@ pub(super) struct Since {
 }
 
 impl Since {
-    /// Whether a checkpoint of a store of `store_bytes` is due; `most_entries` is `--snapshot-count`.
-    pub(super) fn is_due(self, store_bytes: u64, most_entries: u64) -> bool {
-        let is_worth_it = self.bytes >= store_bytes / STORE_PER_LOG;
+    /// Whether a checkpoint is due when the newest one has `newest_bytes`; `most_entries` is `--snapshot-count`.
+    pub(super) fn is_due(self, newest_bytes: u64, most_entries: u64) -> bool {
+        let is_worth_it = self.bytes >= newest_bytes / CHECKPOINT_PER_LOG;
         is_worth_it && (self.entries >= most_entries || self.bytes >= LOG_BYTES)
     }
 }
@@ -32,8 +33,8 @@ mod tests {
 
     const MIB: u64 = 1 << 20;
 
-    fn due(entries: u64, bytes: u64, store_bytes: u64) -> bool {
-        Since { entries, bytes }.is_due(store_bytes, 10_000)
+    fn due(entries: u64, bytes: u64, newest_bytes: u64) -> bool {
+        Since { entries, bytes }.is_due(newest_bytes, 10_000)
     }
 
     #[test]

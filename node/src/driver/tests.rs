@@ -28,6 +28,10 @@ impl Disk for Nothing {
     fn install(&self, _: SnapshotMeta, _: Bytes) {}
     fn checkpoint(&self, _: SnapshotMeta, _: Image) {}
     fn renew(&self, _: SnapshotMeta, _: Image) {}
+    fn checkpoint_bytes(&self) -> u64 {
+        0
+    }
+
     fn damage_found(&self) -> u64 {
         0
     }

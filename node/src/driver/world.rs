@@ -25,6 +25,8 @@ pub trait Disk {
     fn checkpoint(&self, meta: SnapshotMeta, image: Image) -> Self::Completion;
     /// As [`Disk::checkpoint`], in the place of everything written before.
     fn renew(&self, meta: SnapshotMeta, image: Image) -> Self::Completion;
+    /// The size of the newest checkpoint, 0 before the first.
+    fn checkpoint_bytes(&self) -> u64;
     /// How often damage was found at rest.
     fn damage_found(&self) -> u64;
 }
@@ -62,6 +64,10 @@ impl Disk for Storage {
 
     fn renew(&self, meta: SnapshotMeta, image: Image) -> Completion {
         Self::renew(self, meta, move |out| write_frames(&image, out))
+    }
+
+    fn checkpoint_bytes(&self) -> u64 {
+        self.vitals().checkpoint_bytes()
     }
 
     fn damage_found(&self) -> u64 {

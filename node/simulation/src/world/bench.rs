@@ -226,6 +226,10 @@ impl Disk for Handle {
         })
     }
 
+    fn checkpoint_bytes(&self) -> u64 {
+        self.0.borrow().storage.vitals().checkpoint_bytes()
+    }
+
     fn damage_found(&self) -> u64 {
         self.0.borrow().storage.vitals().damage_found()
     }
