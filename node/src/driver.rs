@@ -32,6 +32,8 @@ use crate::storage::StorageError;
 use crate::turn::{Release, Turn};
 use crate::watch::{Ask, Figures, Hub, Outlet};
 
+/// Farewells that a removed member waits for, while it hears of no leader.
+const LEADERLESS_FAREWELLS: u64 = 10;
 /// Memory of compacted history freed at every tick, in records, beside what applying frees.
 const SWEEP_PER_TICK: usize = 2_000;
 
@@ -58,6 +60,8 @@ pub struct Driver<W, O, D: Disk, N> {
     now: u64,
     /// When to end, after the removal of this member was applied here or another member told of it.
     leave_at: Option<u64>,
+    /// How long this member, removed, waits to hear that somebody leads.
+    patient_until: Option<u64>,
 }
 
 /// A turn on its way to the disk.
@@ -99,6 +103,7 @@ impl<W, O: Outlet, D: Disk, N: Network> Driver<W, O, D, N> {
             checkpoint,
             now: 0,
             leave_at: None,
+            patient_until: None,
         }
     }
 
@@ -363,10 +368,16 @@ impl<W, O: Outlet, D: Disk, N: Network> Driver<W, O, D, N> {
     }
 
     /// A removed member leaves once somebody leads: then the others can do without it. If nobody does, it may be the only one
-    /// to know that its removal is committed, which a candidate must hear from it before it can win.
+    /// to know that its removal is committed, which a candidate must hear from it before it can win. Others who elect without it
+    /// do not tell it, so that it waits for some elections and no more.
     fn leave_if_led(&mut self) {
-        let is_removed = self.membership.removed.contains(&self.me);
-        if is_removed && self.replica.raft().leader().is_some() {
+        if !self.membership.removed.contains(&self.me) {
+            return;
+        }
+        let now = self.now;
+        let unheard = LEADERLESS_FAREWELLS * self.schedule.farewell_ticks;
+        let patient_until = *self.patient_until.get_or_insert(now + unheard);
+        if self.replica.raft().leader().is_some() || patient_until <= now {
             self.leave_soon();
         }
     }

@@ -123,12 +123,19 @@ fn tick(driver: &mut Driver<u64, Nothing, Nothing, Nothing>, ticks: u64) {
 #[test]
 fn a_removed_member_stays_while_nobody_leads_and_leaves_when_told() {
     let mut driver = driver();
-    tick(&mut driver, 1_000);
+    tick(&mut driver, 90);
     assert!(driver.membership().removed.contains(&1));
     assert!(!driver.is_leaving(), "a candidate may need its word");
     driver.leave_soon();
     tick(&mut driver, 9);
     assert!(!driver.has_left());
     tick(&mut driver, 1);
+    assert!(driver.has_left());
+}
+
+#[test]
+fn a_removed_member_that_nobody_tells_of_a_leader_leaves_in_the_end() {
+    let mut driver = driver();
+    tick(&mut driver, 120);
     assert!(driver.has_left());
 }
