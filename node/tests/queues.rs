@@ -165,7 +165,20 @@ async fn leaders_follow_each_other_and_are_observed() {
     let nobody = election(a).leader(asked()).await;
     assert_eq!(refused(nobody), "election: no leader");
 
-    let mut observed = election(c).observe(asked()).await.unwrap().into_inner();
+    let mut service = election(c);
+    let mut observing = tokio::spawn(async move { service.observe(asked()).await });
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut observing).await;
+    assert!(early.is_err(), "nobody leads yet: {early:?}");
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+
+    let first = campaign(a, 1, "one")
+        .await
+        .unwrap()
+        .unwrap()
+        .leader
+        .unwrap();
+    assert_eq!((&first.key[..], first.lease), (&b"e/1"[..], 1));
+    let mut observed = observing.await.unwrap().unwrap().into_inner();
     let mut next = async || {
         let told = tokio::time::timeout(Duration::from_secs(30), observed.message()).await;
         let kv = told
@@ -176,15 +189,6 @@ async fn leaders_follow_each_other_and_are_observed() {
             .unwrap();
         (lab::text(&kv.key), lab::text(&kv.value))
     };
-    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-
-    let first = campaign(a, 1, "one")
-        .await
-        .unwrap()
-        .unwrap()
-        .leader
-        .unwrap();
-    assert_eq!((&first.key[..], first.lease), (&b"e/1"[..], 1));
     assert_eq!(next().await, pair("e/1", "one"));
     let second = campaign(b, 2, "two");
     queued(a, "e", 2).await;

@@ -139,11 +139,15 @@ where
         scissors.diverged.mark_unchanged();
         let answer = self.inner.call(request);
         Box::pin(async move {
-            let answer = answer.await?;
             if !is_stream {
-                return Ok(answer);
+                return answer.await;
             }
-            let cut: BoxFuture<'static, Refusal> = Box::pin(scissors.wait(wants_leader));
+            let mut cut: BoxFuture<'static, Refusal> = Box::pin(scissors.wait(wants_leader));
+            // `Observe` waits for somebody to tell of before its answer begins.
+            let answer = tokio::select! {
+                answer = answer => answer?,
+                refusal = &mut cut => return Ok(Status::from(refusal).into_http()),
+            };
             Ok(answer.map(|body| {
                 Body::new(Stream {
                     body,
@@ -242,6 +246,24 @@ mod tests {
         request.body(()).unwrap()
     }
 
+    /// A service whose every answer never begins.
+    #[derive(Clone)]
+    struct Silent;
+
+    impl Service<Request<()>> for Silent {
+        type Response = Response<Body>;
+        type Error = Infallible;
+        type Future = std::future::Pending<Result<Response<Body>, Infallible>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<()>) -> Self::Future {
+            std::future::pending()
+        }
+    }
+
     async fn end(answer: Response<Body>) -> (i32, String) {
         let whole = answer.into_body().collect().await.unwrap();
         let status = Status::from_header_map(whole.trailers().unwrap()).unwrap();
@@ -276,6 +298,28 @@ mod tests {
         closing.cancel();
         let ended = other.await.unwrap();
         assert_eq!(ended, (14, "etcdserver: server stopped".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_has_not_begun_ends_as_well() {
+        let (events, _loop) = mpsc::channel(1);
+        let (_status, seen) = watch::channel(published(None));
+        let closing = CancellationToken::new();
+        let scissors = Scissors::new(Handle::new(events, seen), TIMEOUT, closing.clone());
+        let mut service = Cut::new(scissors, Silent);
+        let mut call = |has_leader| {
+            let observe = request("/v3electionpb.Election/Observe", has_leader);
+            tokio::spawn(service.call(observe))
+        };
+        let (wanting, other) = (call("true"), call("false"));
+        let said = async |call: JoinHandle<Result<Response<Body>, Infallible>>| {
+            let Ok(answer) = call.await.unwrap();
+            Status::from_header_map(answer.headers()).unwrap()
+        };
+        assert_eq!(said(wanting).await.message(), "etcdserver: no leader");
+        assert!(!other.is_finished(), "it does not mind");
+        closing.cancel();
+        assert_eq!(said(other).await.message(), "etcdserver: server stopped");
     }
 
     #[tokio::test]

@@ -99,7 +99,11 @@ impl election_server::Election for Election {
             prefix: queue::prefix(&name),
             leaders,
         };
-        tokio::spawn(observer.run());
+        // The answer begins when there is somebody to tell of, as etcd's does; a client that goes away drops the call.
+        match observer.next_leader().await {
+            Ok(first) => drop(tokio::spawn(observer.run(first))),
+            Err(error) => tell_end(&error),
+        }
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 
@@ -175,23 +179,24 @@ struct Observer {
 }
 
 impl Observer {
-    async fn run(self) {
+    async fn run(self, first: (i64, KeyValue)) {
         tokio::select! {
             () = self.leaders.closed() => {}
-            told = self.tell() => {
+            told = self.tell(first) => {
                 if let Err(error) = told {
-                    tracing::debug!(%error, "an election is observed no more");
+                    tell_end(&error);
                 }
             }
         }
     }
 
-    async fn tell(&self) -> Result<(), Status> {
+    async fn tell(&self, first: (i64, KeyValue)) -> Result<(), Status> {
+        let (mut revision, mut kv) = first;
         loop {
-            let (revision, kv) = self.next_leader().await?;
             let key = kv.key.clone();
             self.send(revision, kv).await?;
             self.tell_of(key, revision + 1).await?;
+            (revision, kv) = self.next_leader().await?;
         }
     }
 
@@ -242,6 +247,10 @@ impl Observer {
         let sent = self.leaders.send(Ok(response)).await;
         sent.map_err(|_| queue::unknown("the client went away"))
     }
+}
+
+fn tell_end(error: &Status) {
+    tracing::debug!(%error, "an election is observed no more");
 }
 
 fn ended(ended: Ended) -> Status {
