@@ -4,6 +4,7 @@
 
 use super::error::StorageError;
 use super::files::{File, Files, RealFiles};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -103,7 +104,12 @@ impl DataDir {
 pub(super) fn create_folder(files: &dyn Files, path: &Path) -> Result<(), StorageError> {
     files
         .create_folder(path)
-        .map_err(StorageError::attempt("create the directory", path))
+        .map_err(|refusal| match refusal.kind() {
+            ErrorKind::AlreadyExists | ErrorKind::NotADirectory => StorageError::InTheWay {
+                path: path.to_owned(),
+            },
+            _ => StorageError::attempt("create the directory", path)(refusal),
+        })
 }
 
 /// How many folders must be made for a path to be one.

@@ -15,19 +15,25 @@ const REPLACE: &str = "nothing was changed. The other members have what is lost 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StorageError {
     /// The operating system refused.
-    #[error("cannot {attempt} {}{}", path.display(), hint(source))]
+    #[error("cannot {attempt} {}{}", path.display(), hint(refusal))]
     Attempt {
         /// What was tried, as a verb phrase.
         attempt: &'static str,
         /// The file or folder.
         path: PathBuf,
-        /// What the system said.
-        source: Arc<io::Error>,
+        /// What the system said. The message has it whole, so that it is no `source`, which a chain would say again.
+        refusal: Arc<io::Error>,
     },
     /// Another process has the directory.
     #[error("the data directory {} is in use by another process: stop that one, or give this one its own --data-dir", path.display())]
     Locked {
         /// The directory.
+        path: PathBuf,
+    },
+    /// A directory cannot be made, as a file is there or on the way.
+    #[error("{} cannot be a directory: it, or a folder above it, is a file; move the file away, or give another --data-dir or --wal-dir", path.display())]
+    InTheWay {
+        /// What should be a directory.
         path: PathBuf,
     },
     /// The directory holds something else.
@@ -110,10 +116,10 @@ impl StorageError {
         path: &Path,
     ) -> impl FnOnce(io::Error) -> Self + use<> {
         let path = path.to_owned();
-        move |source| Self::Attempt {
+        move |refusal| Self::Attempt {
             attempt,
             path,
-            source: Arc::new(source),
+            refusal: Arc::new(refusal),
         }
     }
 

@@ -44,6 +44,20 @@ fn a_founding_that_a_crash_interrupted_never_was() {
 }
 
 #[test]
+fn a_file_where_a_directory_should_be_is_named_once_and_left_alone() {
+    let folder = crate::lab::folder();
+    let file = folder.path().join("data");
+    fs::write(&file, b"a file").unwrap();
+    for path in [file.clone(), file.join("deeper")] {
+        let error = DataDir::open(&path).err().unwrap();
+        let named = matches!(&error, StorageError::InTheWay { path: named } if *named == path);
+        assert!(named, "{error}");
+        assert!(error.to_string().contains("move the file away"), "{error}");
+    }
+    assert_eq!(fs::read(&file).unwrap(), b"a file");
+}
+
+#[test]
 fn two_processes_never_share_a_directory() {
     let folder = crate::lab::folder();
     let storage = create(folder.path(), small_segments());
@@ -76,13 +90,13 @@ fn a_directory_that_is_not_ours_is_refused_by_name() {
 #[test]
 fn what_the_system_refuses_is_a_sentence_with_the_path() {
     let folder = crate::lab::folder();
-    let file = folder.path().join("file");
-    fs::write(&file, b"").unwrap();
-    let error = DataDir::open(file.join("data")).unwrap_err().to_string();
-    assert!(
-        error.starts_with("cannot create the directory") && error.contains("file/data"),
-        "{error}"
-    );
+    let path = folder.path().join("n".repeat(300));
+    let error = DataDir::open(&path).unwrap_err();
+    let told = error.to_string();
+    let beginning = format!("cannot create the directory {}: ", path.display());
+    assert!(told.starts_with(&beginning), "{told}");
+    let source = std::error::Error::source(&error);
+    assert!(source.is_none(), "{told}: a chain would say it twice");
 }
 
 #[test]
