@@ -35,7 +35,7 @@ use tokio::task::JoinHandle;
 use super::peers::{answer, request};
 use crate::{Target, seal, seeds};
 
-const PACKAGES: [&str; 3] = ["etcdserverpb", "v3lockpb", "v3electionpb"];
+const PACKAGES: [&str; 4] = ["etcdserverpb", "v3lockpb", "v3electionpb", "quorate.v1"];
 /// What waits for another client, or for ever, is not waited for.
 const PATIENCE: Duration = Duration::from_millis(30);
 /// Inputs shown to one member: some close it for all that follow, an alarm for one.
