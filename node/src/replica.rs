@@ -10,6 +10,8 @@
 //! Invariants:
 //! - The state machine never runs ahead of this member's disk: applied <= durable. So an answer, which is made of applied
 //!   state, speaks only of what survives a crash of this member, beside the quorum that already has it.
+//! - A change of the membership is applied once it is durable here that it is committed: whoever refuses a member that was removed
+//!   must never again be one who needs its vote.
 //! - Every waiter is answered exactly once, at the latest when his deadline passes.
 //! - A request that may have gone into the log is never answered as if it had not.
 //!
@@ -119,6 +121,9 @@ pub struct Replica<W> {
     historian: Option<Historian>,
     /// Committed and not yet applied.
     unapplied: VecDeque<Entry>,
+    /// Up to where it is durable here that entries are committed, and what the turn that is being written says of that.
+    durable_commit: Index,
+    written_commit: Index,
     /// The end of what this member's disk holds of the log.
     durable: Index,
     applied: SnapshotMeta,
@@ -147,6 +152,7 @@ impl<W> Replica<W> {
         durable: Index,
         settings: Settings,
     ) -> Self {
+        let commit = raft.status().commit;
         Self {
             leader: raft.leader(),
             promised: (Term(0), None),
@@ -176,6 +182,8 @@ impl<W> Replica<W> {
             publish_again_at: 0,
             historian: settings.retention.map(Historian::new),
             unapplied: VecDeque::new(),
+            durable_commit: commit,
+            written_commit: commit,
             durable,
             applied,
             arrived: Vec::new(),
@@ -246,6 +254,11 @@ impl<W> Replica<W> {
         if let Some(first) = ready.persist.entries.first() {
             self.durable = self.durable.min(first.index.previous());
         }
+        if let Some(hard_state) = ready.persist.hard_state
+            && ready.persist.must_sync
+        {
+            self.written_commit = hard_state.commit;
+        }
         let ahead = self.ahead(ready.persist.hard_state);
         let turn = Turn::new(install, ready.persist, ready.messages, ahead);
         if turn.must_wait() {
@@ -272,6 +285,7 @@ impl<W> Replica<W> {
         self.stall.ends();
         let ticket = release.ticket;
         self.durable = release.durable.unwrap_or(self.durable);
+        self.durable_commit = self.written_commit;
         if ticket > Ticket(0) {
             self.tell(Input::Persisted { ticket });
         }

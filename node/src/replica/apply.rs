@@ -53,6 +53,12 @@ impl Written {
     }
 }
 
+/// A change of the membership waits until not only the entry, but also its commit is durable.
+fn is_ready(entry: &Entry, durable: Index, durable_commit: Index) -> bool {
+    let alters = entry.payload.alteration().is_some();
+    entry.index <= durable && (!alters || entry.index <= durable_commit)
+}
+
 impl<W> Replica<W> {
     /// Applies what is committed and durable here, and answers whom that concerns. Says whether the membership changed,
     /// by an entry or by a snapshot that arrived.
@@ -63,7 +69,7 @@ impl<W> Replica<W> {
         let mut members_changed = std::mem::take(&mut self.membership_arrived);
         while let Some(entry) = self
             .unapplied
-            .pop_front_if(|entry| entry.index <= self.durable)
+            .pop_front_if(|entry| is_ready(entry, self.durable, self.durable_commit))
         {
             members_changed |= self.apply_entry(entry)?;
         }
@@ -216,6 +222,8 @@ pub fn answer(store: &Store, read: Read) -> Outcome {
 
 #[cfg(test)]
 mod tests {
+    use raft::{Change, ChangeKind, PeerId, Term};
+
     use store::{Command, Compare, TxnRequest};
 
     use super::*;
@@ -279,5 +287,23 @@ mod tests {
         };
         let read = Read::Txn(txn);
         assert!(is_large(&store, &read, 211) && !is_large(&store, &read, 212));
+    }
+
+    #[test]
+    fn a_change_of_the_membership_waits_for_its_commit_to_be_durable() {
+        let entry = |payload| Entry {
+            term: Term(1),
+            index: Index(5),
+            payload,
+        };
+        let removal = entry(Payload::Change(Change {
+            kind: ChangeKind::Remove(PeerId(1)),
+            context: Bytes::new(),
+        }));
+        assert!(!is_ready(&removal, Index(4), Index(5)));
+        assert!(!is_ready(&removal, Index(5), Index(4)));
+        assert!(is_ready(&removal, Index(5), Index(5)));
+        let command = entry(Payload::Command(Bytes::new()));
+        assert!(is_ready(&command, Index(5), Index(4)));
     }
 }
