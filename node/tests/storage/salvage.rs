@@ -234,6 +234,11 @@ fn damage_upon_damage_forgets_no_promise() {
     assert!(found.salvaged.is_some());
     assert_eq!(found.lost, Some((Term(1), Index(40))));
     assert_eq!(found.hard_state.term, Term(6));
+    // Of its first batch only the head is left, which says the commit that the batch had.
+    assert_eq!(
+        (found.entries.len(), found.hard_state.commit),
+        (0, Index(10))
+    );
 }
 
 #[test]

@@ -121,7 +121,9 @@ fn what_is_left(salvaged: Salvaged, newest: Option<&SnapshotMeta>) -> raft::Reco
     let beginning = salvaged.beginning;
     let reaching = beginning.filter(|(log, _)| log.term_at(index) == Some(term));
     let (entries, commit) = reaching.map_or((Vec::new(), index), |(log, hard_state)| {
-        (log.into_entries_after(index), hard_state.commit.max(index))
+        // A log that began anew says in its head what its first batch, which may be the damaged one, had committed.
+        let commit = hard_state.commit.clamp(index, log.last().0);
+        (log.into_entries_after(index), commit)
     });
     let remains = raft::Recovered {
         hard_state: HardState {
