@@ -261,6 +261,8 @@ impl World {
         });
         self.summary.add("checkpoints put aside", begun.put_aside);
         self.summary.add("torn ends", u64::from(begun.was_cut));
+        self.summary
+            .add("damage set aside", u64::from(begun.was_salvaged));
         if let Fate::Refused(error) = &self.members[&id].fate {
             self.note(|| format!("{id} is refused: {error}"));
             self.summary.note("starts refused for damage");
@@ -337,6 +339,7 @@ impl World {
             sent,
             answers,
             has_left,
+            got_back,
         } = member.go_on(now, bug, &mut self.checker)?;
         if let Some(alive) = &member.alive {
             let replica = alive.driver.replica();
@@ -357,6 +360,7 @@ impl World {
             self.plan(delay, Event::Answer(request, Box::new(outcome)));
         }
         self.plan_watch_reads();
+        self.summary.add("members repaired", u64::from(got_back));
         if has_left {
             self.remove(id);
         }

@@ -25,7 +25,7 @@ impl World {
             return Ok(());
         }
         let victim = self.victim();
-        match self.rng.random_range(0..16) {
+        match self.rng.random_range(0..18) {
             0..=2 if self.profile.crashes => self.crash_for_a_while(victim),
             3 if self.profile.cuts => self.cut_in_two(),
             4 if self.profile.cuts => self.cut_one_way(victim),
@@ -36,7 +36,7 @@ impl World {
             11 if self.profile.disks => self.stall(victim),
             12 if self.profile.disks => self.fail_disk(victim),
             13 if self.profile.disks => self.fill_disk(victim),
-            14 | 15 if self.profile.flips => self.flip(victim),
+            14..=17 if self.profile.flips => self.flip(victim),
             _ => {}
         }
         self.plan_fault();
@@ -123,7 +123,7 @@ impl World {
         let voters = table.members.values().filter(|member| !member.is_learner);
         let well = |id: &u64| {
             let member = self.members.get(id);
-            member.is_some_and(|it| matches!(it.fate, Fate::Well) && !it.platter.is_flipped())
+            member.is_some_and(|it| matches!(it.fate, Fate::Well) && it.platter.is_whole())
         };
         let is_member = table.members.contains_key(&id);
         is_quiet && is_member && voters.count() >= 3 && table.members.keys().all(well)

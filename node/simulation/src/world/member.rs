@@ -78,6 +78,8 @@ pub(crate) struct Begun {
     pub(crate) put_aside: u64,
     /// A torn end of the log was cut.
     pub(crate) was_cut: bool,
+    /// What was damaged was set aside; the others give back what is gone, if anything is.
+    pub(crate) was_salvaged: bool,
 }
 
 /// What came of letting a member go on.
@@ -86,6 +88,8 @@ pub(crate) struct Gone {
     pub(crate) sent: Vec<Sent>,
     pub(crate) answers: Vec<(RequestId, Outcome)>,
     pub(crate) has_left: bool,
+    /// Everything that damage had taken is back.
+    pub(crate) got_back: bool,
 }
 
 impl Member {
@@ -130,7 +134,7 @@ impl Member {
         if let Some(bug) = bug {
             bug.recovered(&mut opened.recovered);
         }
-        self.check_kept(&opened.recovered)?;
+        self.check_kept(&opened.recovered, opened.lost_end)?;
         self.durable = Durable::of(&opened.recovered);
         self.least_end = self.durable.last;
         self.life += 1;
@@ -159,6 +163,7 @@ impl Member {
         Ok(Begun {
             put_aside: opened.put_aside as u64,
             was_cut: opened.was_cut,
+            was_salvaged: opened.was_salvaged,
             runs: true,
         })
     }
@@ -200,11 +205,14 @@ impl Member {
         Ok(replica)
     }
 
-    fn check_kept(&self, recovered: &Recovered) -> Checked {
+    /// What was promised is there, or is known to be lost to damage.
+    fn check_kept(&self, recovered: &Recovered, lost_end: Option<raft::Index>) -> Checked {
         let (before, now) = (self.durable, Durable::of(recovered));
         let vote_kept = now.term > before.term || before.vote.is_none() || now.vote == before.vote;
         ensure(
-            now.term >= before.term && vote_kept && now.last >= self.least_end,
+            now.term >= before.term
+                && vote_kept
+                && lost_end.max(Some(now.last)) >= Some(self.least_end),
             RECOVERS,
             || {
                 let least = self.least_end;
@@ -307,12 +315,24 @@ impl Member {
         let gone = Gone {
             answers: alive.driver.take_answers(),
             has_left: alive.driver.has_left(),
-            sent: Vec::new(),
+            ..Gone::default()
         };
         alive.driver.checkpoint_if_due();
         let sent = alive.port.take_sent();
         self.check(&sent, checker)?;
-        Ok(Gone { sent, ..gone })
+        Ok(Gone {
+            sent,
+            got_back: self.has_everything() && self.platter.got_back(),
+            ..gone
+        })
+    }
+
+    /// Whether nothing is known to be lost, and nothing of what is back waits for the disk.
+    fn has_everything(&self) -> bool {
+        self.alive.as_ref().is_some_and(|alive| {
+            let waits = alive.bench.has_writes() || alive.bench.has_checkpoints();
+            !waits && alive.driver.replica().raft().lost_until().is_none()
+        })
     }
 
     fn check(&mut self, sent: &[Sent], checker: &mut Checker) -> Checked {

@@ -1,4 +1,4 @@
-//! The administrator: wants so many voters, and replaces members that lost their data. Every time it looks at the leader's table
+//! The administrator: wants so many voters, and replaces members that lost their data where the others cannot give it back. Every time it looks at the leader's table
 //! anew, and does one thing.
 //!
 //! What this module deliberately does not do: remember what it began.
@@ -100,7 +100,7 @@ impl World {
                 max_learners: MAX_LEARNERS,
             }));
         }
-        let may_lose_more = |id: &u64| self.members[id].platter.is_flipped();
+        let may_lose_more = |id: &u64| !self.members[id].platter.is_whole();
         if table.members.keys().any(may_lose_more) {
             return None;
         }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use quorate_node::storage::{
     DataDir, Execution, Identity, Options, Scrubbing, Storage, StorageError,
 };
-use raft::{Persist, Recovered};
+use raft::{Index, Persist, Recovered};
 use rand::Rng;
 use rand::rngs::SmallRng;
 
@@ -29,6 +29,8 @@ pub(crate) struct Platter {
     segment_bytes: u64,
     /// A bit was flipped that nobody may have noticed yet.
     is_flipped: bool,
+    /// Entries were lost to damage and are not all back.
+    lacks: bool,
     /// A sync is going to fail.
     is_failing: bool,
 }
@@ -43,6 +45,10 @@ pub(crate) struct Opened {
     pub(crate) put_aside: usize,
     /// A torn end of the log was cut.
     pub(crate) was_cut: bool,
+    /// What was damaged was set aside, and the log began anew with what is sound.
+    pub(crate) was_salvaged: bool,
+    /// Where the log ended before it was damaged, if this start may be the first after that.
+    pub(crate) lost_end: Option<Index>,
 }
 
 impl Platter {
@@ -54,6 +60,7 @@ impl Platter {
             first: first.clone(),
             segment_bytes,
             is_flipped: false,
+            lacks: false,
             is_failing: false,
         }
     }
@@ -64,9 +71,12 @@ impl Platter {
         if directory.is_new() {
             return self.found(directory);
         }
-        let (storage, found) = Storage::open(directory, self.options())?;
-        self.is_flipped = false;
+        let (storage, found) = Storage::open_or_salvage(directory, self.options())?;
+        let was_flipped = std::mem::take(&mut self.is_flipped);
+        self.lacks = found.lost.is_some();
         Ok(Opened {
+            lost_end: found.lost.filter(|_| was_flipped).map(|(_, index)| index),
+            was_salvaged: found.salvaged.is_some(),
             storage,
             recovered: Recovered {
                 hard_state: found.hard_state,
@@ -95,6 +105,8 @@ impl Platter {
             image: None,
             put_aside: 0,
             was_cut: false,
+            was_salvaged: false,
+            lost_end: None,
         })
     }
 
@@ -156,6 +168,16 @@ impl Platter {
     /// Everything was written anew.
     pub(crate) const fn renewed(&mut self) {
         self.is_flipped = false;
+    }
+
+    /// Everything that was lost is back, durably. Says whether anything was.
+    pub(crate) const fn got_back(&mut self) -> bool {
+        std::mem::replace(&mut self.lacks, false)
+    }
+
+    /// Whether it holds all that it ever promised to hold, as far as is known.
+    pub(crate) const fn is_whole(&self) -> bool {
+        !self.is_flipped && !self.lacks
     }
 
     /// Whether a bit was flipped that nobody may have noticed yet.
