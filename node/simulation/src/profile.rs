@@ -42,6 +42,8 @@ pub(crate) struct Profile {
     /// The chance that the administrator wants another size when nothing else is to be done.
     pub(crate) resizing: f64,
     pub(crate) transfers: f64,
+    /// The chance that it begins to put several new members in the place of old ones.
+    pub(crate) exchanges: f64,
     pub(crate) checkpoint_entries: u64,
     pub(crate) catchup_entries: u64,
     pub(crate) segment_bytes: u64,
@@ -61,6 +63,7 @@ impl Profile {
         let slow_disk = one_of(&[0.0, 0.02, 0.1]);
         let resizing = one_of(&[0.0, 0.1, 0.4]);
         let transfers = one_of(&[0.0, 0.02, 0.1]);
+        let exchanges = one_of(&[0.0, 0.05, 0.2]);
         let is_troubled = rng.random_bool(0.9);
         let leases_checkpointed = rng.random_bool(0.5);
         Self {
@@ -84,6 +87,7 @@ impl Profile {
             flips: rng.random_bool(0.4),
             resizing,
             transfers,
+            exchanges,
             checkpoint_entries: rng.random_range(8..80),
             catchup_entries: rng.random_range(0..20),
             segment_bytes: [4 << 10, 16 << 10, 64 << 10][rng.random_range(0..3)],
@@ -112,6 +116,6 @@ impl Profile {
     pub(crate) fn calm(&mut self) {
         (self.loss, self.doubling, self.long_delay, self.slow_disk) = (0.0, 0.0, 0.0, 0.0);
         (self.delay_ms, self.disk_ms, self.fault_every_ms) = (5, 5, None);
-        (self.resizing, self.transfers) = (0.0, 0.0);
+        (self.resizing, self.transfers, self.exchanges) = (0.0, 0.0, 0.0);
     }
 }

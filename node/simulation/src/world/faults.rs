@@ -6,7 +6,7 @@
 use rand::Rng;
 
 use super::checker::Checked;
-use super::member::Fate;
+use super::member::{Alive, Fate};
 use super::{Event, World, one};
 
 /// After a change of the membership was asked for, for how long it may still come, in milliseconds.
@@ -117,9 +117,12 @@ impl World {
     /// Whether all others are well, and enough of them to go on without this one.
     fn may_lose(&mut self, id: u64) -> bool {
         let is_quiet = self.now > self.changed_at + CHANGE_MS || self.changed_at == 0;
-        let Some((_, table)) = self.table() else {
+        let Some((leader, table)) = self.table() else {
             return false;
         };
+        let decides_alone =
+            |alive: &mut Alive| !alive.driver.replica().raft().configuration().is_joint();
+        let is_quiet = is_quiet && self.alive(leader).is_some_and(decides_alone);
         let voters = table.members.values().filter(|member| !member.is_learner);
         let well = |id: &u64| {
             let member = self.members.get(id);

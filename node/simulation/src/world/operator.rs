@@ -1,11 +1,12 @@
 //! The administrator: wants so many voters, and replaces members that lost their data where the others cannot give it back. Every time it looks at the leader's table
-//! anew, and does one thing.
+//! anew, and does one thing. Now and then it adds several learners, and once they run, promotes them and removes old members in
+//! one call.
 //!
 //! What this module deliberately does not do: remember what it began.
 
 use raft::Persist;
 use rand::Rng;
-use store::{Command, MemberAdd, MemberPromote, MemberRemove};
+use store::{Command, MemberAdd, MemberChanges, MemberPromote, MemberRemove, MemberStep};
 
 use super::checker::Checked;
 use super::member::Fate;
@@ -81,8 +82,8 @@ impl World {
         if let Some(broken) = table.members.keys().copied().find(is_broken) {
             return change(Command::MemberRemove(MemberRemove { id: broken }));
         }
-        if let Some(learner) = table.members.values().find(|member| member.is_learner) {
-            return change(Command::MemberPromote(MemberPromote { id: learner.id }));
+        if table.members.values().any(|member| member.is_learner) {
+            return self.promote(table);
         }
         if table.members.len() < self.wanted {
             let id = self.members.keys().max().map_or(1, |newest| newest + 1);
@@ -100,8 +101,7 @@ impl World {
                 max_learners: MAX_LEARNERS,
             }));
         }
-        let may_lose_more = |id: &u64| !self.members[id].platter.is_whole();
-        if table.members.keys().any(may_lose_more) {
+        if !self.are_whole(table) {
             return None;
         }
         let place = self.rng.random_range(0..table.members.len());
@@ -114,8 +114,56 @@ impl World {
         }
         if self.chance(self.profile.resizing) {
             self.wanted = self.rng.random_range(1..=5);
+            return None;
         }
-        None
+        self.chance(self.profile.exchanges)
+            .then(|| self.add_several())?
+    }
+
+    /// Whether no member may need the others to get back what it had.
+    fn are_whole(&self, table: &Membership) -> bool {
+        let is_whole = |id: &u64| self.members[id].platter.is_whole();
+        table.members.keys().all(is_whole)
+    }
+
+    /// Learners for some or all of the voters there are, in one call, if there may be so many members.
+    fn add_several(&mut self) -> Option<Wish> {
+        let newest = self.members.keys().max().copied().unwrap_or_default();
+        let count = self.rng.random_range(1..=self.wanted as u64);
+        if newest + count > MOST_MEMBERS {
+            return None;
+        }
+        let learner = |id| {
+            MemberStep::Add(store::Member {
+                is_learner: true,
+                ..table_entry(id)
+            })
+        };
+        Some(several((newest + 1..=newest + count).map(learner)))
+    }
+
+    /// A single learner becomes a voter by itself, or as several do: in one call, in which voters go that are too many then.
+    fn promote(&mut self, table: &Membership) -> Option<Wish> {
+        let (learners, voters): (Vec<&store::Member>, Vec<_>) =
+            table.members.values().partition(|member| member.is_learner);
+        let excess = table.members.len().saturating_sub(self.wanted);
+        if let [learner] = learners[..]
+            && (excess == 0 || self.chance(0.5))
+        {
+            let id = learner.id;
+            return Some(Wish::Change(Command::MemberPromote(MemberPromote { id })));
+        }
+        if !self.are_whole(table) {
+            return None;
+        }
+        let mut leaving: Vec<u64> = voters.iter().map(|member| member.id).collect();
+        while leaving.len() > excess {
+            leaving.swap_remove(self.rng.random_range(0..leaving.len()));
+        }
+        let promotions = learners.iter().map(|it| MemberStep::Promote(it.id));
+        Some(several(
+            promotions.chain(leaving.into_iter().map(MemberStep::Remove)),
+        ))
     }
 
     /// The cluster answered the administrator.
@@ -124,9 +172,30 @@ impl World {
             (Wish::Change(Command::MemberAdd(_)), Answer::Applied(_)) => "members added",
             (Wish::Change(Command::MemberRemove(_)), Answer::Applied(_)) => "members removed",
             (Wish::Change(Command::MemberPromote(_)), Answer::Applied(_)) => "members promoted",
+            (Wish::Change(Command::MemberChanges(it)), Answer::Applied(_)) => kind_of(it),
             (Wish::Move(_), Answer::Done) => "hand-overs",
             _ => "changes refused or lost",
         };
         self.summary.note(kind);
+    }
+}
+
+fn several(steps: impl Iterator<Item = MemberStep>) -> Wish {
+    let changes: Vec<_> = steps.map(Into::into).collect();
+    let max_learners = changes.len() as u32;
+    Wish::Change(Command::MemberChanges(MemberChanges {
+        changes,
+        max_learners,
+    }))
+}
+
+fn kind_of(changes: &MemberChanges) -> &'static str {
+    let has = |kind: fn(&MemberStep) -> bool| changes.steps().any(kind);
+    if has(|step| matches!(step, MemberStep::Remove(_))) {
+        "members exchanged in one call"
+    } else if has(|step| matches!(step, MemberStep::Add(_))) {
+        "learners added in one call"
+    } else {
+        "learners promoted in one call"
     }
 }
