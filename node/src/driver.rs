@@ -107,6 +107,13 @@ impl<W, O: Outlet, D: Disk, N: Network> Driver<W, O, D, N> {
         }
     }
 
+    /// With another bound on the watchers of one stream.
+    #[must_use]
+    pub fn with_watchers_max(self, watchers_max: usize) -> Self {
+        let hub = self.hub.with_watchers_max(watchers_max);
+        Self { hub, ..self }
+    }
+
     /// The replica.
     #[must_use]
     pub const fn replica(&self) -> &Replica<W> {

@@ -355,6 +355,7 @@ fn begin_rounds(
             checkpoint_entries: config.snapshot_count,
         },
         warning_apply: config.warning_apply,
+        watchers_max: config.connections.max_watchers_per_stream,
     };
     let mut replica = Replica::new(raft, store, applied, durable, settings);
     replica.campaign_if_alone();

@@ -30,7 +30,7 @@ mod watcher;
 #[cfg(test)]
 mod tests;
 
-pub use hub::{Figures, Hub, Outlet};
+pub use hub::{Figures, Hub, Outlet, WATCHERS_MAX};
 pub(crate) use outbox::Outbox;
 pub use request::{AUTO_ID, Ask, Create, Filter, KeyRange, NO_ID, Reason, StreamId, WatchId};
 pub use request::{Body, Event, Response};

@@ -206,3 +206,30 @@ async fn streams_end_at_once_when_a_member_stops_and_in_time_when_there_is_no_le
     assert!(silent.await.is_err(), "it did not ask for a leader");
     second.put("never", "done").await.unwrap_err();
 }
+
+#[tokio::test]
+async fn a_stream_has_as_many_watchers_as_the_flag_says() {
+    let mut lab = Lab::new();
+    let flags = ["--max-watchers-per-stream", "2"];
+    let members = lab.cluster(&["solo"], &flags).await;
+    let mut watch = Watch::open(&members[0]).await;
+    for id in 0..2 {
+        let made = watch.create(everything(0)).await;
+        assert!(made.created && !made.canceled && made.watch_id == id);
+    }
+    let refused = watch.create(everything(0)).await;
+    assert!(refused.created && refused.canceled, "{refused:?}");
+    let flag = "--max-watchers-per-stream";
+    assert!(refused.cancel_reason.contains(flag), "{refused:?}");
+    watch
+        .ask(RequestUnion::CancelRequest(pb::WatchCancelRequest {
+            watch_id: 0,
+        }))
+        .await;
+    assert!(watch.next().await.canceled);
+    let made = watch.create(everything(0)).await;
+    assert!(made.created && !made.canceled, "a place is free: {made:?}");
+    let mut another = Watch::open(&members[0]).await;
+    let made = another.create(everything(0)).await;
+    assert!(made.created && !made.canceled, "another stream: {made:?}");
+}

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::retention;
 use super::switch::switch;
+use crate::watch::WATCHERS_MAX;
 
 /// How clients' connections are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,8 @@ pub struct Connections {
     pub head_timeout: Duration,
     /// `--max-concurrent-streams`: calls at once on one connection.
     pub max_concurrent_streams: u32,
+    /// `--max-watchers-per-stream`.
+    pub max_watchers_per_stream: usize,
     /// `--grpc-keepalive-min-time`: a client that pings more often is sent away; none lets it.
     pub keepalive_min_time: Option<Duration>,
     /// `--grpc-keepalive-interval`: how often a silent client is pinged; none never.
@@ -60,6 +63,9 @@ pub(super) struct ConnectionFlags {
     /// Calls at once on one connection; etcd's default is all that HTTP/2 can count.
     #[arg(long, value_name = "N", default_value_t = STREAMS_MAX)]
     max_concurrent_streams: u32,
+    /// Watchers on one stream of watches.
+    #[arg(long, value_name = "N", default_value_t = WATCHERS_MAX)]
+    max_watchers_per_stream: usize,
     /// The shortest time between two pings of a client.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
     grpc_keepalive_min_time: Duration,
@@ -88,6 +94,9 @@ impl ConnectionFlags {
         if self.max_concurrent_streams == 0 {
             return Err("--max-concurrent-streams is 0; give at least 1".to_owned());
         }
+        if self.max_watchers_per_stream == 0 {
+            return Err("--max-watchers-per-stream is 0; give at least 1".to_owned());
+        }
         if self.request_head_timeout.is_zero() {
             return Err("--request-head-timeout is 0; give a time, 10s for one".to_owned());
         }
@@ -96,6 +105,7 @@ impl ConnectionFlags {
             max_connections: Some(self.max_connections).filter(|most| *most > 0),
             head_timeout: self.request_head_timeout,
             max_concurrent_streams: self.max_concurrent_streams,
+            max_watchers_per_stream: self.max_watchers_per_stream,
             keepalive_min_time: some(self.grpc_keepalive_min_time),
             keepalive_interval: some(self.grpc_keepalive_interval).filter(|_| is_asked),
             keepalive_timeout: self.grpc_keepalive_timeout,

@@ -37,6 +37,8 @@ pub(super) struct Schedule {
     pub(super) driver: driver::Schedule,
     /// How long applying may take before it is told.
     pub(super) warning_apply: Duration,
+    /// On one stream.
+    pub(super) watchers_max: usize,
 }
 
 /// How the rest of the process reaches the loop, and hears of it.
@@ -75,7 +77,8 @@ impl Rounds {
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let me = channels.status.borrow().identity.member_id;
         Self {
-            driver: Driver::new(me, replica, storage, peers, schedule.driver),
+            driver: Driver::new(me, replica, storage, peers, schedule.driver)
+                .with_watchers_max(schedule.watchers_max),
             events: channels.events,
             asks: channels.asks,
             status: channels.status,

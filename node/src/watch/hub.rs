@@ -29,9 +29,10 @@ use super::index::Index;
 use super::request::{Ask, Body, Create, NO_ID, Reason, Response, StreamId, WatchId};
 use super::watcher::{Batch, Place, Watcher, WatcherKey};
 use client::Stream;
-#[cfg(test)]
-pub(super) use client::WATCHERS_MAX;
 
+/// The most watchers of one stream, where no flag says another number. Clients put all of theirs on one; beyond this somebody
+/// leaks.
+pub const WATCHERS_MAX: usize = 100_000;
 /// Deliveries of what was just written in one step, and records and deliveries of the sweep: some milliseconds each, little
 /// against a heartbeat.
 pub(super) const LIVE_PER_STEP: usize = 8_192;
@@ -83,6 +84,8 @@ pub struct Hub<O> {
     /// Streams that are to be told of progress.
     asked: BTreeSet<StreamId>,
     figures: Figures,
+    /// Of one stream.
+    watchers_max: usize,
 }
 
 #[derive(Debug, Default)]
@@ -109,6 +112,16 @@ impl<O: Outlet> Hub<O> {
             sweep: Sweep::default(),
             asked: BTreeSet::new(),
             figures: Figures::default(),
+            watchers_max: WATCHERS_MAX,
+        }
+    }
+
+    /// With another bound on the watchers of one stream.
+    #[must_use]
+    pub fn with_watchers_max(self, watchers_max: usize) -> Self {
+        Self {
+            watchers_max,
+            ..self
         }
     }
 
@@ -197,7 +210,7 @@ impl<O: Outlet> Hub<O> {
         let Some(stream) = self.streams.get_mut(&stream_id) else {
             return;
         };
-        let id = match stream.choose(create.id) {
+        let id = match stream.choose(create.id, self.watchers_max) {
             Ok(id) => id,
             Err(reason) => return self.refuse(stream_id, reason, store),
         };

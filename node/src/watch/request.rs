@@ -137,7 +137,9 @@ pub enum Reason {
     #[error("mvcc: duplicate watch ID provided on the WatchStream")]
     DuplicateId,
     /// The stream has as many watchers as it may.
-    #[error("quorate: {0} watchers on one stream are the most; cancel some or open another stream")]
+    #[error(
+        "quorate: {0} watchers on one stream are the most (--max-watchers-per-stream); cancel some or open another stream"
+    )]
     TooMany(usize),
     /// The caller may not read these keys.
     #[error("{0}")]

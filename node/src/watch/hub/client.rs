@@ -8,9 +8,6 @@ use super::super::request::{AUTO_ID, Body, NO_ID, Reason, Response, WatchId};
 use super::super::watcher::{Place, Watcher, WatcherKey};
 use super::Outlet;
 
-/// The most watchers of one stream. Clients put all of theirs on one; beyond this somebody leaks.
-pub(in crate::watch) const WATCHERS_MAX: usize = 100_000;
-
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Stream<O> {
@@ -41,10 +38,10 @@ impl<O: Outlet> Stream<O> {
         self.outlet.send(Response { id, revision, body });
     }
 
-    /// The id of a new watcher: the client's wish, or the next that is free.
-    pub(super) fn choose(&mut self, wish: WatchId) -> Result<WatchId, Reason> {
-        if self.watchers.len() >= WATCHERS_MAX {
-            return Err(Reason::TooMany(WATCHERS_MAX));
+    /// The id of a new watcher, one of `most`: the client's wish, or the next that is free.
+    pub(super) fn choose(&mut self, wish: WatchId, most: usize) -> Result<WatchId, Reason> {
+        if self.watchers.len() >= most {
+            return Err(Reason::TooMany(most));
         }
         if wish != AUTO_ID {
             let is_free = !self.watchers.contains_key(&wish);
