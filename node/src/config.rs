@@ -23,7 +23,7 @@ mod unserved;
 mod url;
 
 pub use auth::AuthSettings;
-pub use connections::Connections;
+pub use connections::{Connections, Handshakes};
 pub use features::Features;
 pub use flags::{LogFormat, LogLevel, MetricsDetail, REQUEST_BYTES_LIMIT};
 pub use retention::AutoCompaction;

@@ -5,7 +5,8 @@
 //!   logged once, with flag, file and reason, and what was there before goes on. Connections that are open stay as they are.
 //! - Whoever gives a CA asks everybody on that port for a certificate that it has signed, as etcd does. Names and revocation
 //!   are looked at within the handshake, so that the client is told.
-//! - No handshake holds anything up: each has a task of its own, ten seconds, and a limit on how many run at once.
+//! - No handshake holds anything up: each has a task of its own, a time (`--tls-handshake-timeout`), and a limit on how many run
+//!   at once (`--max-tls-handshakes`).
 //! - No private key, nor a part of one, gets into a message.
 //! - No session is resumed: whoever comes back shows its certificate again.
 //!
@@ -19,6 +20,7 @@ mod dial;
 mod files;
 mod own;
 mod suites;
+mod validity;
 mod verify;
 
 use std::path::Path;
@@ -28,7 +30,7 @@ pub use accept::{Acceptor, HandshakeError};
 pub use credentials::Credentials;
 pub use files::TlsError;
 
-use crate::config::{Config, KeyPair, Side, TlsFlags};
+use crate::config::{Config, Handshakes, KeyPair, Side, TlsFlags};
 use crate::resolve::Resolver;
 
 /// Who has shown a certificate on a connection; an extension of every request that comes over it.
@@ -48,6 +50,7 @@ pub struct Security {
     client: Option<Arc<Credentials>>,
     peer: Arc<Credentials>,
     resolver: Resolver,
+    handshakes: Handshakes,
 }
 
 impl Security {
@@ -72,6 +75,7 @@ impl Security {
             client: client.transpose()?,
             peer: open(&config.peer_tls)?,
             resolver,
+            handshakes: config.connections.handshakes,
         })
     }
 
@@ -79,7 +83,7 @@ impl Security {
     #[must_use]
     pub fn clients(&self) -> Option<Arc<Acceptor>> {
         let credentials = Arc::clone(self.client.as_ref()?);
-        Some(Arc::new(Acceptor::new(credentials, None)))
+        Some(Arc::new(Acceptor::new(credentials, None, self.handshakes)))
     }
 
     /// What accepts connections to `--listen-metrics-urls`. etcd looks at addresses there, as between members.
@@ -87,14 +91,16 @@ impl Security {
     pub fn scrapers(&self) -> Option<Arc<Acceptor>> {
         let credentials = Arc::clone(self.client.as_ref()?);
         let resolver = self.resolver.clone();
-        Some(Arc::new(Acceptor::new(credentials, Some(resolver))))
+        let acceptor = Acceptor::new(credentials, Some(resolver), self.handshakes);
+        Some(Arc::new(acceptor))
     }
 
     /// What accepts connections of members.
     #[must_use]
     pub fn peers(&self) -> Arc<Acceptor> {
         let resolver = self.peer.checks_address().then(|| self.resolver.clone());
-        Arc::new(Acceptor::new(Arc::clone(&self.peer), resolver))
+        let credentials = Arc::clone(&self.peer);
+        Arc::new(Acceptor::new(credentials, resolver, self.handshakes))
     }
 
     /// What members are dialed with.

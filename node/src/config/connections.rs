@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::retention;
 use super::switch::switch;
 use crate::watch::WATCHERS_MAX;
@@ -17,6 +19,8 @@ pub struct Connections {
     pub head_timeout: Duration,
     /// `--max-concurrent-streams`: calls at once on one connection.
     pub max_concurrent_streams: u32,
+    /// TLS handshakes.
+    pub handshakes: Handshakes,
     /// `--max-watchers-per-stream`.
     pub max_watchers_per_stream: usize,
     /// `--grpc-keepalive-min-time`: a client that pings more often is sent away; none lets it.
@@ -31,6 +35,15 @@ pub struct Connections {
     pub cors: Vec<String>,
     /// `--host-whitelist`: host names by which a plain port may be asked over HTTP; `*` for all.
     pub host_whitelist: Vec<String>,
+}
+
+/// What TLS handshakes may take of one port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handshakes {
+    /// `--max-tls-handshakes`: at once; others wait for their turn.
+    pub most: usize,
+    /// `--tls-handshake-timeout`: how long each may take, waiting for its turn included.
+    pub timeout: Duration,
 }
 
 impl Connections {
@@ -50,6 +63,10 @@ impl Connections {
 /// somebody leaks.
 const STREAMS_MAX: u32 = 16_384;
 
+/// Handshakes at once on one port, where no flag says another number. Each costs a signature, some milliseconds of a core at
+/// worst: more of them would only make all of them late.
+const HANDSHAKES_MAX: usize = 1_024;
+
 /// As clap reads them.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Connections")]
@@ -63,6 +80,12 @@ pub(super) struct ConnectionFlags {
     /// Calls at once on one connection; etcd's default is all that HTTP/2 can count.
     #[arg(long, value_name = "N", default_value_t = STREAMS_MAX)]
     max_concurrent_streams: u32,
+    /// TLS handshakes at once on one port, beyond which they wait for their turn.
+    #[arg(long, value_name = "N", default_value_t = HANDSHAKES_MAX)]
+    max_tls_handshakes: usize,
+    /// How long a TLS handshake may take, waiting for its turn included; the default is etcd's.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "10s")]
+    tls_handshake_timeout: Duration,
     /// Watchers on one stream of watches.
     #[arg(long, value_name = "N", default_value_t = WATCHERS_MAX)]
     max_watchers_per_stream: usize,
@@ -90,21 +113,43 @@ pub(super) struct ConnectionFlags {
 }
 
 impl ConnectionFlags {
+    fn check(&self) -> Result<(), String> {
+        let counts = [
+            ("--max-concurrent-streams", self.max_concurrent_streams == 0),
+            (
+                "--max-watchers-per-stream",
+                self.max_watchers_per_stream == 0,
+            ),
+            ("--max-tls-handshakes", self.max_tls_handshakes == 0),
+        ];
+        if let Some((flag, _)) = counts.iter().find(|(_, is_zero)| *is_zero) {
+            return Err(format!("{flag} is 0; give at least 1"));
+        }
+        if self.max_tls_handshakes > Semaphore::MAX_PERMITS {
+            let most = Semaphore::MAX_PERMITS;
+            return Err(format!("--max-tls-handshakes is too large: at most {most}"));
+        }
+        let times = [
+            ("--request-head-timeout", self.request_head_timeout),
+            ("--tls-handshake-timeout", self.tls_handshake_timeout),
+        ];
+        match times.iter().find(|(_, time)| time.is_zero()) {
+            Some((flag, _)) => Err(format!("{flag} is 0; give a time, 10s for one")),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn read(self) -> Result<Connections, String> {
-        if self.max_concurrent_streams == 0 {
-            return Err("--max-concurrent-streams is 0; give at least 1".to_owned());
-        }
-        if self.max_watchers_per_stream == 0 {
-            return Err("--max-watchers-per-stream is 0; give at least 1".to_owned());
-        }
-        if self.request_head_timeout.is_zero() {
-            return Err("--request-head-timeout is 0; give a time, 10s for one".to_owned());
-        }
+        self.check()?;
         let is_asked = !self.grpc_keepalive_timeout.is_zero();
         Ok(Connections {
             max_connections: Some(self.max_connections).filter(|most| *most > 0),
             head_timeout: self.request_head_timeout,
             max_concurrent_streams: self.max_concurrent_streams,
+            handshakes: Handshakes {
+                most: self.max_tls_handshakes,
+                timeout: self.tls_handshake_timeout,
+            },
             max_watchers_per_stream: self.max_watchers_per_stream,
             keepalive_min_time: some(self.grpc_keepalive_min_time),
             keepalive_interval: some(self.grpc_keepalive_interval).filter(|_| is_asked),

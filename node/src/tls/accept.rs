@@ -16,21 +16,14 @@ use tokio_rustls::server::TlsStream;
 
 use super::verify::common_name;
 use super::{ClientIdentity, Credentials, address};
-use crate::config::Side;
+use crate::config::{Handshakes, Side};
 use crate::resolve::Resolver;
-
-/// How long a handshake may take, waiting for its turn included; etcd's figure.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Handshakes at once on one port. Each costs a signature, some milliseconds of a core at worst: more of them would only
-/// make all of them late.
-pub(crate) const HANDSHAKES_MAX: usize = 1_024;
 
 /// Why a connection was not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
     /// It took too long.
-    #[error("TLS handshake timed out after {0:?}")]
+    #[error("TLS handshake timed out after {0:?} (--tls-handshake-timeout)")]
     Late(Duration),
     /// There is no certificate to show.
     #[error("there is no certificate to show")]
@@ -54,20 +47,23 @@ pub struct Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn new(credentials: Arc<Credentials>, resolver: Option<Resolver>) -> Self {
+    pub(super) fn new(
+        credentials: Arc<Credentials>,
+        resolver: Option<Resolver>,
+        limits: Handshakes,
+    ) -> Self {
         Self {
             credentials,
             resolver,
-            turns: Semaphore::new(HANDSHAKES_MAX),
-            patience: TIMEOUT,
+            turns: Semaphore::new(limits.most),
+            patience: limits.timeout,
         }
     }
 
-    /// With another patience, for tests.
+    /// How many more may shake hands now.
     #[cfg(test)]
-    pub(crate) const fn patient_for(mut self, patience: Duration) -> Self {
-        self.patience = patience;
-        self
+    pub(super) fn free(&self) -> usize {
+        self.turns.available_permits()
     }
 
     /// Which side it is on.

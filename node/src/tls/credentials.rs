@@ -14,8 +14,8 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::files::{self, Bundle, Contents, Source, TlsError};
-use super::suites;
 use super::verify::{Admission, Allowed, AnyCertificate, Recognition};
+use super::{suites, validity};
 use crate::config::{Protocol, Side, TlsFlags};
 
 /// See the module.
@@ -119,6 +119,10 @@ fn configs(
     contents: &Contents<'_>,
 ) -> Result<Configs, TlsError> {
     let bundle = Bundle::parse(contents, provider)?;
+    for certificate in contents.untimely(validity::now()) {
+        let side = flags.side;
+        tracing::warn!(%side, %certificate, "a certificate of this member's own is not valid now: others will refuse it");
+    }
     let server = server_config(flags, protocol, provider, &bundle)?;
     Ok(Configs {
         server: server.map(Arc::new),

@@ -16,6 +16,7 @@ use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
+use super::validity;
 use crate::config::TlsFlags;
 
 /// A file, or a choice of flags, that TLS cannot be spoken with. Never shows what is in a private key.
@@ -135,6 +136,19 @@ impl<'a> Contents<'a> {
             }
         }
         hash.finalize().into()
+    }
+
+    /// Which of our own certificates are not valid at `now`, in seconds since 1970, and why.
+    pub(super) fn untimely(&self, now: i64) -> Vec<TlsError> {
+        [Role::Certificate, Role::DialingCertificate]
+            .into_iter()
+            .filter_map(|role| self.of(role).ok().flatten())
+            .filter_map(|file| {
+                let chain = file.certificates().ok()?;
+                let complaint = validity::complaint(chain.first()?, now)?;
+                Some(file.broken(complaint))
+            })
+            .collect()
     }
 
     fn of(&self, role: Role) -> Result<Option<File<'_>>, TlsError> {

@@ -24,6 +24,7 @@ use authority::{Authority, Files, Leaf};
 
 #[path = "../../tests/lab/authority.rs"]
 mod authority;
+mod limits;
 
 fn config(flags: &[String]) -> Config {
     let Invocation::Serve(config) = Config::read(flags.to_vec(), []).unwrap() else {
@@ -257,11 +258,11 @@ async fn files_are_exchanged_under_open_connections() {
 async fn a_client_that_does_not_shake_hands_holds_nobody_up() {
     let (files, ours) = (Files::new(), Authority::new("ours"));
     files.pair("server", &ours.leaf("server", &["127.0.0.1"]));
-    let config = config(&client_flags(&files, &[]));
+    let flags = client_flags(&files, &["--tls-handshake-timeout=300ms"]);
+    let config = config(&flags);
     let security = Security::open(&config, Resolver::default()).unwrap();
-    let patience = Duration::from_millis(300);
-    let acceptor = Arc::into_inner(security.clients().unwrap()).unwrap();
-    let acceptor = Arc::new(acceptor.patient_for(patience));
+    let patience = config.connections.handshakes.timeout;
+    let acceptor = security.clients().unwrap();
     let counts = Counts::default();
     let mut ports = port::listen(
         &config.listen_client_urls,

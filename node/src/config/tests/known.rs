@@ -184,6 +184,8 @@ fn hardly_a_flag_of_ours_is_not_etcds() {
         "watch-waiting-bytes",
         "max-connections",
         "request-head-timeout",
+        "max-tls-handshakes",
+        "tls-handshake-timeout",
         "max-watchers-per-stream",
     ];
     assert_eq!(others, known);
