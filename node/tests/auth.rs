@@ -19,6 +19,8 @@ use lab::{Lab, Member, eventually, put, range, text};
 use proto::etcdserverpb as pb;
 use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::watch_client::WatchClient;
+use proto::v3lockpb::lock_client::LockClient;
+use proto::v3lockpb::{LockRequest, UnlockRequest};
 use tonic::{Code, Status};
 use users::{by, found, token};
 
@@ -379,4 +381,49 @@ async fn a_certificate_makes_its_owner_a_user() {
     let field = "grpcgateway-accept";
     through.metadata_mut().insert(field, "*/*".parse().unwrap());
     refused(kv("root").range(through).await, EMPTY);
+}
+
+#[tokio::test]
+async fn who_waits_for_a_lock_and_may_not_read_it_any_more_does_not_get_it() {
+    let mut lab = Lab::new();
+    let members = lab.cluster(&["solo"], &CHEAP).await;
+    let solo = &members[0];
+    found(solo).await;
+    let root = token(solo, "root").await.unwrap();
+    let alice = token(solo, "alice").await.unwrap();
+    let locking = |token: String| {
+        let mut client = LockClient::new(solo.channel());
+        let name = "mine/l".into();
+        tokio::spawn(async move {
+            let locked = client
+                .lock(by(&token, LockRequest { name, lease: 0 }))
+                .await;
+            locked.map(tonic::Response::into_inner)
+        })
+    };
+    let held = locking(root.clone()).await.unwrap().unwrap();
+    let waiting = locking(alice);
+    let queue = pb::RangeRequest {
+        range_end: "mine/l0".into(),
+        ..range("mine/l/")
+    };
+    eventually("alice waits", async || {
+        let found = solo.kv().range(by(&root, queue.clone())).await;
+        let found = found.map_err(|error| error.to_string())?.into_inner().count;
+        (found == 2).then_some(()).ok_or(found.to_string())
+    })
+    .await;
+    let revoke = pb::AuthUserRevokeRoleRequest {
+        name: "alice".to_owned(),
+        role: "owner".to_owned(),
+    };
+    let mut auth = users::client(solo);
+    auth.user_revoke_role(by(&root, revoke)).await.unwrap();
+    assert!(!waiting.is_finished(), "as in etcd, a watch goes on");
+    let unlock = UnlockRequest { key: held.key };
+    let mut locks = LockClient::new(solo.channel());
+    locks.unlock(by(&root, unlock)).await.unwrap();
+    let refused = waiting.await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), Code::Unknown, "{refused}");
+    assert_eq!(refused.message(), "etcdserver: permission denied");
 }

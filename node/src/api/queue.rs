@@ -19,6 +19,8 @@ use tonic::{Extensions, Request, Status};
 use super::Shared;
 use super::kv::Kv;
 use super::lease::Lease;
+use super::watch::not_permitted;
+use crate::auth::Credentials;
 use crate::watch::{Ended, KeyRange};
 
 /// The lease that a client gets who brings none, in seconds; etcd's figure.
@@ -123,9 +125,7 @@ impl Client {
     }
 
     async fn wait_for_deletion(&self, key: Bytes, from: i64) -> Result<(), Status> {
-        let watches = self.shared.handle.watches();
-        let following = watches.follow(KeyRange::One(key), from).await;
-        let mut following = following.map_err(|refusal| as_unknown(refusal.into()))?;
+        let mut following = self.follow(KeyRange::One(key), from).await?;
         loop {
             match following.next().await {
                 Ok(events) if events.iter().any(|event| event.change.is_delete()) => return Ok(()),
@@ -137,14 +137,27 @@ impl Client {
         }
     }
 
-    /// The changes of a range, from a revision on.
+    /// The changes of a range, from a revision on, if the client may watch it now: as in etcd, that is asked when a watch
+    /// begins, and again at the next read or watch, but not while one goes on.
     pub(super) async fn follow(
         &self,
         range: KeyRange,
         from: i64,
     ) -> Result<crate::watch::Follow, Status> {
+        self.require_watch(&range).await?;
         let following = self.shared.handle.watches().follow(range, from).await;
         following.map_err(|refusal| as_unknown(refusal.into()))
+    }
+
+    /// Refused in the words of a watch that is not permitted.
+    async fn require_watch(&self, range: &KeyRange) -> Result<(), Status> {
+        let (key, end): (&[u8], &[u8]) = match range {
+            KeyRange::One(key) => (key, &[]),
+            KeyRange::Span(key, end) => (key, end.as_deref().unwrap_or(&[0])),
+        };
+        let credentials = Credentials::of(&self.request(()));
+        let may = self.shared.guard.require_read(&credentials, key, end).await;
+        may.map_err(|refusal| unknown(not_permitted(refusal).to_string()))
     }
 }
 

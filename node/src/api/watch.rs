@@ -193,7 +193,7 @@ fn create(request: pb::WatchCreateRequest) -> Result<Create, Reason> {
 }
 
 /// As Go shows an error of gRPC's; whatever else went wrong is a permission that is not there, as in etcd.
-fn not_permitted(refusal: Refusal) -> Reason {
+pub(super) fn not_permitted(refusal: Refusal) -> Reason {
     let told = match refusal {
         Refusal::InvalidAuthToken
         | Refusal::Store(StoreError::Auth(AuthError::OldRevision | AuthError::UserEmpty)) => {
