@@ -410,7 +410,7 @@ async fn who_waits_for_a_lock_and_may_not_read_it_any_more_does_not_get_it() {
     eventually("alice waits", async || {
         let found = solo.kv().range(by(&root, queue.clone())).await;
         let found = found.map_err(|error| error.to_string())?.into_inner().count;
-        (found == 2).then_some(()).ok_or(found.to_string())
+        (found == 2).then_some(()).ok_or_else(|| found.to_string())
     })
     .await;
     let revoke = pb::AuthUserRevokeRoleRequest {

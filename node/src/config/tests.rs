@@ -158,6 +158,18 @@ fn every_refusal_names_the_flag_and_the_way_out() {
         ),
         ("--logger=capnslog", &["--logger", "zap"]),
         (
+            "--max-watchers-per-stream=0",
+            &["--max-watchers-per-stream", "at least 1"],
+        ),
+        (
+            "--max-tls-handshakes=0",
+            &["--max-tls-handshakes", "at least 1"],
+        ),
+        (
+            "--tls-handshake-timeout=0",
+            &["--tls-handshake-timeout", "10s"],
+        ),
+        (
             "--max-concurrent-streams=0",
             &["--max-concurrent-streams", "at least 1"],
         ),
