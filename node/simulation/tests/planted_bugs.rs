@@ -31,7 +31,8 @@ const fn judges(bug: Bug) -> &'static [&'static str] {
         }
         Bug::ReleaseBeforeSync => &[DURABLE],
         Bug::UnwrittenVote | Bug::ForgottenTerm => &[DURABLE, DISKS],
-        Bug::ForgottenTail => &[COMPLETE, DISKS],
+        // Who forgot the change that left him alone waits for those who are gone.
+        Bug::ForgottenTail => &[COMPLETE, DISKS, LIVES],
         Bug::SnapshotAhead => &[STATES, LOGS, SOUND],
         Bug::ForgedEntry => &[LOGS, STATES],
         Bug::WatchSkips | Bug::WatchRepeats | Bug::WatchSplits => &[WATCHERS],
