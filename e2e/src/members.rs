@@ -156,11 +156,18 @@ impl Members {
     pub async fn add_learner(&mut self, flags: &[String]) -> Result<usize> {
         let number = self.members.len();
         let peer_url = peer_url(self.address, number);
-        Client::connect(&self.members[0].client_url)
-            .await?
-            .add_learner(&peer_url)
-            .await
-            .with_context(|| format!("add {peer_url} as a learner"))?;
+        // Members count as healthy once they have been connected for some seconds, and nobody is added before.
+        let added = wait::until(
+            format!("{peer_url} as a learner"),
+            READY_WITHIN,
+            async || {
+                let client = Client::connect(&self.members[0].client_url).await;
+                let mut client = client.map_err(|e| format!("{e:#}"))?;
+                let added = client.add_learner(&peer_url).await;
+                added.map_err(|e| e.to_string())
+            },
+        );
+        added.await?;
         let cluster = initial_cluster(self.address, number + 1);
         let mut learner = member(number, self.address, &cluster, self.folder.path());
         learner.args.extend_from_slice(flags);
@@ -197,6 +204,29 @@ impl Members {
             Ok(())
         });
         Ok(published.await?)
+    }
+
+    /// Waits until a learner answers for itself and the others know where clients reach it, and gives its id. It tells nobody
+    /// of other members, so that [`Members::are_published`] waits in vain.
+    ///
+    /// # Errors
+    /// When it takes too long.
+    pub async fn learner_is_published(&self, number: usize) -> Result<u64> {
+        let found = wait::until("a published learner", READY_WITHIN, async || {
+            let url = |number: usize| &self.members[number].client_url;
+            let told = async {
+                let status = Client::connect(url(number)).await?.status().await?;
+                let known = Client::connect(url(0)).await?.members().await?;
+                anyhow::Ok((status, known))
+            };
+            let (status, known) = told.await.map_err(|e| format!("{e:#}"))?;
+            if known.iter().any(|it| it.client_urls.is_empty()) {
+                return Err(format!("the others know {known:?}"));
+            }
+            let header = status.header.ok_or("a status without a header")?;
+            Ok(header.member_id)
+        });
+        Ok(found.await?)
     }
 
     /// The ids of the cluster and of each member, all of which run.

@@ -184,8 +184,8 @@ pub fn routes<H: Health>(
         .add_service(Gate::new(handle.clone(), cluster))
         .add_service(Gate::new(handle.clone(), membership))
         .add_service(Gate::new(handle.clone(), auth))
-        .add_service(Gate::new(handle, maintenance))
-        .add_service(health)
+        .add_service(Gate::new(handle.clone(), maintenance))
+        .add_service(Gate::new(handle, health))
         .into_axum_router()
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 
@@ -18,10 +19,10 @@ const ANSWER: Duration = Duration::from_secs(15);
 /// # Errors
 /// When there is no answer.
 pub async fn ask(url: &str, method: &str, path: &str, body: &str) -> Result<Value> {
-    ask_as(url, None, method, path, body).await
+    ask_as(url, None, method, path, body, None).await
 }
 
-/// The same with a token in the header where the gateway looks for one.
+/// The same with a token in the header where the gateway looks for one, and for an answer that does not end: its first lines.
 ///
 /// # Errors
 /// As [`ask`].
@@ -31,9 +32,10 @@ pub async fn ask_as(
     method: &str,
     path: &str,
     body: &str,
+    lines: Option<usize>,
 ) -> Result<Value> {
     let asked = format!("{method} {path}");
-    tokio::time::timeout(ANSWER, answer(url, token, method, path, body))
+    tokio::time::timeout(ANSWER, answer(url, token, method, path, body, lines))
         .await
         .with_context(|| format!("{asked}: no answer in time"))?
         .with_context(|| asked)
@@ -45,6 +47,7 @@ async fn answer(
     method: &str,
     path: &str,
     body: &str,
+    lines: Option<usize>,
 ) -> Result<Value> {
     let authority = url.trim_start_matches("http://");
     let stream = tokio::net::TcpStream::connect(authority).await?;
@@ -64,9 +67,23 @@ async fn answer(
     let code = response.status().as_u16();
     let kind = response.headers().get("content-type");
     let kind = kind.map_or("", |it| it.to_str().unwrap_or("?")).to_owned();
-    let body = response.into_body().collect().await?.to_bytes();
+    let body = read(response.into_body(), lines).await?;
     let text = String::from_utf8_lossy(&body).into_owned();
-    Ok(tree(&format!("{code} {kind}"), text.lines()))
+    let lines = text.lines().take(lines.unwrap_or(usize::MAX));
+    Ok(tree(&format!("{code} {kind}"), lines))
+}
+
+/// The body to its end, or up to so many lines.
+async fn read(mut body: Incoming, lines: Option<usize>) -> Result<Vec<u8>> {
+    let mut read = Vec::new();
+    let is_enough = |read: &[u8]| lines.is_some_and(|it| read.split(|c| *c == b'\n').count() > it);
+    while !is_enough(&read) {
+        let Some(frame) = body.frame().await else {
+            break;
+        };
+        read.extend(frame?.into_data().unwrap_or_default());
+    }
+    Ok(read)
 }
 
 /// The answer as it is compared: `head` is code and content type.

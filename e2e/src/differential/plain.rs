@@ -58,6 +58,13 @@ impl Plain {
         }
     }
 
+    /// One more member.
+    pub fn joined(&mut self, member: u64) {
+        let number = self.ids.iter().filter(|it| it.0.starts_with("$m")).count();
+        self.ids.push((format!("$m{number}"), member));
+        self.several = true;
+    }
+
     /// The member that the following answers come from.
     pub fn asks(&mut self, member: u64) {
         self.asked = member;

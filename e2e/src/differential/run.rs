@@ -31,6 +31,9 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// After this without an answer, progress is asked for again: a watch that lags behind gets none.
 const PROGRESS: Duration = Duration::from_millis(500);
 
+/// What `KEYS` in a flag stands for.
+const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../node/tests/keys");
+
 /// A call that was begun under a name.
 #[derive(Debug)]
 struct Stream {
@@ -43,6 +46,8 @@ struct Stream {
 #[derive(Debug)]
 pub struct Run {
     members: Members,
+    /// With which flags a member is started.
+    flags: Vec<String>,
     channels: Vec<Channel>,
     ids: Vec<u64>,
     asked: usize,
@@ -57,7 +62,8 @@ impl Run {
     /// # Errors
     /// When they do not start.
     pub async fn start(program: &Path, count: usize, flags: &[String]) -> Result<Self> {
-        let members = Members::start_with(program, count, flags).await?;
+        let flags: Vec<String> = flags.iter().map(|it| it.replace("KEYS", KEYS)).collect();
+        let members = Members::start_with(program, count, &flags).await?;
         members.are_published().await?;
         let endpoints = members.endpoints();
         let (cluster, ids) = members.ids().await?;
@@ -72,6 +78,7 @@ impl Run {
         Ok(Self {
             channels: channels.collect::<Result<_>>()?,
             members,
+            flags,
             ids,
             asked: 0,
             metadata: MetadataMap::new(),
@@ -121,7 +128,12 @@ impl Run {
             Action::Raw { method, bytes } => self.raw(method, bytes).await,
             Action::Until { told, request } => self.until(step, told, request).await,
             Action::Login { user, password } => self.login(user, password).await,
-            Action::Http { method, path, body } => self.http(method, path, body).await,
+            Action::Http {
+                method,
+                path,
+                body,
+                lines,
+            } => self.http(method, path, body, *lines).await,
             Action::Open { .. }
             | Action::Send { .. }
             | Action::Read { .. }
@@ -144,9 +156,20 @@ impl Run {
             }
             Action::Kill(number) => self.members.kill(*number).await?,
             Action::Start(number) => self.members.restart(*number)?,
+            Action::Learner => self.learner().await?,
             other => bail!("{other:?} is no setting"),
         }
         Ok(Value::Null)
+    }
+
+    async fn learner(&mut self) -> Result<()> {
+        let number = self.members.add_learner(&self.flags).await?;
+        let id = self.members.learner_is_published(number).await?;
+        self.channels
+            .push(wire::channel(&self.members.endpoints()[number])?);
+        self.ids.push(id);
+        self.plain.joined(id);
+        Ok(())
     }
 
     fn carry(&mut self, key: &str, value: Option<&str>) -> Result<()> {
@@ -178,10 +201,16 @@ impl Run {
         Ok(self.answer(said, &method.output()))
     }
 
-    async fn http(&mut self, method: &str, path: &str, body: &str) -> Result<Value> {
+    async fn http(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: &str,
+        lines: Option<usize>,
+    ) -> Result<Value> {
         let endpoint = self.members.endpoints()[self.asked].clone();
         let token = self.metadata.get("token").and_then(|it| it.to_str().ok());
-        let answer = http::ask_as(&endpoint, token, method, path, body).await?;
+        let answer = http::ask_as(&endpoint, token, method, path, body, lines).await?;
         Ok(self.plain.http(answer))
     }
 
@@ -189,7 +218,7 @@ impl Run {
         let path = gateway::path(&request.method).context("the gateway has no path for it")?;
         let message = self.plain.request(&request.message);
         let body = gateway::body(&message, &request.method.input())?;
-        self.http("POST", path, &body.to_string()).await
+        self.http("POST", path, &body.to_string(), None).await
     }
 
     /// In which words a library says that it cannot read bytes is nobody's business.

@@ -13,7 +13,7 @@
 //! ```
 //!
 //! `server` and `members` stand at the top and say with which flags and how many members are started. A request goes on over
-//! lines that begin with `>` and two blanks. Several messages of an answer are parted by `--`. Requests:
+//! lines that begin with `>` and two blanks. `KEYS` in a flag is the folder of the keys for tests. Several messages of an answer are parted by `--`. Requests:
 //!
 //! | | |
 //! |---|---|
@@ -29,7 +29,9 @@
 //! | `with KEY VALUE`, `without KEY` | which metadata they carry |
 //! | `at NUMBER` | which member they go to, the first at the beginning |
 //! | `kill NUMBER`, `start NUMBER` | a member, with the data it has |
+//! | `learner` | one more member that does not vote, with the next number, which is waited for |
 //! | `GET PATH`, `POST PATH BODY` | over HTTP/1.1 |
+//! | `lines COUNT POST PATH BODY` | the same, of an answer that does not end: its first lines |
 //! | `json SERVICE.METHOD MESSAGE` | the same call as JSON over HTTP/1.1 |
 //! | `raw SERVICE.METHOD "BYTES"` | bytes instead of a message |
 //!
@@ -137,10 +139,12 @@ pub enum Action {
     At(usize),
     Kill(usize),
     Start(usize),
+    Learner,
     Http {
         method: String,
         path: String,
         body: String,
+        lines: Option<usize>,
     },
 }
 

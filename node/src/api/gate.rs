@@ -4,8 +4,8 @@
 //! - A learner serves its status, snapshots and serializable ranges alone, as in etcd; the last is known only by the service, so
 //!   that the gate lets `Range` through and the service decides.
 //! - A message that is too large is refused in the words and with the code of Go's gRPC, by which clients know it.
-//! - A member whose store differs from the others' answers for nothing in it: only its status, alarms and hashes, and the
-//!   membership, are served.
+//! - A member whose store differs from the others' answers for nothing in it: only its status, alarms and hashes, the
+//!   membership, and its health are served.
 //!
 //! What this module deliberately does not do: cut streams when the leader is lost; [`super::cut`] does.
 
@@ -36,7 +36,8 @@ const OF_LEARNERS: [&str; 3] = [
 ];
 
 /// The services of which a member that has diverged goes on serving.
-const OF_DIVERGED: [&str; 3] = [
+const OF_DIVERGED: [&str; 4] = [
+    "/grpc.health.v1.Health/",
     "/etcdserverpb.Maintenance/",
     "/etcdserverpb.Cluster/",
     "/quorate.v1.Membership/",

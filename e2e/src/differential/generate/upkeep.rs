@@ -43,7 +43,12 @@ impl Made {
             _ => {
                 let path = self.one_of(PAGES).to_owned();
                 let (method, body) = ("GET".to_owned(), String::new());
-                self.act(Action::Http { method, path, body });
+                self.act(Action::Http {
+                    method,
+                    path,
+                    body,
+                    lines: None,
+                });
             }
         }
     }

@@ -142,13 +142,22 @@ fn action(call: &str, streams: &mut HashMap<String, MethodDescriptor>) -> Result
         "at" => Action::At(rest.parse().context("which member")?),
         "kill" => Action::Kill(rest.parse().context("which member")?),
         "start" => Action::Start(rest.parse().context("which member")?),
-        verb if verb.chars().all(|c| c.is_ascii_uppercase()) => Action::Http {
-            method: verb.to_owned(),
-            path: name,
-            body: more.to_owned(),
-        },
+        "learner" => Action::Learner,
+        "lines" => http_request(more, Some(name.parse().context("how many lines")?)),
+        verb if verb.chars().all(|c| c.is_ascii_uppercase()) => http_request(call, None),
         _ => Action::Call(request(call)?),
     })
+}
+
+fn http_request(text: &str, lines: Option<usize>) -> Action {
+    let (method, rest) = split(text);
+    let (path, body) = split(rest);
+    Action::Http {
+        method: method.to_owned(),
+        path: path.to_owned(),
+        body: body.to_owned(),
+        lines,
+    }
 }
 
 /// What is done with the stream of that name.
@@ -251,13 +260,14 @@ mod tests {
     const FILE: &str = "# A text.\n\nserver --max-txn-ops=4\n\n> KV.Put key: \"a\"\nheader { revision: 2 }\n\n\
         # More.\n> KV.Range key: \"\"\n! InvalidArgument: etcdserver: key is not provided\n\
         > open w Watch.Watch create_request {}\n> read w 2\ncreated: true\n--\nwatch_id: 1\n\
-        > Maintenance.Hash\nempty\n> GET /health\nHTTP 200 text/plain\n{\"health\":\"true\"}\n| ok\n";
+        > Maintenance.Hash\nempty\n> learner\n> GET /health\nHTTP 200 text/plain\n{\"health\":\"true\"}\n| ok\n\
+        > lines 2 POST /v3/watch {}\nHTTP 200 application/json\n{\"a\":1}\n{\"a\":2}\n";
 
     #[test]
     fn a_file_that_is_read_and_written_is_the_same() {
         let text = Text::parse("name", FILE).unwrap();
         assert_eq!(text.flags, ["--max-txn-ops=4"]);
-        assert_eq!(text.steps.len(), 6);
+        assert_eq!(text.steps.len(), 8);
         let answers: Vec<Value> = text
             .steps
             .iter()

@@ -93,8 +93,17 @@ pub(super) fn action(action: &Action) -> String {
         Action::At(number) => format!("at {number}"),
         Action::Kill(number) => format!("kill {number}"),
         Action::Start(number) => format!("start {number}"),
-        Action::Http { method, path, body } => {
-            format!("{method} {path} {body}").trim_end().to_owned()
+        Action::Learner => "learner".to_owned(),
+        Action::Http {
+            method,
+            path,
+            body,
+            lines,
+        } => {
+            let lines = lines.map_or_else(String::new, |count| format!("lines {count} "));
+            format!("{lines}{method} {path} {body}")
+                .trim_end()
+                .to_owned()
         }
     }
 }
