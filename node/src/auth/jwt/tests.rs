@@ -76,6 +76,9 @@ fn a_token_that_is_not_ours_is_nobodys() {
     for bad in [
         json!({ "username": "alice", "revision": 7, "exp": now - 1 }),
         json!({ "username": "alice", "revision": 7, "nbf": now + 60 }),
+        json!({ "username": "alice", "revision": 7, "exp": (now + 60).to_string() }),
+        json!({ "username": "alice", "revision": 7, "exp": null }),
+        json!({ "username": "alice", "revision": 7, "nbf": "now" }),
         json!({ "username": "alice", "revision": "7" }),
         json!({ "username": 7, "revision": 7 }),
         json!({ "revision": 7 }),
