@@ -2,7 +2,7 @@
 //!
 //! The same seed makes the same requests for ever on one version of this file; a text that showed a difference is kept as such.
 //!
-//! - Most requests stand for themselves; a share of them goes over HTTP as JSON ([`Made::ask`]).
+//! - Most requests stand for themselves; a share of them goes over HTTP as JSON (`Made::ask`).
 //! - What waits for something (a lock, a campaign, a watch) stands in an episode that brings what it waits for.
 //! - Users and alarms may be on only within an episode that ends with the way out.
 //!
