@@ -14,63 +14,76 @@ use serde_json::{Value, json};
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(15);
 
-/// Sends one request; the answer as a tree: `http` holds code and content type, `lines` the body, each line as JSON if it is.
+/// One request.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Whom.
+    pub url: &'a str,
+    /// In the header where the gateway looks for one.
+    pub token: Option<&'a str>,
+    /// E.g. `POST`.
+    pub method: &'a str,
+    /// Behind the host.
+    pub path: &'a str,
+    /// As it is sent.
+    pub body: &'a str,
+    /// For an answer that does not end: so many of its first lines are enough.
+    pub lines: Option<usize>,
+}
+
+/// Sends one request without a token and waits for the whole answer; see [`Ask::answer`].
 ///
 /// # Errors
 /// When there is no answer.
 pub async fn ask(url: &str, method: &str, path: &str, body: &str) -> Result<Value> {
-    ask_as(url, None, method, path, body, None).await
+    let ask = Ask {
+        url,
+        token: None,
+        method,
+        path,
+        body,
+        lines: None,
+    };
+    ask.answer().await
 }
 
-/// The same with a token in the header where the gateway looks for one, and for an answer that does not end: its first lines.
-///
-/// # Errors
-/// As [`ask`].
-pub async fn ask_as(
-    url: &str,
-    token: Option<&str>,
-    method: &str,
-    path: &str,
-    body: &str,
-    lines: Option<usize>,
-) -> Result<Value> {
-    let asked = format!("{method} {path}");
-    tokio::time::timeout(ANSWER, answer(url, token, method, path, body, lines))
-        .await
-        .with_context(|| format!("{asked}: no answer in time"))?
-        .with_context(|| asked)
-}
-
-async fn answer(
-    url: &str,
-    token: Option<&str>,
-    method: &str,
-    path: &str,
-    body: &str,
-    lines: Option<usize>,
-) -> Result<Value> {
-    let authority = url.trim_start_matches("http://");
-    let stream = tokio::net::TcpStream::connect(authority).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    tokio::spawn(connection);
-    let mut request = http::Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", authority)
-        .header("connection", "close");
-    if let Some(token) = token {
-        request = request.header("authorization", token);
+impl Ask<'_> {
+    /// The answer as a tree: `http` holds code and content type, `lines` the body, each line as JSON if it is.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub async fn answer(&self) -> Result<Value> {
+        let asked = format!("{} {}", self.method, self.path);
+        tokio::time::timeout(ANSWER, self.exchange())
+            .await
+            .with_context(|| format!("{asked}: no answer in time"))?
+            .with_context(|| asked)
     }
-    let request = request.body(Full::new(Bytes::from(body.to_owned())))?;
-    let response = sender.send_request(request).await?;
-    let code = response.status().as_u16();
-    let kind = response.headers().get("content-type");
-    let kind = kind.map_or("", |it| it.to_str().unwrap_or("?")).to_owned();
-    let body = read(response.into_body(), lines).await?;
-    let text = String::from_utf8_lossy(&body).into_owned();
-    let lines = text.lines().take(lines.unwrap_or(usize::MAX));
-    Ok(tree(&format!("{code} {kind}"), lines))
+
+    async fn exchange(&self) -> Result<Value> {
+        let authority = self.url.trim_start_matches("http://");
+        let stream = tokio::net::TcpStream::connect(authority).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        let mut request = http::Request::builder()
+            .method(self.method)
+            .uri(self.path)
+            .header("host", authority)
+            .header("connection", "close");
+        if let Some(token) = self.token {
+            request = request.header("authorization", token);
+        }
+        let request = request.body(Full::new(Bytes::from(self.body.to_owned())))?;
+        let response = sender.send_request(request).await?;
+        let code = response.status().as_u16();
+        let kind = response.headers().get("content-type");
+        let kind = kind.map_or("", |it| it.to_str().unwrap_or("?")).to_owned();
+        let body = read(response.into_body(), self.lines).await?;
+        let text = String::from_utf8_lossy(&body).into_owned();
+        let lines = text.lines().take(self.lines.unwrap_or(usize::MAX));
+        Ok(tree(&format!("{code} {kind}"), lines))
+    }
 }
 
 /// The body to its end, or up to so many lines.

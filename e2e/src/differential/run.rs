@@ -13,10 +13,11 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use super::http::Ask;
 use super::plain::Plain;
 use super::text::{Action, Request, Step, Text};
 use super::wire::{self, Call, Payload, Said};
-use super::{gateway, http, services, value};
+use super::{gateway, services, value};
 use crate::contract::Exchange;
 use crate::members::Members;
 
@@ -210,8 +211,15 @@ impl Run {
     ) -> Result<Value> {
         let endpoint = self.members.endpoints()[self.asked].clone();
         let token = self.metadata.get("token").and_then(|it| it.to_str().ok());
-        let answer = http::ask_as(&endpoint, token, method, path, body, lines).await?;
-        Ok(self.plain.http(answer))
+        let ask = Ask {
+            url: &endpoint,
+            token,
+            method,
+            path,
+            body,
+            lines,
+        };
+        Ok(self.plain.http(ask.answer().await?))
     }
 
     async fn json(&mut self, request: &Request) -> Result<Value> {
