@@ -34,6 +34,11 @@ pub(crate) async fn lease(client: &mut Client) -> Played {
                 .map(drop),
         );
     }
+    lives_and_ends(client).await?;
+    expires(client).await
+}
+
+async fn lives_and_ends(client: &mut Client) -> Played {
     let (mut keeper, mut alive) = client.lease_keep_alive(4711).await?;
     keeper.keep_alive().await?;
     println!(
@@ -79,7 +84,7 @@ pub(crate) async fn lease(client: &mut Client) -> Played {
             .map(|it| (it.ttl(), it.granted_ttl())),
     );
     told("revoke none", client.lease_revoke(4711).await.map(drop));
-    expires(client).await
+    Ok(())
 }
 
 async fn expires(client: &mut Client) -> Played {
