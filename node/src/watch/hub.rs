@@ -20,6 +20,7 @@
 //! What this module deliberately does not do: wait, send, or keep history.
 
 mod client;
+mod figures;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
@@ -29,6 +30,8 @@ use super::index::Index;
 use super::request::{Ask, Body, Create, NO_ID, Reason, Response, StreamId, WatchId};
 use super::watcher::{Batch, Place, Watcher, WatcherKey};
 use client::Stream;
+
+pub use figures::Figures;
 
 /// The most watchers of one stream, where no flag says another number. Clients put all of theirs on one; beyond this somebody
 /// leaks.
@@ -49,21 +52,6 @@ pub trait Outlet {
     fn has_room(&mut self) -> bool;
     /// Takes a response. Those without events are sent whether there is room or not.
     fn send(&mut self, response: Response);
-}
-
-/// What there is, for metrics.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// Open streams.
-    pub streams: u64,
-    /// Watchers.
-    pub watchers: u64,
-    /// Watchers that do not have everything yet.
-    pub slow: u64,
-    /// Watchers refused for there being too many on their stream, since the start.
-    pub refused: u64,
-    /// Events given to streams since the start.
-    pub events: u64,
 }
 
 /// See the module.
