@@ -10,7 +10,7 @@
 //! What this module does not do: get anything back. A leader sends it, as to any follower that lacks it.
 
 use super::super::replay::{self, Failed, Salvaged};
-use super::{Arc, DataDir, Entry, Index, Opened, Options, Recovered, SnapshotMeta};
+use super::{Arc, DataDir, Entry, Identity, Index, Opened, Options, Recovered, SnapshotMeta};
 use super::{HardState, StorageError, Vitals, Wal, checkpoints, kept, list, put_aside};
 use super::{set_aside, sweep};
 use crate::storage::record::Position;
@@ -57,27 +57,8 @@ pub(in crate::storage) fn salvage(
     sweep(files, directory.wal())?;
     sweep(files, directory.checkpoints())?;
     let damaged = put_aside(directory, found.damaged)?;
-    let state = State {
-        identity,
-        position: Position {
-            sequence,
-            offset: 0,
-            batch,
-            checksum: 0,
-        },
-        hard_state: left.hard_state,
-        last: (left.snapshot.index, left.snapshot.term),
-        lost: left.lost.map(|(term, index)| (index, term)),
-        closed: VecDeque::new(),
-        newest: Index(0),
-    };
-    let first = Persist {
-        ticket: Ticket::default(),
-        entries: left.entries.clone(),
-        hard_state: None,
-        must_sync: true,
-    };
-    let wal = Wal::anew(directory, state, first, options, Arc::clone(&vitals))?;
+    let place = (identity, sequence, batch);
+    let wal = begin_anew(directory, place, &left, options, Arc::clone(&vitals))?;
     set_aside(directory, &segments)?;
     if let Some(image) = &found.image {
         vitals.set_checkpoint_bytes(image.len() as u64);
@@ -98,6 +79,37 @@ pub(in crate::storage) fn salvage(
         wal,
         checkpoints: kept(found.sound),
     })
+}
+
+/// A log of one segment with what is left. `place` is whose it is, and the numbers of its segment and batch.
+fn begin_anew(
+    directory: &DataDir,
+    (identity, sequence, batch): (Identity, u64, u64),
+    left: &raft::Recovered,
+    options: &Options,
+    vitals: Arc<Vitals>,
+) -> Result<Wal, StorageError> {
+    let state = State {
+        identity,
+        position: Position {
+            sequence,
+            offset: 0,
+            batch,
+            checksum: 0,
+        },
+        hard_state: left.hard_state,
+        last: (left.snapshot.index, left.snapshot.term),
+        lost: left.lost.map(|(term, index)| (index, term)),
+        closed: VecDeque::new(),
+        newest: Index(0),
+    };
+    let first = Persist {
+        ticket: Ticket::default(),
+        entries: left.entries.clone(),
+        hard_state: None,
+        must_sync: true,
+    };
+    Wal::anew(directory, state, first, options, vitals)
 }
 
 /// What the member goes on with.
