@@ -30,8 +30,8 @@ use crate::driver;
 use crate::handle::{EVENTS_MAX, Handle};
 use crate::replica::{LeaseClock, Replica, Retention, Settings, Unreadable};
 use crate::resolve::Resolver;
-use crate::status::{Membership, Status};
-use crate::storage::{Options, StorageError, Vitals};
+use crate::status::Status;
+use crate::storage::{Identity, Options, StorageError, Vitals};
 use crate::tls::{Acceptor, Security};
 use crate::transport::{self, Context, Dialer, Peers, Traffic};
 use crate::watch::Watches;
@@ -160,17 +160,8 @@ impl Member {
             status,
             tokens: Arc::clone(&tokens),
         };
-        let advertised = config.initial_advertise_peer_urls.iter();
-        let context = Context {
-            identity,
-            peer_urls: advertised.map(ToString::to_string).collect(),
-            dialer: dialer.clone(),
-            handle: handle.clone(),
-            removed: CancellationToken::new(),
-            traffic: Arc::default(),
-        };
-        let known = beginning.known.clone();
-        let rounds = begin_rounds(config, beginning, &context, &mut rng, channels, &known)?;
+        let context = context(config, identity, dialer.clone(), handle.clone());
+        let rounds = begin_rounds(config, beginning, &context, &mut rng, channels)?;
         let stop_rounds = CancellationToken::new();
         let rounds = tokio::spawn(rounds.run(stop_rounds.clone(), close_patience));
         let (health, health_service) = tonic_health::server::health_reporter();
@@ -326,13 +317,25 @@ fn ports(
         .map_err(|(url, source)| StartError::Listen { url, source })
 }
 
+/// What ways to the other members share.
+fn context(config: &Config, identity: Identity, dialer: Dialer, handle: Handle) -> Context {
+    let advertised = config.initial_advertise_peer_urls.iter();
+    Context {
+        identity,
+        peer_urls: advertised.map(ToString::to_string).collect(),
+        dialer,
+        handle,
+        removed: CancellationToken::new(),
+        traffic: Arc::default(),
+    }
+}
+
 fn begin_rounds(
     config: &Config,
     beginning: Beginning,
     context: &Context,
     rng: &mut SmallRng,
     channels: Channels,
-    known: &Membership,
 ) -> Result<Rounds, StartError> {
     let Beginning {
         identity,
@@ -340,14 +343,14 @@ fn begin_rounds(
         store,
         recovered,
         durable,
-        ..
+        known,
     } = beginning;
     let settings = settings(config, identity.member_id, rng.random());
     let applied = recovered.snapshot.clone();
     let raft = Raft::recover(settings.raft.clone(), recovered, SmallRng::from_rng(rng))
         .map_err(StartError::Recover)?;
     let mut peers = Peers::new(context.clone());
-    peers.update(known);
+    peers.update(&known);
     let schedule = Schedule {
         tick: Duration::from_millis(config.heartbeat_interval_ms),
         driver: driver::Schedule {
