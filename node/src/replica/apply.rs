@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raft::{Entry, Index, Payload};
+use raft::{Configuration, Entry, Index, Payload};
 use store::{Authored, Change, DecodeError, Op, RangeRequest, Response, Store, StoreError};
 
 use super::Replica;
@@ -53,10 +53,14 @@ impl Written {
     }
 }
 
-/// A change of the membership waits until not only the entry, but also its commit is durable.
-fn is_ready(entry: &Entry, durable: Index, durable_commit: Index) -> bool {
-    let alters = entry.payload.alteration().is_some();
-    entry.index <= durable && (!alters || entry.index <= durable_commit)
+/// A change of the membership waits until not only the entry, but also its commit is durable; the core makes that durable at once for
+/// changes that have an effect, and for no others.
+fn is_ready(entry: &Entry, durable: Index, durable_commit: Index, now: &Configuration) -> bool {
+    let is_effective = || {
+        let alteration = entry.payload.alteration();
+        alteration.is_some_and(|it| now.after(&it).is_some())
+    };
+    entry.index <= durable && (entry.index <= durable_commit || !is_effective())
 }
 
 impl<W> Replica<W> {
@@ -67,10 +71,10 @@ impl<W> Replica<W> {
     /// [`Unreadable`]: this member must stop.
     pub fn apply(&mut self) -> Result<bool, Unreadable> {
         let mut members_changed = std::mem::take(&mut self.membership_arrived);
-        while let Some(entry) = self
-            .unapplied
-            .pop_front_if(|entry| is_ready(entry, self.durable, self.durable_commit))
-        {
+        while let Some(entry) = self.unapplied.pop_front_if(|entry| {
+            let now = &self.applied.configuration;
+            is_ready(entry, self.durable, self.durable_commit, now)
+        }) {
             members_changed |= self.apply_entry(entry)?;
         }
         self.serve_reads();
@@ -300,10 +304,16 @@ mod tests {
             kind: ChangeKind::Remove(PeerId(1)),
             context: Bytes::new(),
         }));
-        assert!(!is_ready(&removal, Index(4), Index(5)));
-        assert!(!is_ready(&removal, Index(5), Index(4)));
-        assert!(is_ready(&removal, Index(5), Index(5)));
+        let two = Configuration::new([PeerId(1), PeerId(2)], []);
+        assert!(!is_ready(&removal, Index(4), Index(5), &two));
+        assert!(!is_ready(&removal, Index(5), Index(4), &two));
+        assert!(is_ready(&removal, Index(5), Index(5), &two));
         let command = entry(Payload::Command(Bytes::new()));
-        assert!(is_ready(&command, Index(5), Index(4)));
+        assert!(is_ready(&command, Index(5), Index(4), &two));
+        let alone = Configuration::new([PeerId(1)], []);
+        assert!(
+            is_ready(&removal, Index(5), Index(4), &alone),
+            "it has no effect"
+        );
     }
 }
