@@ -17,6 +17,7 @@ pub mod counts;
 mod cut;
 mod downgrade;
 mod election;
+mod frames;
 mod gate;
 mod identity;
 mod kv;
@@ -30,6 +31,7 @@ mod pings;
 pub mod port;
 mod queue;
 mod reconfigure;
+mod sight;
 mod watch;
 
 use std::sync::Arc;

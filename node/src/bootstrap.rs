@@ -15,6 +15,7 @@ use raft::{HardState, Index, PeerId, Persist, Term, Ticket};
 use store::{DecodeError, Member, Store, Version};
 
 use crate::config::{ClusterState, Config, ConfigError};
+use crate::image;
 use crate::replica::{forcing_entries, founding_entries};
 use crate::status::Membership;
 use crate::storage::{DataDir, Identity, Options, Recovered, Storage, StorageError, place_log};
@@ -207,7 +208,7 @@ fn reopen(
         tracing::warn!(file = %cut.path.display(), offset = cut.offset, bytes = cut.bytes, "cut a torn tail that a crash left");
     }
     let index = snapshot.index;
-    let store = image.map_or_else(|| Ok(Store::new()), |image| Store::decode(&image));
+    let store = image.map_or_else(|| Ok(Store::new()), |bytes| image::decode(&bytes));
     let store = store.map_err(|source| BootstrapError::Image { index, source })?;
     refuse_newer_cluster(store.cluster_version(), crate::version::served())?;
     let durable = entries.last().map_or(snapshot.index, |entry| entry.index);

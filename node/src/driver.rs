@@ -371,6 +371,9 @@ impl<W, O: Outlet, D: Disk, N: Network> Driver<W, O, D, N> {
         let membership = Membership::of(self.replica.store().members());
         self.network.update(&membership);
         self.membership = Arc::new(membership);
+        if self.replica.is_out() {
+            self.replica.retire();
+        }
         self.leave_if_led();
     }
 

@@ -13,6 +13,7 @@ pub mod event;
 pub mod gateway;
 pub mod handle;
 pub mod health;
+mod image;
 pub mod metrics;
 mod paths;
 mod plain;

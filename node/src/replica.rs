@@ -28,11 +28,14 @@ mod handover;
 mod leases;
 mod lessor;
 mod membership;
+mod offline;
 mod proposals;
 mod reads;
+mod received;
 mod relay;
 mod requests;
 mod retention;
+mod rules;
 mod stall;
 mod tally;
 mod tokens;
@@ -53,7 +56,9 @@ pub use forced::forcing_entries;
 pub use founding::founding_entries;
 pub use leases::LeaseCounts;
 pub use lessor::LeaseClock;
+pub use offline::apply_all;
 pub use retention::Retention;
+pub use rules::Rules;
 pub use tally::Tally;
 
 use crate::event::{Event, Outcome};
@@ -100,6 +105,7 @@ pub struct Replica<W> {
     raft: Raft,
     store: Store,
     settings: Settings,
+    rules: Rules,
     now: u64,
     leader: Option<PeerId>,
     leader_since: u64,
@@ -160,6 +166,7 @@ impl<W> Replica<W> {
             configuration: Configuration::default(),
             raft,
             store,
+            rules: Rules::SOUND,
             now: 0,
             leader_since: 0,
             proposals: Proposals::new(settings.starter),
@@ -311,12 +318,23 @@ impl<W> Replica<W> {
 
     /// Answers everybody who still waits: this member stops.
     pub fn stop(&mut self) -> Vec<(W, Outcome)> {
+        self.retire();
+        self.take_answers()
+    }
+
+    /// Refuses whoever still waits: nothing more will be heard here of what they asked for.
+    pub fn retire(&mut self) {
         let waiters = self.proposals.drain().into_iter().chain(self.reads.drain());
         let waiters = waiters.chain(self.renewals.drain());
         let waiters = waiters.chain(self.changes.drain());
         let waiters: Vec<W> = waiters.chain(self.handover.drain()).collect();
         self.refuse(waiters, Refusal::Stopped);
-        self.take_answers()
+    }
+
+    /// Whether this member was removed, as far as it has applied.
+    #[must_use]
+    pub fn is_out(&self) -> bool {
+        self.members().was_removed(self.me().0)
     }
 
     /// The state machine.

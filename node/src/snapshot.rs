@@ -4,6 +4,7 @@
 //! ```text
 //! Image ─► export (buckets) ─► bolt ─► stream ─► etcdctl snapshot save ─► file = database | SHA-256 of it
 //! file  ─► import (buckets) ─► store::Import ─► Store ─► restore ─► data directory of a new cluster
+//! data directory of a stopped member ─► store::Import ─┘
 //! ```
 //!
 //! - A snapshot is of one applied index. Taking one costs a walk through the records, and no second copy of them.
@@ -15,6 +16,7 @@
 //! takes the `db` file of a stopped etcd), or keep the members of the old cluster.
 
 pub mod command;
+mod data;
 mod export;
 mod file;
 mod import;
@@ -23,6 +25,7 @@ mod schema;
 mod status;
 mod stream;
 
+pub use data::DataError;
 pub use export::{Export, TooLong};
 pub use file::{FileError, HashCheck, Opened, open};
 pub use import::{Edit, ImportError, import};

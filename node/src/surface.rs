@@ -35,6 +35,7 @@ pub struct Unopened {
 #[derive(Debug)]
 pub struct Surface {
     metrics: Arc<Metrics>,
+    security: Security,
     ports: Vec<Port>,
     name: String,
     client_urls: Vec<Url>,
@@ -42,6 +43,8 @@ pub struct Surface {
     quota_bytes: u64,
     message_bytes_max: usize,
     serves_gateway: bool,
+    /// Whether certificates make users.
+    client_cert_auth: bool,
     warning_unary: Duration,
 }
 
@@ -57,14 +60,18 @@ impl Surface {
             &config.connections,
         )
         .map_err(|(url, source)| Unopened { url, source })?;
+        let metrics = Arc::new(Metrics::new());
+        metrics.show([security.ends()]);
         Ok(Self {
-            metrics: Arc::new(Metrics::new()),
+            metrics,
+            security: security.clone(),
             ports,
             name: config.name.clone(),
             client_urls: config.listen_client_urls.clone(),
             connections: config.connections.clone(),
             quota_bytes: config.quota_backend_bytes,
             serves_gateway: config.enable_grpc_gateway,
+            client_cert_auth: config.client_tls.client_cert_auth,
             warning_unary: config.warning_unary,
             message_bytes_max: config.max_request_bytes + OVERHEAD_BYTES,
         })
@@ -90,6 +97,8 @@ impl Surface {
         let shown = http.clone().fallback(async || plain::not_found());
         let serve = |port: Port| port.serve(shown.clone(), close.clone());
         let ports: JoinSet<()> = self.ports.into_iter().map(serve).collect();
+        let mut minding = JoinSet::new();
+        minding.spawn(self.security.mind());
         tokio::spawn(say_when_ready(member.handle(), self.name, self.client_urls));
         let (metrics, handle) = (self.metrics, member.handle());
         let all = |grpc: Router| {
@@ -100,7 +109,8 @@ impl Surface {
             }
             let all = all.merge(vars::routes(handle.clone()));
             let all = paths::tidy(all.fallback(api::nothing_here));
-            access::guard(all, &self.connections)
+            let certified = (self.serves_gateway && self.client_cert_auth).then_some(handle);
+            access::guard(all, &self.connections, certified)
         };
         let ended = member.serve(all, stop).await;
         close.cancel();

@@ -7,6 +7,7 @@
 //!   are looked at within the handshake, so that the client is told.
 //! - No handshake holds anything up: each has a task of its own, a time (`--tls-handshake-timeout`), and a limit on how many run
 //!   at once (`--max-tls-handshakes`).
+//! - That a certificate of our own expires is said a day before and when it has, whether anybody connects or not.
 //! - No private key, nor a part of one, gets into a message.
 //! - No session is resumed: whoever comes back shows its certificate again.
 //!
@@ -25,18 +26,27 @@ mod verify;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use accept::{Acceptor, HandshakeError};
 pub use credentials::Credentials;
 pub use files::TlsError;
 
+use prometheus::core::Collector;
+use tokio::time::MissedTickBehavior;
+
 use crate::config::{Config, Handshakes, KeyPair, Side, TlsFlags};
 use crate::resolve::Resolver;
+use validity::Ends;
+
+/// How often certificates are looked at while nobody connects: that one ends is told a day before.
+const MIND_EVERY: Duration = Duration::from_secs(60);
 
 /// Who has shown a certificate on a connection; an extension of every request that comes over it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientIdentity {
-    /// The common name of the certificate, if one was asked for, shown, verified and has a name.
+    /// The common name of the certificate, if one was asked for, shown and verified. Whoever has none there has the empty one,
+    /// as in etcd: that is no user's, and not nobody's either.
     pub common_name: Option<String>,
 }
 
@@ -51,6 +61,7 @@ pub struct Security {
     peer: Arc<Credentials>,
     resolver: Resolver,
     handshakes: Handshakes,
+    ends: Ends,
 }
 
 impl Security {
@@ -59,10 +70,11 @@ impl Security {
     /// # Errors
     /// The first file that cannot be used, by flag.
     pub fn open(config: &Config, resolver: Resolver) -> Result<Self, TlsError> {
+        let ends = Ends::default();
         let needed = |side: &TlsFlags| side.has_certificate();
         let open = |flags: &TlsFlags| {
             let flags = completed(config, flags)?;
-            Credentials::open(&flags, &config.tls_protocol).map(Arc::new)
+            Credentials::open(&flags, &config.tls_protocol, ends.clone()).map(Arc::new)
         };
         let is_secure = config
             .listen_client_urls
@@ -76,7 +88,30 @@ impl Security {
             peer: open(&config.peer_tls)?,
             resolver,
             handshakes: config.connections.handshakes,
+            ends,
         })
+    }
+
+    /// When the certificates end, for a registry.
+    #[must_use]
+    pub fn ends(&self) -> Box<dyn Collector> {
+        Box::new(self.ends.0.clone())
+    }
+
+    /// Looks at the certificates every minute, for ever.
+    pub async fn mind(self) {
+        let mut clock = tokio::time::interval(MIND_EVERY);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            clock.tick().await;
+            for credentials in self.client.iter().chain([&self.peer]) {
+                let credentials = Arc::clone(credentials);
+                let minded = tokio::task::spawn_blocking(move || credentials.mind()).await;
+                if let Err(error) = minded {
+                    tracing::warn!(%error, "cannot look at the certificates");
+                }
+            }
+        }
     }
 
     /// What accepts connections of clients; none where no URL asks for TLS.

@@ -57,14 +57,21 @@ async fn grpc_and_http_share_a_port_with_tls() {
     let answer = kv.range(range("k")).await.unwrap().into_inner();
     assert_eq!(text(&answer.kvs[0].value), "v");
 
-    let mut stream = connect(member.ip.clone(), client(&ours, &shown, b"http/1.1"))
-        .await
-        .unwrap();
-    let request = b"GET /health HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n";
-    stream.write_all(request).await.unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    let get = async |path: &str| {
+        let tls = client(&ours, &shown, b"http/1.1");
+        let mut stream = connect(member.ip.clone(), tls).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let answer = get("/health").await;
     assert!(answer.contains(r#""health":"true""#), "{answer}");
+    // A certificate of rcgen's is valid until 4096 if nothing else is said.
+    let ends = r#"quorate_tls_certificate_expiry_timestamp_seconds{flag="cert-file"} 67090118400"#;
+    let answer = get("/metrics").await;
+    assert!(answer.lines().any(|line| line == ends), "{answer}");
 
     let stranger = Authority::new("other").leaf("alice", &[]);
     let mut kv = grpc(&member, client(&ours, &stranger, b"h2"));

@@ -34,7 +34,7 @@ pub struct Config {
     /// The most bytes of committed entries in one `Ready`; a single entry beyond it comes alone.
     pub max_committed_bytes: u64,
     /// How many entries before a snapshot stay in memory, so that a follower a little behind needs
-    /// no snapshot.
+    /// no snapshot. None of them with a leader to whom every follower has said that it has them.
     pub catchup_entries: u64,
     /// The most bytes of entries that stay in memory for that: large entries are fewer.
     pub catchup_bytes: u64,

@@ -134,10 +134,12 @@ impl Core {
     /// The largest number that a quorum of the voters has reached; in joint consensus, of the old
     /// voters and of the new.
     pub(crate) fn agreed(&self, reached: impl Fn(PeerId) -> u64) -> u64 {
+        let configuration = self.configuration();
         let agreed = |voters: &BTreeSet<PeerId>| {
-            crate::quorum::agreed(voters, (self.rules.quorum)(voters.len()), &reached)
+            let heard = (self.rules.acknowledges)(voters, configuration.learners());
+            crate::quorum::agreed(&heard, (self.rules.quorum)(voters.len()), &reached)
         };
-        let electorates = self.configuration().electorates().map(agreed);
+        let electorates = configuration.electorates().map(agreed);
         electorates.reduce(self.rules.together).unwrap_or(0)
     }
 

@@ -55,6 +55,11 @@ struct Transfer {
 }
 
 impl Leader {
+    /// Whether nobody needs an entry up to `index` any more: every other peer is known to have them durably.
+    pub(crate) fn all_have(&self, index: Index) -> bool {
+        self.progress.values().all(|it| it.matched() >= index)
+    }
+
     /// Takes office, with an empty entry of the new term.
     pub(crate) fn new(core: &mut Core) -> Self {
         let first_index = core.log.last_index().next();

@@ -194,10 +194,11 @@ impl Raft {
                 .meta_at(index)
                 .expect("a checkpoint holds only what was handed out");
             self.core.membership.forget_before(index);
-            let (entries, bytes) = (
-                self.core.config.catchup_entries,
-                self.core.config.catchup_bytes,
-            );
+            let config = &self.core.config;
+            let (entries, bytes) = match &self.role {
+                Role::Leader(leader) if leader.all_have(index) => (0, 0),
+                _ => (config.catchup_entries, config.catchup_bytes),
+            };
             self.core.log.compact(meta, entries, bytes);
         }
     }

@@ -7,10 +7,13 @@
 //!
 //! What this module does not do: offer a choice. [`Rules::RAFT`] is the only table that is Raft.
 
-use crate::ids::{Index, Term};
+use crate::ids::{Index, PeerId, Term};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// Where a log ends, in the order in which ends are compared.
 type End = (Term, Index);
+type Peers = BTreeSet<PeerId>;
 
 /// The table. Each field is a rule; [`Rules::RAFT`] is right and everything else is wrong.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +21,8 @@ pub struct Rules {
     /// How many of so many voters decide. Any two quorums of one membership, and of two that differ
     /// by one voter, must share a peer (4.1).
     pub quorum: fn(voters: usize) -> usize,
+    /// Whose acknowledgements count, given the voters and the learners: the voters' alone (4.2.1).
+    pub acknowledges: for<'a> fn(voters: &'a Peers, learners: &'a Peers) -> Cow<'a, Peers>,
     /// What old and new voters have reached together in joint consensus, given what a quorum of each
     /// has: what both have (4.3).
     pub together: fn(old: u64, new: u64) -> u64,
@@ -54,6 +59,7 @@ impl Rules {
     /// Raft.
     pub const RAFT: Self = Self {
         quorum: |voters| voters / 2 + 1,
+        acknowledges: |voters, _learners| Cow::Borrowed(voters),
         together: |old, new| if old < new { old } else { new },
         up_to_date: |candidate, own| candidate >= own,
         vouched_end: |own, lost| match lost {

@@ -7,6 +7,7 @@ mod sim;
 use raft::Rules;
 use sim::disk::Honesty;
 use sim::{Run, Summary};
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// In how many worlds each bug must be found. Most show in the first hundred, the rarest in the
@@ -50,6 +51,13 @@ fn caught_disk(bug: &str, disk: Honesty) {
 fn a_quorum_that_is_no_majority() {
     caught_rule("half of the voters decide", |rules| {
         rules.quorum = |voters| voters.div_ceil(2)
+    });
+}
+
+#[test]
+fn a_learner_that_counts_as_a_voter() {
+    caught_rule("a learner's acknowledgement counts", |rules| {
+        rules.acknowledges = |voters, learners| Cow::Owned(voters | learners);
     });
 }
 

@@ -5,10 +5,14 @@
 //!
 //! What this module deliberately does not do: say who notices. `tests/planted_bugs.rs` does.
 
+use std::borrow::Cow;
+
 use quorate_node::event::{LeaseRead, Outcome, Read, Request};
 use quorate_node::refusal::Refusal;
+use quorate_node::replica::Rules as MemberRules;
 use quorate_node::watch::Create;
 use raft::{Body, Entry, Payload, Recovered, Rules};
+use store::{Command, PutRequest, Store};
 
 use crate::network::{Load, Sent};
 use crate::profile::TICK_MS;
@@ -58,6 +62,16 @@ pub enum Bug {
     ProgressAhead,
     /// A renewal is answered and changes nothing.
     EmptyRenewal,
+    /// A leader serves reads, and renews leases, without a quorum's word, as long as it leads by its own clock.
+    TrustedOffice,
+    /// A leader renews leases and says how long they live by its own clock and memory; everything else it asks a quorum for.
+    LocalLeases,
+    /// A learner's acknowledgement counts as a voter's.
+    LearnerCounts,
+    /// A proposal that a wire brings twice is taken in twice.
+    TakenTwice,
+    /// One member applies what nobody else does, and only the members themselves can find that.
+    ApplyDiffers,
 }
 
 impl Bug {
@@ -68,7 +82,7 @@ impl Bug {
     }
 
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 26] = [
         Self::HalfQuorum,
         Self::BlindVote,
         Self::ReadWithoutQuorum,
@@ -90,6 +104,11 @@ impl Bug {
         Self::ResumeSkips,
         Self::ProgressAhead,
         Self::EmptyRenewal,
+        Self::TrustedOffice,
+        Self::LocalLeases,
+        Self::LearnerCounts,
+        Self::ApplyDiffers,
+        Self::TakenTwice,
     ];
 
     /// The rules that the core follows.
@@ -98,10 +117,36 @@ impl Bug {
         match self {
             Self::HalfQuorum => rules.quorum = |voters| voters.div_ceil(2),
             Self::BlindVote => rules.up_to_date = |_, _| true,
-            Self::ReadWithoutQuorum => rules.read_confirmed = |_, _| true,
+            Self::ReadWithoutQuorum | Self::TrustedOffice => rules.read_confirmed = |_, _| true,
+            Self::LearnerCounts => {
+                rules.acknowledges = |voters, learners| Cow::Owned(voters | learners);
+            }
             _ => {}
         }
         rules
+    }
+
+    /// The rules that a member follows around the core.
+    pub(crate) fn member_rules(self) -> MemberRules {
+        let mut rules = MemberRules::SOUND;
+        match self {
+            Self::LocalLeases => rules.needs_quorum = |read| !matches!(read, Read::Lease(_)),
+            Self::TakenTwice => rules.takes_in = |_| true,
+            _ => {}
+        }
+        rules
+    }
+
+    /// What the store of a member is when it starts.
+    pub(crate) fn store(self, member: u64, store: &mut Store) {
+        if self == Self::ApplyDiffers && member == ODD {
+            let stray = PutRequest {
+                key: "k0".into(),
+                value: "stray".into(),
+                ..PutRequest::default()
+            };
+            store.apply(store.applied_index(), &Command::Put(stray));
+        }
     }
 
     /// Whether a leader steps down that no quorum answers.
@@ -198,6 +243,9 @@ impl Bug {
         }
     }
 }
+
+/// The member that alone is wrong.
+const ODD: u64 = 1;
 
 /// For how many revisions a key is unchanged that a planted bug takes away.
 const LONG: i64 = 20;

@@ -5,6 +5,7 @@
 mod bench;
 pub(crate) mod checker;
 mod disks;
+mod doubt;
 mod ending;
 mod faults;
 mod member;
@@ -61,6 +62,7 @@ pub(crate) enum Event {
     Watcher(usize),
     WatchRead(usize),
     Operator,
+    Doubt(u64, u32),
     Fault,
 }
 
@@ -87,6 +89,8 @@ pub(crate) struct World {
     pub(super) history: History,
     /// How many members the administrator wants.
     pub(super) wanted: usize,
+    /// Whoever was the last to lead a newer term than all before.
+    pub(super) office: Option<(Term, u64)>,
     /// When a change of the membership was last asked for.
     pub(super) changed_at: u64,
     /// The faults have stopped.
@@ -108,7 +112,7 @@ impl World {
             decided: 0,
             members: BTreeMap::new(),
             blocks: Blocks::default(),
-            checker: Checker::new(&entries),
+            checker: Checker::new(&entries, run.bug),
             truth: Truth::default(),
             summary: Summary::default(),
             trace: DefaultHasher::new(),
@@ -119,6 +123,7 @@ impl World {
             requests: 0,
             history: History::default(),
             wanted: founders.len(),
+            office: None,
             changed_at: 0,
             is_calm: false,
             is_over: false,
@@ -225,6 +230,7 @@ impl World {
             Event::Watcher(which) => self.watcher_acts(which),
             Event::WatchRead(which) => self.watcher_reads(which),
             Event::Operator => self.operator_acts(),
+            Event::Doubt(id, visits) => self.doubt(id, visits),
             Event::Fault => self.fault_comes(),
         }
     }
@@ -359,6 +365,7 @@ impl World {
             let delay = self.rng.random_range(1..10);
             self.plan(delay, Event::Answer(request, Box::new(outcome)));
         }
+        self.note_office(id);
         self.plan_watch_reads();
         self.summary.add("members repaired", u64::from(got_back));
         if has_left {

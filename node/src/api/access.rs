@@ -1,7 +1,9 @@
-//! Which web pages may ask over HTTP, as etcd has it: `--host-whitelist` and `--cors`.
+//! Who may ask over HTTP, as etcd has it: `--host-whitelist` and `--cors` for web pages, and tokens alone for the gateway.
 //!
 //! A page that names a host of its own and leads that name to this machine (DNS rebinding) asks with that name; a plain port
 //! answers only the names on the list. Calls of gRPC are no page's and pass.
+//!
+//! Where certificates make users, the gateway refuses whoever shows one with a name: it would not count there.
 //!
 //! What this module deliberately does not do: authenticate anybody.
 
@@ -19,14 +21,20 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::is_grpc;
 use crate::config::Connections;
+use crate::handle::Handle;
 use crate::plain;
-use crate::tls::OverTls;
+use crate::tls::{ClientIdentity, OverTls};
 
-/// Guards every HTTP request that goes through `routes`.
-pub fn guard(routes: Router, connections: &Connections) -> Router {
+/// etcd's words.
+const NAMED: &str = "CommonName of client sending a request against gateway will be ignored and not used as expected";
+
+/// Guards every HTTP request that goes through `routes`. `certified` is the member of a gateway on whose port certificates make
+/// users.
+pub fn guard(routes: Router, connections: &Connections, certified: Option<Handle>) -> Router {
     let lists = Arc::new(Lists {
         origins: connections.cors.clone(),
         hosts: connections.host_whitelist.clone(),
+        certified,
     });
     routes.layer(from_fn_with_state(lists, check))
 }
@@ -34,6 +42,7 @@ pub fn guard(routes: Router, connections: &Connections) -> Router {
 struct Lists {
     origins: Vec<String>,
     hosts: Vec<String>,
+    certified: Option<Handle>,
 }
 
 async fn check(State(lists): State<Arc<Lists>>, request: Request, next: Next) -> Response {
@@ -49,6 +58,8 @@ async fn check(State(lists): State<Arc<Lists>>, request: Request, next: Next) ->
             );
             return plain::error(StatusCode::MISDIRECTED_REQUEST, &unknown_host(&host));
         }
+    } else if lists.refuses_name(&request) {
+        return plain::error(StatusCode::BAD_REQUEST, NAMED);
     }
     let allowed = lists.allowed_origin(request.headers());
     let mut response = if request.method() == Method::OPTIONS {
@@ -88,6 +99,13 @@ fn host(request: &Request) -> String {
 }
 
 impl Lists {
+    fn refuses_name(&self, request: &Request) -> bool {
+        let identity = request.extensions().get::<ClientIdentity>();
+        let name = identity.and_then(|identity| identity.common_name.as_deref());
+        let is_enabled = |handle: &Handle| handle.with_status(|status| status.auth.is_enabled());
+        is_ignored(request.uri().path(), name) && self.certified.as_ref().is_some_and(is_enabled)
+    }
+
     fn allowed_origin(&self, headers: &HeaderMap) -> Option<HeaderValue> {
         if self.origins.iter().any(|origin| origin == "*") {
             return Some(HeaderValue::from_static("*"));
@@ -98,6 +116,14 @@ impl Lists {
             .is_ok_and(|text| has(&self.origins, text))
             .then(|| origin.clone())
     }
+}
+
+/// Whether the name of a certificate gets lost on the way to what is at this path.
+fn is_ignored(path: &str, common_name: Option<&str>) -> bool {
+    let is_gateway = ["/v3/", "/v3beta/"]
+        .iter()
+        .any(|begin| path.starts_with(begin));
+    is_gateway && common_name.is_some_and(|name| !name.is_empty())
 }
 
 /// etcd's words.
@@ -140,7 +166,7 @@ mod tests {
             request = request.extension(OverTls);
         }
         let request = request.body(Body::empty()).unwrap();
-        let guarded = guard(routes, &config.connections);
+        let guarded = guard(routes, &config.connections, None);
         guarded.oneshot(request).await.unwrap()
     }
 
@@ -160,6 +186,21 @@ mod tests {
         let head = [("host", "evil"), ("content-type", "application/grpc")];
         let answer = asked(listed, &head, Method::GET, false).await;
         assert_eq!(answer.status(), 200, "gRPC is no page's");
+    }
+
+    #[test]
+    fn a_name_is_ignored_by_the_gateway_alone() {
+        for (path, name, ignored) in [
+            ("/v3/kv/range", Some("u"), true),
+            ("/v3beta/kv/range", Some("u"), true),
+            ("/v3/nothing", Some("u"), true),
+            ("/v3/kv/range", Some(""), false),
+            ("/v3/kv/range", None, false),
+            ("/v3", Some("u"), false),
+            ("/health", Some("u"), false),
+        ] {
+            assert_eq!(is_ignored(path, name), ignored, "{path} {name:?}");
+        }
     }
 
     #[tokio::test]

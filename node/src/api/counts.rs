@@ -1,6 +1,6 @@
-//! Connections of clients, counted: how many there are, and why some were cut.
+//! Connections of clients, counted: how many there are, why some were cut, and how often one had all the calls it may have.
 //!
-//! What this module deliberately does not do: count calls; the metrics of gRPC do.
+//! What this module deliberately does not do: count calls that are served; the metrics of gRPC do.
 
 use prometheus::core::Collector;
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts};
@@ -51,12 +51,15 @@ pub struct Counts {
     most: IntGauge,
     accepted: IntCounter,
     cut: IntCounterVec,
+    full: IntCounter,
+    refused: IntCounter,
 }
 
 impl Default for Counts {
     fn default() -> Self {
         let valid = "a name of ours is a name of Prometheus'";
         let gauge = |name, help| IntGauge::new(name, help).expect(valid);
+        let counter = |name, help| IntCounter::new(name, help).expect(valid);
         let cut = Opts::new(
             "quorate_client_connections_cut_total",
             "Connections of clients that were cut or not taken.",
@@ -65,10 +68,6 @@ impl Default for Counts {
         for reason in Cut::ALL {
             cut.with_label_values(&[reason.name()]);
         }
-        let accepted = IntCounter::new(
-            "quorate_client_connections_accepted_total",
-            "Connections that clients have opened.",
-        );
         Self {
             open: gauge(
                 "quorate_client_connections",
@@ -78,8 +77,19 @@ impl Default for Counts {
                 "quorate_client_connections_max",
                 "The most connections that one port takes; beyond it they wait.",
             ),
-            accepted: accepted.expect(valid),
+            accepted: counter(
+                "quorate_client_connections_accepted_total",
+                "Connections that clients have opened.",
+            ),
             cut,
+            full: counter(
+                "quorate_client_streams_limit_reached_total",
+                "How often a connection of a client came to have as many calls open as --max-concurrent-streams lets it.",
+            ),
+            refused: counter(
+                "quorate_client_streams_refused_total",
+                "Calls beyond --max-concurrent-streams, which were refused.",
+            ),
         }
     }
 }
@@ -87,12 +97,14 @@ impl Default for Counts {
 impl Counts {
     /// For a registry.
     #[must_use]
-    pub fn collectors(&self) -> [Box<dyn Collector>; 4] {
+    pub fn collectors(&self) -> [Box<dyn Collector>; 6] {
         [
             Box::new(self.open.clone()),
             Box::new(self.most.clone()),
             Box::new(self.accepted.clone()),
             Box::new(self.cut.clone()),
+            Box::new(self.full.clone()),
+            Box::new(self.refused.clone()),
         ]
     }
 
@@ -117,18 +129,20 @@ impl Counts {
         self.cut.with_label_values(&[reason.name()])
     }
 
+    /// Counts connections each time they come to have as many calls open as they may.
+    pub(super) fn full(&self) -> IntCounter {
+        self.full.clone()
+    }
+
+    /// Counts calls beyond that.
+    pub(super) fn refused(&self) -> IntCounter {
+        self.refused.clone()
+    }
+
     /// Waits until so many were cut for a reason, and no more.
     #[cfg(test)]
     pub(crate) async fn until_cut(&self, reason: Cut, count: u64) {
-        let counting = async {
-            while self.counter(reason).get() < count {
-                tokio::task::yield_now().await;
-            }
-        };
-        let patience = std::time::Duration::from_secs(20);
-        let counted = tokio::time::timeout(patience, counting).await;
-        let found = self.counter(reason).get();
-        assert!(counted.is_ok() && found == count, "{reason:?}: {found}");
+        until(&self.counter(reason), count).await;
     }
 }
 
@@ -139,4 +153,17 @@ impl Drop for Open {
     fn drop(&mut self) {
         self.0.dec();
     }
+}
+
+/// Waits until something was counted so often, and not more often.
+#[cfg(test)]
+pub(crate) async fn until(counter: &IntCounter, count: u64) {
+    let counting = async {
+        while counter.get() < count {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = std::time::Duration::from_secs(20);
+    let counted = tokio::time::timeout(patience, counting).await;
+    assert!(counted.is_ok() && counter.get() == count, "{counter:?}");
 }

@@ -33,7 +33,8 @@ use tokio_util::sync::CancellationToken;
 use tower::Service;
 
 use super::counts::{Counts, Cut, Open};
-use super::pings::{Rules, Watched};
+use super::pings::Rules;
+use super::sight::Watched;
 use super::{is_grpc, nothing_at, opening};
 use crate::config::{Connections, Url};
 use crate::tls::{Acceptor, ClientIdentity, HandshakeError, OverTls};
@@ -183,6 +184,7 @@ impl Port {
             serves: self.serves,
             routes,
             min_time: self.connections.keepalive_min_time,
+            calls_max: self.connections.max_concurrent_streams,
             counts: self.counts,
             patience: self.connections.head_timeout,
         });
@@ -270,6 +272,7 @@ struct Door {
     serves: Serves,
     routes: Router,
     min_time: Option<Duration>,
+    calls_max: u32,
     counts: Counts,
     patience: Duration,
 }
@@ -318,14 +321,13 @@ impl Door {
             Ok(Err(error)) => return tracing::debug!(%error, "a connection ended"),
             Err(_) => return self.counts.cut(Cut::OpeningLate),
         };
-        match self.min_time.filter(|_| is_http2) {
-            None => self.serve(stream, identity, is_http2, held),
-            Some(min_time) => {
-                let rules = Rules::new(min_time, identity.is_some());
-                let stream = Watched::new(stream, rules, self.counts.counter(Cut::Pings));
-                self.serve(stream, identity, is_http2, held);
-            }
+        if !is_http2 {
+            return self.serve(stream, identity, is_http2, held);
         }
+        let min_time = self.min_time;
+        let pings = min_time.map(|min_time| Rules::new(min_time, identity.is_some()));
+        let stream = Watched::new(stream, pings, self.calls_max, &self.counts);
+        self.serve(stream, identity, is_http2, held);
     }
 
     fn serve<S>(&self, stream: S, identity: Option<ClientIdentity>, is_http2: bool, held: Held)

@@ -55,9 +55,9 @@ impl Jwt {
     pub(super) fn load(options: &JwtOptions) -> Result<Self, JwtError> {
         let keys = keys::load(options)?;
         let mut validation = Validation::new(options.algorithm);
-        // As etcd's library has it: to the second, and only what is there is checked.
-        validation.leeway = 0;
-        validation.validate_nbf = true;
+        // Times are judged here: the library passes over those that it cannot read, as if the token never ended.
+        validation.validate_exp = false;
+        validation.validate_nbf = false;
         validation.validate_aud = false;
         validation.required_spec_claims.clear();
         Ok(Self {
@@ -79,7 +79,10 @@ impl Jwt {
     /// Whose token this is; none if it is not ours, or not good any more.
     pub(super) fn caller(&self, token: &str) -> Option<Caller> {
         let token = jsonwebtoken::decode::<Value>(token, &self.keys.verify, &self.validation);
-        let claims = token.ok().filter(|it| has_times(&it.claims))?.claims;
+        let claims = token.ok()?.claims;
+        if !is_in_time(&claims, unix_time().as_secs()) {
+            return None;
+        }
         let name = claims.get("username")?.as_str()?.to_owned();
         let revision = claims.get("revision")?.as_f64()?;
         Some(Caller {
@@ -90,10 +93,23 @@ impl Jwt {
     }
 }
 
-/// The library passes over a time that is no number, as if the token never ended; etcd's refuses it, and so do we.
-fn has_times(claims: &Value) -> bool {
-    let is_time = |name| claims.get(name).is_none_or(Value::is_number);
-    is_time("exp") && is_time("nbf")
+/// Whether a token is good at this time, in seconds since 1970, as etcd's library judges it: up to the second before `exp`, and
+/// from `nbf` on. The number 0 says nothing, and nothing that is there may be anything else than a number.
+fn is_in_time(claims: &Value, now: u64) -> bool {
+    let holds = |name, holds: fn(i64, i64) -> bool| match claims.get(name).map(Value::as_f64) {
+        None | Some(Some(0.0)) => true,
+        Some(Some(time)) => holds(moment(now as f64), moment(time)),
+        Some(None) => false,
+    };
+    holds("exp", |now, end| now < end) && holds("nbf", |now, begin| now >= begin)
+}
+
+/// From the year 1 to 1970, in seconds.
+const UNIX_EPOCH_SECONDS: i64 = 62_135_596_800;
+
+/// In seconds since the year 1, as Go counts them: what is too late for its clock wraps into the past.
+const fn moment(seconds: f64) -> i64 {
+    (seconds.floor() as i64).wrapping_add(UNIX_EPOCH_SECONDS)
 }
 
 #[expect(

@@ -82,12 +82,7 @@ fn jwt(
     }
     let given = |name: &str| options.get(name).copied().filter(|value| !value.is_empty());
     let method = given("sign-method").unwrap_or_default();
-    let algorithm = algorithm(method).ok_or_else(|| {
-        format!(
-            "sign-method {method:?} is none that is known here; give one of HS256, HS384, HS512, RS256, RS384, RS512, PS256, \
-             PS384, PS512, ES256, ES384, EdDSA"
-        )
-    })?;
+    let algorithm = algorithm(method).ok_or_else(|| unknown(method))?;
     let ttl = given("ttl").map_or(Some(JWT_TTL), duration);
     let ttl = ttl.filter(|ttl| *ttl > Duration::ZERO).ok_or_else(|| {
         let ttl = options.get("ttl").copied().unwrap_or_default();
@@ -107,6 +102,18 @@ fn jwt(
         private_key: private_key.map(PathBuf::from),
         ttl,
     })
+}
+
+/// etcd has one method more.
+fn unknown(method: &str) -> String {
+    let why = match method {
+        "ES512" => "needs keys on the curve P-521, which are not served here",
+        _ => "is none that is known here",
+    };
+    format!(
+        "sign-method {method:?} {why}; give one of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, ES256, ES384, \
+         EdDSA"
+    )
 }
 
 fn algorithm(method: &str) -> Option<Algorithm> {
@@ -162,7 +169,10 @@ mod tests {
             ("sample", "sample"),
             ("jwt", "sign-method"),
             ("jwt,sign-method=RS257,priv-key=k", "RS257"),
-            ("jwt,sign-method=ES512,priv-key=k", "ES512"),
+            (
+                "jwt,sign-method=ES512,priv-key=k",
+                "\"ES512\" needs keys on",
+            ),
             ("jwt,sign-method=RS256", "priv-key"),
             ("jwt,sign-method=HS256,pub-key=k", "priv-key"),
             ("jwt,sign-method=RS256,priv-key=k,ttl=soon", "soon"),

@@ -37,8 +37,10 @@ pub(crate) fn check_read(
         }
         _ => {}
     }
+    // A token of a revision to come is refused where keys are read and nowhere else, as in etcd, and in its words.
+    let reads_keys = matches!(read, Read::Range(_) | Read::Page(_) | Read::Txn(_));
     let is_of_later = |author: &Author| author.revision > auth.revision();
-    if auth.is_enabled() && author.is_some_and(is_of_later) {
+    if reads_keys && auth.is_enabled() && author.is_some_and(is_of_later) {
         return Err(AuthError::OldRevision.into());
     }
     Ok(())

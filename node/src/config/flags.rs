@@ -126,7 +126,8 @@ struct Flags {
     /// Applied entries between two checkpoints.
     #[arg(long, value_name = "N", default_value_t = 10_000)]
     snapshot_count: u64,
-    /// Entries kept behind a checkpoint for slow followers; of large ones fewer, as many as 64 MiB hold.
+    /// Entries kept behind a checkpoint for slow followers; of large ones fewer, as many as 64 MiB hold; none with a leader whom
+    /// all followers follow.
     #[arg(long, value_name = "N", default_value_t = 5_000)]
     snapshot_catchup_entries: u64,
     /// Bytes a second of log and checkpoints to read again in the background, so that damage is found; 0 for none.

@@ -15,7 +15,8 @@ use rand::rngs::SmallRng;
 use store::{Command, Image, Member, MemberAttributes, MemberRemove, Store};
 
 use super::*;
-use crate::event::Digests;
+use crate::event::{Digests, Outcome, Read, Request};
+use crate::refusal::Refusal;
 use crate::replica::{Batch, LeaseClock, Settings, founding_entries};
 use crate::watch::Response;
 
@@ -131,6 +132,26 @@ fn a_removed_member_stays_while_nobody_leads_and_leaves_when_told() {
     assert!(!driver.has_left());
     tick(&mut driver, 1);
     assert!(driver.has_left());
+}
+
+/// Its clients waited for its whole farewell, a second, for what it would never hear of; all of them, if all had come to it.
+#[test]
+fn whoever_asks_a_removed_member_is_sent_away_at_once() {
+    let mut driver = driver();
+    let ask = |driver: &mut Driver<_, _, _, _>, from: u64| {
+        let change = Command::MemberRemove(MemberRemove { id: 2 });
+        let propose = Request::Propose(change.to_bytes());
+        driver.on(Event::Ask(propose, from));
+        driver.on(Event::Ask(Request::Read(Read::Members), from + 1));
+    };
+    ask(&mut driver, 1);
+    assert!(driver.take_answers().is_empty(), "it knows nothing yet");
+    tick(&mut driver, 1);
+    ask(&mut driver, 3);
+    let refused = |it| matches!(it, (_, Outcome::Refused(Refusal::Stopped)));
+    let answers = driver.take_answers();
+    assert_eq!(answers.len(), 4, "{answers:?}");
+    assert!(answers.into_iter().all(refused));
 }
 
 #[test]

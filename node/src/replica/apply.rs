@@ -12,6 +12,7 @@ use store::{Authored, Change, DecodeError, Op, RangeRequest, Response, Store, St
 use super::Replica;
 use super::batch::{Batch, BatchError};
 use super::changes::tell_beginning;
+use super::reads::Pending;
 use crate::auth::check_read;
 use crate::event::{Outcome, Read};
 use crate::refusal::Refusal;
@@ -27,8 +28,14 @@ pub struct Unreadable {
     source: UnreadableCause,
 }
 
+impl Unreadable {
+    pub(super) const fn at(index: Index, source: UnreadableCause) -> Self {
+        Self { index, source }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
-enum UnreadableCause {
+pub(super) enum UnreadableCause {
     #[error(transparent)]
     Batch(#[from] BatchError),
     #[error(transparent)]
@@ -83,7 +90,7 @@ impl<W> Replica<W> {
 
     fn apply_entry(&mut self, entry: Entry) -> Result<bool, Unreadable> {
         let index = entry.index;
-        let unreadable = |source| Unreadable { index, source };
+        let unreadable = |source| Unreadable::at(index, source);
         if entry.term > self.applied.term {
             // A tick or two for what the old leader passed on to the new one.
             self.overtaken = Some((entry.term, self.now + 2));
@@ -135,13 +142,18 @@ impl<W> Replica<W> {
 
     fn serve_reads(&mut self) {
         for pending in self.reads.serve(self.applied.index) {
-            match pending.read {
-                Read::Lease(read) => self.answer_lease(read, pending.waiter, pending.deadline),
-                read => {
-                    let outcome = self.read(read);
-                    self.tally.read(&outcome);
-                    self.answers.push((pending.waiter, outcome));
-                }
+            self.serve(pending);
+        }
+    }
+
+    /// Answers a read that needs to wait for nothing any more.
+    pub(super) fn serve(&mut self, pending: Pending<W>) {
+        match pending.read {
+            Read::Lease(read) => self.answer_lease(read, pending.waiter, pending.deadline),
+            read => {
+                let outcome = self.read(read);
+                self.tally.read(&outcome);
+                self.answers.push((pending.waiter, outcome));
             }
         }
     }

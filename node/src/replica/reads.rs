@@ -49,12 +49,8 @@ impl<W> Reads<W> {
         }
     }
 
-    pub(super) fn gather(&mut self, read: Read, waiter: W, deadline: u64) {
-        self.gathered.push(Pending {
-            read,
-            waiter,
-            deadline,
-        });
+    pub(super) fn gather(&mut self, pending: Pending<W>) {
+        self.gathered.push(pending);
     }
 
     pub(super) fn has_gathered(&self) -> bool {

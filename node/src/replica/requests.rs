@@ -6,6 +6,7 @@ use raft::{Input, Payload};
 use store::StoreError;
 
 use super::Replica;
+use super::reads::Pending;
 use crate::event::{LeaseRead, Outcome, Read, Request};
 use crate::refusal::Refusal;
 
@@ -13,6 +14,15 @@ impl<W> Replica<W> {
     pub(super) fn ask(&mut self, request: Request, waiter: W) {
         let deadline = self.deadline();
         match request {
+            // The others do not replicate to it any more: it could only let its clients wait.
+            Request::Propose(_)
+            | Request::Read(_)
+            | Request::Reconfigure(_)
+            | Request::MoveLeader(_)
+                if self.is_out() =>
+            {
+                self.refuse([waiter], Refusal::Stopped);
+            }
             Request::Propose(_) | Request::Image if self.has_diverged() => {
                 self.refuse([waiter], Refusal::Store(StoreError::Corrupt));
             }
@@ -28,7 +38,16 @@ impl<W> Replica<W> {
                 if let Read::Lease(LeaseRead::Renew { id }) = read {
                     self.take_checkpoint_back(id);
                 }
-                self.reads.gather(read, waiter, deadline);
+                let pending = Pending {
+                    read,
+                    waiter,
+                    deadline,
+                };
+                if (self.rules.needs_quorum)(&pending.read) {
+                    self.reads.gather(pending);
+                } else {
+                    self.serve(pending);
+                }
             }
             Request::ReadLocal(read) => {
                 let outcome = self.read(read);

@@ -36,13 +36,14 @@ enum Command {
         /// The snapshot.
         filename: PathBuf,
     },
-    /// Make the data directory of a member of a new cluster from a snapshot of etcd's or ours.
+    /// Make the data directory of a member of a new cluster from a snapshot of etcd's or ours, or from the data directory of
+    /// a stopped member of ours.
     Restore(Restore),
 }
 
 #[derive(Args, Debug)]
 struct Restore {
-    /// The snapshot.
+    /// The snapshot, or the data directory of a stopped member.
     filename: PathBuf,
     /// Path to the output data directory [default: NAME.etcd]
     #[arg(long, value_name = "DIR")]

@@ -1,10 +1,12 @@
-//! From a snapshot to the data directory of a member of a new cluster.
+//! From a snapshot, or the data directory of a stopped member of ours, to the data directory of a member of a new cluster.
 //!
 //! - Everything is read and checked before anything is written.
 //! - The data directory must not be there, or be empty; a directory of its own for the log must not be there.
 //! - Ids follow from the flags and the snapshot's hash: members restored from the same file with the same flags are one
 //!   cluster, and it is not the one that the snapshot is of. Restoring the same file a second time with the same flags gives
 //!   the same ids again, at lower terms and revisions: give each restore a token of its own.
+//!
+//! - From a data directory the ids follow from the flags, the cluster it was of and how far it had come.
 //!
 //! What this module deliberately does not do: run a member.
 
@@ -14,8 +16,9 @@ use std::path::{Path, PathBuf};
 use raft::{Configuration, Index, PeerId, SnapshotMeta, Term};
 use store::{Store, Tables};
 
-use super::file::{self, FileError, HashCheck, hex};
-use super::import::{ImportError, import};
+use super::data::{self, DataError, Held};
+use super::file::{self, FileError, HashCheck, Opened, hex};
+use super::import::{Edit, ImportError, import};
 use crate::bootstrap::{founding_identity, founding_members, token};
 use crate::config::{Config, ConfigError};
 use crate::storage::{DataDir, Identity, Storage, StorageError, place_log};
@@ -41,6 +44,15 @@ pub enum RestoreError {
     /// The file is none.
     #[error(transparent)]
     File(#[from] FileError),
+    /// The data directory that it should come from is none.
+    #[error("cannot restore from the data directory {path}")]
+    Source {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: DataError,
+    },
     /// What it holds is no store.
     #[error(transparent)]
     Import(#[from] ImportError),
@@ -67,8 +79,48 @@ pub struct Restored {
     pub revision: i64,
 }
 
-/// Makes the data directory that `config` names: of the member that it describes, with what the snapshot holds. `bump` raises
-/// the revision by so much and calls everything before compacted, so that no client takes old for new.
+/// Where the data come from.
+enum Source {
+    Snapshot(Opened),
+    Member(PathBuf, Box<Held>),
+}
+
+impl Source {
+    fn open(path: &Path, check: HashCheck) -> Result<Self, RestoreError> {
+        if !path.is_dir() {
+            return Ok(Self::Snapshot(file::open(path, check)?));
+        }
+        let held = data::open(path).map_err(refused(path))?;
+        Ok(Self::Member(path.to_owned(), Box::new(held)))
+    }
+
+    /// What nothing else that is restored has in common with it.
+    fn lineage(&self, token: &str) -> String {
+        match self {
+            Self::Snapshot(opened) => format!("{token} restored from {}", hex(&opened.hash)),
+            Self::Member(_, held) => {
+                let (cluster, index) = (held.identity.cluster_id, held.store.applied_index());
+                format!("{token} restored from {cluster:x} at {index}")
+            }
+        }
+    }
+
+    fn store(&self, edit: Box<Edit<'_>>) -> Result<Store, RestoreError> {
+        match self {
+            Self::Snapshot(opened) => Ok(import(opened, edit)?),
+            Self::Member(path, held) => data::moved(&held.store, edit).map_err(refused(path)),
+        }
+    }
+}
+
+fn refused(path: &Path) -> impl FnOnce(DataError) -> RestoreError {
+    let path = path.to_owned();
+    |source| RestoreError::Source { path, source }
+}
+
+/// Makes the data directory that `config` names: of the member that it describes, with what the snapshot, or a stopped member's
+/// data directory, holds. `bump` raises the revision by so much and calls everything before compacted, so that no client takes
+/// old for new.
 ///
 /// # Errors
 /// [`RestoreError`]
@@ -81,12 +133,8 @@ pub fn restore(
     config.check_founding()?;
     refuse_data(&config.data_dir)?;
     refuse_log(config.wal_dir.as_deref())?;
-    let opened = file::open(snapshot, check)?;
-    let lineage = format!(
-        "{} restored from {}",
-        config.initial_cluster_token,
-        hex(&opened.hash)
-    );
+    let source = Source::open(snapshot, check)?;
+    let lineage = source.lineage(&config.initial_cluster_token);
     let members = founding_members(&config.initial_cluster, &lineage);
     let identity = founding_identity(&members, &config.name);
     let peers = members.iter().map(|member| PeerId(member.id));
@@ -101,7 +149,7 @@ pub fn restore(
         tables.members = members;
         raise(tables, bump);
     };
-    let store = import(&opened, Box::new(edit))?;
+    let store = source.store(Box::new(edit))?;
     let revision = store.revision();
     write(config, identity, meta, &store)?;
     Ok(Restored { identity, revision })

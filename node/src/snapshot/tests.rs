@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use prost::Message;
 use proto::etcdserverpb::SnapshotResponse;
+use raft::{Entry, HardState, Index, Payload, Persist, Term, Ticket};
 use sha2::{Digest, Sha256};
 use store::{
     Alarm, AlarmChange, AlarmKind, Auth, Command, CompactionRequest, DeleteRangeRequest, Import,
@@ -17,7 +18,8 @@ use store::{
 
 use super::*;
 use crate::config::{Config, Invocation};
-use crate::storage::{DataDir, Options, Storage};
+use crate::replica::{Batch, apply_all, founding_entries};
+use crate::storage::{DataDir, Identity, Options, Storage};
 
 fn put(key: &str, value: &[u8]) -> Command {
     Command::Put(PutRequest {
@@ -407,6 +409,84 @@ fn a_log_is_restored_where_it_is_to_lie() {
     let taken = restore(&config, &snapshot, HashCheck::Required, 0).unwrap_err();
     assert!(matches!(taken, RestoreError::WalDir { .. }), "{taken}");
     assert!(!config.data_dir.exists());
+}
+
+/// The data directory of a member with a log that no checkpoint covers.
+fn stopped_member(path: &Path) -> Store {
+    let members = [Member {
+        id: 5,
+        name: "old".to_owned(),
+        ..Member::default()
+    }];
+    let mut entries = founding_entries(&members);
+    for number in 0..20 {
+        let batch = Batch {
+            starter: 5,
+            first: number,
+            commands: vec![put(&format!("k{number}"), b"v").to_bytes()],
+        };
+        entries.push(Entry {
+            term: Term(3),
+            index: Index(entries.len() as u64 + 1),
+            payload: Payload::Command(batch.encode()),
+        });
+    }
+    let first = Persist {
+        ticket: Ticket::default(),
+        entries: entries.clone(),
+        hard_state: Some(HardState {
+            term: Term(3),
+            vote: None,
+            // The rest may have been committed by others, and was acknowledged then.
+            commit: Index(4),
+        }),
+        must_sync: true,
+    };
+    let identity = Identity {
+        cluster_id: 77,
+        member_id: 5,
+    };
+    let directory = DataDir::open(path).unwrap();
+    let storage = Storage::create(directory, identity, &first, Options::default()).unwrap();
+    storage.close().unwrap();
+    let mut store = Store::new();
+    apply_all(&mut store, entries).unwrap();
+    store
+}
+
+#[test]
+fn a_stopped_members_data_make_a_member_of_another_cluster() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = folder.path().join("old");
+    let store = stopped_member(&old);
+    let restored = |token: &str| {
+        let data_dir = folder.path().join(token);
+        let config = config(&data_dir, "a", token);
+        let restored = restore(&config, &old, HashCheck::Skipped, 0).unwrap();
+        let directory = DataDir::open(data_dir).unwrap();
+        let (storage, recovered) = Storage::open(directory, Options::default()).unwrap();
+        storage.close().unwrap();
+        assert_eq!(recovered.identity, restored.identity);
+        let held = Store::decode(&recovered.image.unwrap()).unwrap();
+        assert_eq!(held.hash_kv(0), store.hash_kv(0), "all of the log is there");
+        assert_eq!(held.members().iter().len(), 2, "and nobody of old");
+        restored.identity.cluster_id
+    };
+    let (one, other) = (restored("t"), restored("u"));
+    assert!(one != 77 && other != 77 && one != other);
+    let again = Storage::open(DataDir::open(&old).unwrap(), Options::default()).unwrap();
+    assert_eq!(again.1.identity.cluster_id, 77, "the source is as it was");
+}
+
+#[test]
+fn an_empty_folder_is_no_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let (empty, data_dir) = (folder.path().join("empty"), folder.path().join("data"));
+    std::fs::create_dir(&empty).unwrap();
+    let refused = restore(&config(&data_dir, "a", "t"), &empty, HashCheck::Skipped, 0);
+    let refused = refused.unwrap_err();
+    assert!(matches!(refused, RestoreError::Source { .. }), "{refused}");
+    assert!(!data_dir.exists());
 }
 
 #[test]

@@ -15,7 +15,7 @@
 use super::codec::{self, Reader, put_u32, put_u64};
 use super::directory::{self, TEMPORARY, sync_folder};
 use super::error::StorageError;
-use super::files::{File, Files};
+use super::files::{File, Files, Sequential};
 use super::vitals::Observer;
 use super::{Identity, keeper::Image};
 use bytes::Bytes;
@@ -228,131 +228,67 @@ fn checksum(number: u64, chunk: &[u8]) -> u32 {
 
 /// Reads a checkpoint and checks every byte.
 pub(super) fn read(files: &dyn Files, path: &Path) -> Result<Read, StorageError> {
-    let bytes = files
-        .read(path)
-        .map_err(StorageError::attempt("read the checkpoint", path))?;
-    let mut file = Source {
-        path,
-        bytes: &bytes,
-        reader: Reader(&bytes),
-    };
-    let header = file.header()?;
-    let image = file.image()?;
-    let body = bytes.len() - file.reader.0.len();
-    let hash = Sha256::digest(&bytes[..body]);
-    if file.reader.0 != &hash[..] {
-        return Err(file.damaged("the hash of the whole is another"));
-    }
+    let (mut passing, length) = Passing::open(files, path)?;
+    let header = passing.header()?;
+    // One piece of memory, instead of ever larger ones; the file is a little longer than its image.
+    let mut image = Vec::with_capacity(length);
+    passing.image(|chunk| image.extend_from_slice(chunk))?;
     Ok(Read {
         header,
         image: image.into(),
     })
 }
 
-struct Source<'a> {
-    path: &'a Path,
-    bytes: &'a [u8],
-    reader: Reader<'a>,
-}
-
-impl Source<'_> {
-    fn damaged(&self, what: &str) -> StorageError {
-        let offset = self.bytes.len() - self.reader.0.len();
-        StorageError::corrupt(self.path, offset as u64, what)
-    }
-
-    fn header(&mut self) -> Result<Header, StorageError> {
-        let start = Reader(self.reader.0);
-        if self.reader.bytes(MAGIC.len()) != Some(MAGIC) {
-            self.reader = start;
-            return Err(self.damaged("it does not begin as a checkpoint does"));
-        }
-        let format = self.reader.u32();
-        let length = self.reader.u32().unwrap_or(0) as usize;
-        let payload = self.reader.bytes(length);
-        let covered = &self.bytes[..self.bytes.len() - self.reader.0.len()];
-        if payload.is_none() || self.reader.u32() != Some(crc32fast::hash(covered)) {
-            self.reader = start;
-            return Err(self.damaged("the header's checksum is another"));
-        }
-        match format {
-            Some(FORMAT) => {}
-            Some(found) => {
-                return Err(StorageError::Newer {
-                    path: self.path.to_owned(),
-                    found,
-                    known: FORMAT,
-                });
-            }
-            None => return Err(self.damaged("the header is incomplete")),
-        }
-        payload
-            .and_then(|payload| decode_header(Reader(payload)))
-            .ok_or_else(|| self.damaged("the header makes no sense"))
-    }
-
-    fn image(&mut self) -> Result<Vec<u8>, StorageError> {
-        let mut image = Vec::new();
-        for number in 0.. {
-            let at = Reader(self.reader.0);
-            let Some(length) = self.reader.u32() else {
-                return Err(self.damaged("it ends early"));
-            };
-            if length == 0 {
-                if self.reader.u64() == Some(image.len() as u64) {
-                    break;
-                }
-                self.reader = at;
-                return Err(self.damaged("the image's length is another"));
-            }
-            let sum = self.reader.u32();
-            let chunk = self.reader.bytes(length as usize);
-            match chunk.filter(|chunk| sum == Some(checksum(number, chunk))) {
-                Some(chunk) => image.extend_from_slice(chunk),
-                None => {
-                    self.reader = at;
-                    return Err(self.damaged("the chunk's checksum is another"));
-                }
-            }
-        }
-        Ok(image)
-    }
+/// Reads and checks what stands before the image.
+pub(super) fn read_header(files: &dyn Files, path: &Path) -> Result<Header, StorageError> {
+    Passing::open(files, path)?.0.header()
 }
 
 /// Checks every byte of a checkpoint without keeping it in memory.
 pub(super) fn verify(path: &Path, input: &mut dyn io::Read) -> Result<(), StorageError> {
-    let mut passing = Passing {
-        path,
-        input,
-        hasher: Sha256::new(),
-        offset: 0,
-    };
+    let mut passing = Passing::new(path, input);
     passing.header()?;
-    let mut image_bytes = 0;
-    for number in 0.. {
-        match passing.chunk(number)? {
-            0 => break,
-            bytes => image_bytes += bytes,
-        }
-    }
-    passing.end(image_bytes)
+    passing.image(|_| ())
 }
 
-/// A checkpoint that is read from front to back and forgotten.
-struct Passing<'a> {
+/// A checkpoint that is read from front to back.
+struct Passing<'a, R> {
     path: &'a Path,
-    input: &'a mut dyn io::Read,
+    input: R,
     hasher: Sha256,
     offset: u64,
+    /// Where the part begins that is being read: a length that is damaged is noticed only behind it.
+    part: u64,
 }
 
-impl Passing<'_> {
+impl<'a> Passing<'a, Sequential> {
+    /// And how long the file is.
+    fn open(files: &dyn Files, path: &'a Path) -> Result<(Self, usize), StorageError> {
+        let attempt = || StorageError::attempt("read the checkpoint", path);
+        let file = files.open(path).map_err(attempt())?;
+        let length = file.length().map_err(attempt())?;
+        let length = usize::try_from(length).map_err(|error| attempt()(io::Error::other(error)))?;
+        Ok((Self::new(path, Sequential::new(file)), length))
+    }
+}
+
+impl<'a, R: io::Read> Passing<'a, R> {
+    fn new(path: &'a Path, input: R) -> Self {
+        Self {
+            path,
+            input,
+            hasher: Sha256::new(),
+            offset: 0,
+            part: 0,
+        }
+    }
+
     fn take(&mut self, length: usize) -> Result<Vec<u8>, StorageError> {
         let mut bytes = vec![0; length];
         match self.input.read_exact(&mut bytes) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                return Err(self.damaged("it ends early"));
+                return Err(self.damaged_at(self.part, "it ends early"));
             }
             Err(error) => {
                 return Err(StorageError::attempt("read the checkpoint", self.path)(
@@ -378,46 +314,77 @@ impl Passing<'_> {
         StorageError::corrupt(self.path, offset, what)
     }
 
-    fn header(&mut self) -> Result<(), StorageError> {
-        let mut covered = self.take(MAGIC.len() + 4)?;
+    fn header(&mut self) -> Result<Header, StorageError> {
+        let magic = self.take(MAGIC.len())?;
+        let format = self.number::<4>()?;
         let length = self.number::<4>()?;
-        covered.extend(length);
-        let length = u32::from_le_bytes(length) as usize;
-        if !covered.starts_with(MAGIC) || length > CHUNK_BYTES {
+        let payload_bytes = u32::from_le_bytes(length) as usize;
+        if magic != MAGIC || payload_bytes > CHUNK_BYTES {
             return Err(self.damaged_at(0, "it does not begin as a checkpoint does"));
         }
-        covered.extend(self.take(length)?);
+        let payload = self.take(payload_bytes)?;
+        let covered = [&magic, &format[..], &length[..], &payload].concat();
         if u32::from_le_bytes(self.number()?) != crc32fast::hash(&covered) {
             return Err(self.damaged_at(0, "the header's checksum is another"));
         }
-        Ok(())
+        match u32::from_le_bytes(format) {
+            FORMAT => decode_header(Reader(&payload))
+                .ok_or_else(|| self.damaged_at(0, "the header makes no sense")),
+            found => Err(StorageError::Newer {
+                path: self.path.to_owned(),
+                found,
+                known: FORMAT,
+            }),
+        }
     }
 
-    /// The length of the next chunk; 0 at the end.
-    fn chunk(&mut self, number: u64) -> Result<u64, StorageError> {
-        let begins = self.offset;
+    /// Shows the image to `keep`, chunk by chunk, and checks that it ends where it says.
+    fn image(mut self, mut keep: impl FnMut(&[u8])) -> Result<(), StorageError> {
+        let mut image_bytes = 0;
+        for number in 0.. {
+            let chunk = self.chunk(number)?;
+            if chunk.is_empty() {
+                break;
+            }
+            image_bytes += chunk.len() as u64;
+            keep(&chunk);
+        }
+        self.end(image_bytes)
+    }
+
+    /// The next chunk; nothing at the end.
+    fn chunk(&mut self, number: u64) -> Result<Vec<u8>, StorageError> {
+        self.part = self.offset;
         let length = u32::from_le_bytes(self.number()?) as usize;
         if length == 0 {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         let sum = u32::from_le_bytes(self.number()?);
-        let is_sound = length <= CHUNK_BYTES && checksum(number, &self.take(length)?) == sum;
-        if !is_sound {
-            return Err(self.damaged_at(begins, "the chunk's checksum is another"));
+        if length <= CHUNK_BYTES {
+            let chunk = self.take(length)?;
+            if checksum(number, &chunk) == sum {
+                return Ok(chunk);
+            }
         }
-        Ok(length as u64)
+        Err(self.damaged_at(self.part, "the chunk's checksum is another"))
     }
 
     fn end(mut self, image_bytes: u64) -> Result<(), StorageError> {
-        let begins = self.offset - 4;
         if u64::from_le_bytes(self.number()?) != image_bytes {
-            return Err(self.damaged_at(begins, "the image's length is another"));
+            return Err(self.damaged_at(self.part, "the image's length is another"));
         }
         let hash = self.hasher.clone().finalize();
+        let at = self.offset;
         if self.take(hash.len())? != hash[..] {
-            return Err(self.damaged("the hash of the whole is another"));
+            return Err(self.damaged_at(at, "the hash of the whole is another"));
         }
-        Ok(())
+        match self.input.read(&mut [0]) {
+            Ok(0) => Ok(()),
+            Ok(_) => Err(self.damaged("something stands behind its end")),
+            Err(error) => Err(StorageError::attempt("read the checkpoint", self.path)(
+                error,
+            )),
+        }
     }
 }
 

@@ -101,6 +101,27 @@ pub trait Files: Debug + Send + Sync {
     }
 }
 
+/// An open file read from front to back.
+#[derive(Debug)]
+pub(super) struct Sequential {
+    file: Box<dyn File>,
+    offset: u64,
+}
+
+impl Sequential {
+    pub(super) fn new(file: Box<dyn File>) -> Self {
+        Self { file, offset: 0 }
+    }
+}
+
+impl io::Read for Sequential {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.offset)?;
+        self.offset += read as u64;
+        Ok(read)
+    }
+}
+
 /// An open file.
 pub trait File: Debug + Send + Sync {
     /// Its length in bytes.

@@ -135,33 +135,39 @@ fn kept(sound: Vec<(PathBuf, Header)>) -> Vec<Kept> {
 /// The checkpoints that are there.
 #[derive(Default)]
 struct Found {
-    /// Sound ones, newest first.
+    /// Those that count, newest first: the first was read whole, of the others only what stands before the image.
     sound: Vec<(PathBuf, Header)>,
-    /// The image of the newest sound one; those of others are only checked.
+    /// The image of the newest sound one.
     image: Option<Bytes>,
     damaged: Vec<(PathBuf, StorageError)>,
 }
 
+/// Once one is sound nothing hangs on those before it, and a start must not wait for them: the scrub reads them.
 fn checkpoints(directory: &DataDir, owner: Identity) -> Result<Found, StorageError> {
     let mut found = Found::default();
     let files = directory.files();
     let listed = checkpoint::list(files, directory.checkpoints())?;
     for path in listed.into_iter().rev() {
-        match checkpoint::read(files, &path) {
-            Ok(read) if read.header.identity != owner => {
+        let read = if found.image.is_none() {
+            checkpoint::read(files, &path).map(|read| (read.header, Some(read.image)))
+        } else {
+            checkpoint::read_header(files, &path).map(|header| (header, None))
+        };
+        match read {
+            Ok((header, _)) if header.identity != owner => {
                 let Identity {
                     cluster_id: cluster,
                     member_id: member,
-                } = read.header.identity;
+                } = header.identity;
                 return Err(StorageError::Foreign {
                     path,
                     cluster,
                     member,
                 });
             }
-            Ok(read) => {
-                found.image.get_or_insert(read.image);
-                found.sound.push((path, read.header));
+            Ok((header, image)) => {
+                found.image = found.image.or(image);
+                found.sound.push((path, header));
             }
             Err(error @ StorageError::Corrupt { .. }) => found.damaged.push((path, error)),
             Err(error) => return Err(error),

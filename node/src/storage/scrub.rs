@@ -14,7 +14,7 @@ use super::Options;
 use super::checkpoint;
 use super::directory::{DataDir, list};
 use super::error::StorageError;
-use super::files::{File, Files};
+use super::files::{Files, Sequential};
 use super::replay;
 use super::vitals::{Observer, Vitals};
 use super::worker::Execution;
@@ -165,8 +165,7 @@ impl Work {
         file.forget_cached();
         let mut slow = Slow {
             work: self,
-            file,
-            offset: 0,
+            file: Sequential::new(file),
             stopped: false,
         };
         let verified = verify(path, &mut slow);
@@ -190,16 +189,14 @@ impl Work {
 /// A file read no faster than allowed.
 struct Slow<'a> {
     work: &'a Work,
-    file: Box<dyn File>,
-    offset: u64,
+    file: Sequential,
     stopped: bool,
 }
 
 impl Read for Slow<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let piece = buffer.len().min(PIECE_BYTES);
-        let read = self.file.read_at(&mut buffer[..piece], self.offset)?;
-        self.offset += read as u64;
+        let read = self.file.read(&mut buffer[..piece])?;
         self.work.observer.scrubbed(read as u64);
         let rate = self.work.scrubbing.bytes_per_second.max(1);
         let time = Duration::from_secs_f64(read as f64 / rate as f64);

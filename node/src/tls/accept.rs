@@ -111,7 +111,7 @@ impl Acceptor {
                 let checked = address::check(certificate, from, resolver).await;
                 checked.map_err(HandshakeError::Address)?;
             }
-            identity.common_name = common_name(certificate);
+            identity.common_name = Some(common_name(certificate).unwrap_or_default());
         }
         Ok((stream, identity))
     }

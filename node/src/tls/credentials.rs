@@ -14,8 +14,9 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::files::{self, Bundle, Contents, Source, TlsError};
+use super::suites;
+use super::validity::{self, Ends, Own, Remark};
 use super::verify::{Admission, Allowed, AnyCertificate, Recognition};
-use super::{suites, validity};
 use crate::config::{Protocol, Side, TlsFlags};
 
 /// See the module.
@@ -25,6 +26,7 @@ pub struct Credentials {
     protocol: Protocol,
     provider: Arc<CryptoProvider>,
     sources: Vec<Source>,
+    ends: Ends,
     state: Mutex<State>,
 }
 
@@ -33,11 +35,22 @@ struct State {
     /// Of the files as they were last read, sound or not.
     fingerprint: [u8; 32],
     current: Arc<Configs>,
+    /// The certificates in it.
+    own: Vec<Own>,
+}
+
+impl State {
+    fn news(&mut self, now: i64) -> Vec<Remark> {
+        self.own
+            .iter_mut()
+            .filter_map(|own| own.news(now))
+            .collect()
+    }
 }
 
 /// What is made of the files.
 #[derive(Debug)]
-struct Configs {
+pub(super) struct Configs {
     server: Option<Arc<ServerConfig>>,
     /// Made when somebody is dialed: most clusters without TLS never need the system's CAs.
     client: OnceLock<Result<Arc<ClientConfig>, String>>,
@@ -45,25 +58,34 @@ struct Configs {
 }
 
 impl Credentials {
-    /// Reads the files.
+    /// Reads the files, and tells `ends` of our own certificates.
     ///
     /// # Errors
     /// The first that cannot be used.
-    pub(super) fn open(flags: &TlsFlags, protocol: &Protocol) -> Result<Self, TlsError> {
+    pub(super) fn open(
+        flags: &TlsFlags,
+        protocol: &Protocol,
+        ends: Ends,
+    ) -> Result<Self, TlsError> {
         let provider = suites::provider(protocol)?;
         let sources = files::sources(flags);
         let contents = Contents::read(&sources);
         let fingerprint = contents.fingerprint();
-        let current = Arc::new(configs(flags, protocol, &provider, &contents)?);
+        let mut state = State {
+            fingerprint,
+            current: Arc::new(configs(flags, protocol, &provider, &contents)?),
+            own: contents.own(),
+        };
+        state.own.iter().for_each(|own| own.show(&ends));
+        let news = state.news(validity::now());
+        news.iter().for_each(|remark| remark.log(flags.side));
         Ok(Self {
             flags: flags.clone(),
             protocol: protocol.clone(),
             provider,
-            state: Mutex::new(State {
-                fingerprint,
-                current,
-            }),
+            state: Mutex::new(state),
             sources,
+            ends,
         })
     }
 
@@ -91,7 +113,19 @@ impl Credentials {
         made.clone().map_err(io::Error::other)
     }
 
+    /// Looks at the files without needing them: what is to be said of them is said even while nobody connects.
+    pub(super) fn mind(&self) {
+        drop(self.current());
+    }
+
     fn current(&self) -> Arc<Configs> {
+        let (current, news) = self.look(validity::now());
+        news.iter().for_each(|remark| remark.log(self.flags.side));
+        current
+    }
+
+    /// As of the files now, and what is to be said of our own certificates at this time.
+    pub(super) fn look(&self, now: i64) -> (Arc<Configs>, Vec<Remark>) {
         let contents = Contents::read(&self.sources);
         let fingerprint = contents.fingerprint();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -101,6 +135,8 @@ impl Credentials {
             match configs(&self.flags, &self.protocol, &self.provider, &contents) {
                 Ok(configs) => {
                     state.current = Arc::new(configs);
+                    state.own = contents.own();
+                    state.own.iter().for_each(|own| own.show(&self.ends));
                     tracing::info!(%side, "TLS files have changed and are used from now on");
                 }
                 Err(error) => {
@@ -108,7 +144,7 @@ impl Credentials {
                 }
             }
         }
-        Arc::clone(&state.current)
+        (Arc::clone(&state.current), state.news(now))
     }
 }
 
@@ -119,10 +155,6 @@ fn configs(
     contents: &Contents<'_>,
 ) -> Result<Configs, TlsError> {
     let bundle = Bundle::parse(contents, provider)?;
-    for certificate in contents.untimely(validity::now()) {
-        let side = flags.side;
-        tracing::warn!(%side, %certificate, "a certificate of this member's own is not valid now: others will refuse it");
-    }
     let server = server_config(flags, protocol, provider, &bundle)?;
     Ok(Configs {
         server: server.map(Arc::new),

@@ -16,7 +16,7 @@ use rustls::sign::CertifiedKey;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
-use super::validity;
+use super::validity::Own;
 use crate::config::TlsFlags;
 
 /// A file, or a choice of flags, that TLS cannot be spoken with. Never shows what is in a private key.
@@ -138,15 +138,14 @@ impl<'a> Contents<'a> {
         hash.finalize().into()
     }
 
-    /// Which of our own certificates are not valid at `now`, in seconds since 1970, and why.
-    pub(super) fn untimely(&self, now: i64) -> Vec<TlsError> {
+    /// Our own certificates; nobody has spoken of them yet.
+    pub(super) fn own(&self) -> Vec<Own> {
         [Role::Certificate, Role::DialingCertificate]
             .into_iter()
             .filter_map(|role| self.of(role).ok().flatten())
             .filter_map(|file| {
                 let chain = file.certificates().ok()?;
-                let complaint = validity::complaint(chain.first()?, now)?;
-                Some(file.broken(complaint))
+                Own::of(file.source.flag, &file.source.path, chain.first()?)
             })
             .collect()
     }

@@ -17,7 +17,7 @@ use proto::peer::{
     ReconfigureRequest, ReconfigureResponse, RenewLeaseRequest, RenewLeaseResponse, SnapshotPiece,
 };
 use raft::{Body, PeerId};
-use store::{Command, Response as Answer, Store, Version};
+use store::{Command, Response as Answer, Version};
 use tokio::sync::Semaphore;
 use tonic::service::Routes;
 use tonic::{Request, Response, Status, Streaming};
@@ -28,6 +28,7 @@ use crate::api::member_to_wire;
 use crate::config::REQUEST_BYTES_LIMIT;
 use crate::convert;
 use crate::event::{Event, LeaseRead, Outcome, Read};
+use crate::image;
 
 /// The largest message to take from a peer, in bytes: twice what `--max-request-bytes` can be, as a batch of messages ends
 /// with the one that makes it large. Not made from this member's own flag: what a leader with another one has taken in must be
@@ -89,8 +90,8 @@ impl peer_server::Peer for Service {
             return Err(Status::resource_exhausted("another snapshot is arriving"));
         };
         let arrived = snapshot::read(&mut stream, opening).await?;
-        let image = arrived.image.clone();
-        let decoding = tokio::task::spawn_blocking(move || Store::decode(&image));
+        let bytes = arrived.image.clone();
+        let decoding = tokio::task::spawn_blocking(move || image::decode(&bytes));
         let store = decoding
             .await
             .map_err(|error| Status::internal(error.to_string()))?;

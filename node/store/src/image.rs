@@ -6,8 +6,11 @@
 //!
 //! It does not write files or send anything; [`Image::frames`] hands out what the caller writes, piece by piece.
 
+mod assembly;
 mod transfer;
 
+pub(crate) use assembly::decode;
+pub use assembly::{Assembly, Frame, Frames};
 pub use transfer::{Import, Tables};
 
 use std::collections::HashSet;
@@ -20,7 +23,7 @@ use prost::Message;
 use crate::auth::AuthImage;
 use crate::digest::{Crc32c, Digest};
 use crate::keyspace::Keyspace;
-use crate::record::{Record, Revision};
+use crate::record::{Record, Revision, encode_bytes, encode_kv};
 use crate::timeline::Timeline;
 use crate::{
     Alarm, Alarms, Auth, DecodeError, KeyspaceHash, Lease, Leases, Member, Members, Store,
@@ -189,7 +192,7 @@ impl Image {
                 while body.len() < FRAME_TARGET_LEN
                     && let Some(record) = records.next()
                 {
-                    prost::encoding::message::encode(1, record.as_ref(), body);
+                    record.encode_as(1, body);
                 }
             });
             Some(bytes.freeze())
@@ -276,20 +279,18 @@ impl Image {
 }
 
 fn hash_record(crc: &mut Crc32c, record: &Record) {
+    let mut body = Vec::new();
     crc.bytes(&record.kv.mod_revision.to_be_bytes());
     crc.bytes(b"_");
     crc.bytes(&record.sub.to_be_bytes());
     if record.tombstone {
         crc.bytes(b"t");
         // etcd stores nothing but the key of a deletion.
-        let kv = crate::KeyValue {
-            key: record.kv.key.clone(),
-            ..Default::default()
-        };
-        crc.bytes(&kv.encode_to_vec());
+        encode_bytes(1, &record.kv.key, &mut body);
     } else {
-        crc.bytes(&record.kv.encode_to_vec());
+        encode_kv(&record.kv, &mut body);
     }
+    crc.bytes(&body);
 }
 
 /// Appends a frame whose body is what `write` appends.
@@ -308,38 +309,6 @@ fn checksum(kind: u8, body: &[u8]) -> u32 {
     hasher.update(&[kind]);
     hasher.update(body);
     hasher.finalize()
-}
-
-/// Reads an image; see [`Store::decode`].
-pub(crate) fn decode(bytes: &[u8]) -> Result<Store, DecodeError> {
-    let mut reader = Reader::new(bytes)?;
-    let header: Header = reader.message(HEADER)?;
-    let mut store = empty_store(&header)?;
-    let mut last = Revision::default();
-    let mut records = 0;
-    while reader.next_kind() == Some(RECORDS) {
-        let frame: Records = reader.message(RECORDS)?;
-        for record in frame.records {
-            check_record(&record, last, header.revision)?;
-            last = record.revision();
-            store.keyspace.restore(record);
-            records += 1;
-        }
-    }
-    reader.body(END)?;
-    if !reader.rest.is_empty() {
-        return Err(malformed(format!(
-            "{} bytes after its end",
-            reader.rest.len()
-        )));
-    }
-    if records != header.records {
-        return Err(malformed(format!(
-            "{records} records where {} are announced",
-            header.records
-        )));
-    }
-    Ok(store)
 }
 
 /// The store of an image without its records.
@@ -391,101 +360,8 @@ fn empty_store(header: &Header) -> Result<Store, DecodeError> {
     })
 }
 
-fn check_record(record: &Record, last: Revision, newest: i64) -> Result<(), DecodeError> {
-    let at = record.revision();
-    if at > last && at.main <= newest {
-        return Ok(());
-    }
-    let rule = format!(
-        "ascend from {}.{} and not exceed {newest}",
-        last.main, last.sub
-    );
-    Err(malformed(format!(
-        "a record of revision {}.{}, which must {rule}",
-        at.main, at.sub
-    )))
-}
-
 fn malformed(why: String) -> DecodeError {
     DecodeError::Malformed { what: WHAT, why }
 }
 
 const WHAT: &str = "an image";
-
-/// Takes frames off the front of an image.
-struct Reader<'a> {
-    rest: &'a [u8],
-    offset: usize,
-}
-
-impl<'a> Reader<'a> {
-    fn new(bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        const START_LEN: usize = MAGIC.len() + 1;
-        let mut reader = Self {
-            rest: bytes,
-            offset: 0,
-        };
-        let start = reader.take(START_LEN)?;
-        if start[..MAGIC.len()] != MAGIC {
-            return Err(malformed("it does not start as one".to_owned()));
-        }
-        match start[MAGIC.len()] {
-            VERSION => Ok(reader),
-            found => Err(DecodeError::Version {
-                what: WHAT,
-                found,
-                known: VERSION,
-            }),
-        }
-    }
-
-    fn next_kind(&self) -> Option<u8> {
-        self.rest.first().copied()
-    }
-
-    fn message<M: Message + Default>(&mut self, kind: u8) -> Result<M, DecodeError> {
-        let offset = self.offset;
-        let body = self.body(kind)?;
-        // Decoding from a slice copies keys and values into allocations of their own.
-        M::decode(body).map_err(|error| malformed(format!("frame at byte {offset}: {error}")))
-    }
-
-    fn body(&mut self, kind: u8) -> Result<&'a [u8], DecodeError> {
-        let offset = self.offset;
-        let header = self.take(FRAME_HEADER_LEN)?;
-        let number = |at: usize| {
-            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-        };
-        let (found_kind, len, expected) = (header[0], number(1), number(5));
-        if found_kind != kind {
-            return Err(malformed(format!(
-                "frame at byte {offset} is {found_kind}, not {kind}"
-            )));
-        }
-        let body = self.take(len as usize)?;
-        let found = checksum(kind, body);
-        if found != expected {
-            return Err(DecodeError::Checksum {
-                what: WHAT,
-                offset,
-                found,
-                expected,
-            });
-        }
-        Ok(body)
-    }
-
-    fn take(&mut self, len: usize) -> Result<&'a [u8], DecodeError> {
-        let have = self.offset + self.rest.len();
-        let Some((taken, rest)) = self.rest.split_at_checked(len) else {
-            return Err(DecodeError::Truncated {
-                what: WHAT,
-                have,
-                need: self.offset + len,
-            });
-        };
-        self.rest = rest;
-        self.offset += len;
-        Ok(taken)
-    }
-}

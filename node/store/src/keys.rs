@@ -6,8 +6,6 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use crate::record::Record;
 
 /// The keys a request speaks of, with etcd's rule for `range_end`.
@@ -50,7 +48,11 @@ pub(crate) enum History {
     /// Most keys have one record; it needs no allocation of its own.
     One(Arc<Record>),
     /// A deque, because compactions take from the front, record by record.
-    Many(VecDeque<Arc<Record>>),
+    #[expect(
+        clippy::box_collection,
+        reason = "the map has a place for every key, and most have one record"
+    )]
+    Many(Box<VecDeque<Arc<Record>>>),
 }
 
 impl History {
@@ -81,7 +83,10 @@ impl History {
     fn push(&mut self, record: Arc<Record>) {
         match self {
             Self::Many(records) => records.push_back(record),
-            Self::One(first) => *self = Self::Many(VecDeque::from([Arc::clone(first), record])),
+            Self::One(first) => {
+                let both = VecDeque::from([Arc::clone(first), record]);
+                *self = Self::Many(Box::new(both));
+            }
         }
     }
 
@@ -133,7 +138,8 @@ impl History {
 /// Every key with its history, in the order of their bytes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Keys {
-    histories: BTreeMap<Bytes, History>,
+    /// A key stands here once more in bytes of its own: two words of a map's place, where shared ones take four.
+    histories: BTreeMap<Box<[u8]>, History>,
 }
 
 impl Keys {
@@ -167,7 +173,7 @@ impl Keys {
         } else {
             let record = build(None);
             self.histories
-                .insert(record.kv.key.clone(), History::One(Arc::clone(&record)));
+                .insert(key.into(), History::One(Arc::clone(&record)));
             record
         }
     }

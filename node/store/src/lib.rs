@@ -61,7 +61,7 @@ pub use command::{
 };
 pub use digest::Crc32c;
 pub use error::{Code, DecodeError, StoreError};
-pub use image::{Image, Import, Tables};
+pub use image::{Assembly, Frame, Frames, Image, Import, Tables};
 pub use lease::{
     Lease, LeaseCheckpoint, LeaseGrant, LeaseRemaining, LeaseRevoke, Leases, MAX_LEASE_TTL,
 };

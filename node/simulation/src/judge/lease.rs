@@ -6,7 +6,8 @@
 //! 3. Nothing hangs on a lease that has ended; that its keys went with it, and nothing else, is told with the authors of writes.
 //! 4. Whoever asks for a lease that had ended before, or renews it, is told so; and of one that lived all the while is not told that.
 //! 5. A revoked lease has ended when that is answered.
-//! 6. What is told of a lease is true: its time, no more left than that, and the keys of some revision in between.
+//! 6. What is told of a lease is true: its time, no more left than that and no less than was promised, and the keys of some revision
+//!    in between.
 //!
 //! What this module deliberately does not do: judge leases that no member was seen to have, as when a snapshot brought both their
 //! beginning and their end.
@@ -61,22 +62,32 @@ fn check_early(lease: &LeaseLife, history: &History) -> Checked {
     if history.operations.iter().any(revokes) {
         return Ok(());
     }
+    let least = promised_until(lease, history, ended);
+    ensure(Some(ended) >= least, LEASES, || {
+        format!("{lease:?} was there to live until {least:?} at the least")
+    })
+}
+
+/// How long it lives at the least by what was told before this time.
+fn promised_until(lease: &LeaseLife, history: &History, told_before_ms: u64) -> Option<u64> {
     // It began anew at some time while the renewal was under way; a grant before the first member had it.
     let begins = history.operations.iter().filter(|it| match &it.asked {
         Asked::Grant(grant) => grant.id == lease.id,
         Asked::Renew(id) => {
-            *id == lease.id && it.ended_ms < ended && matches!(it.answer, Answer::Renewed(_))
+            let is_told = it.ended_ms < told_before_ms;
+            *id == lease.id && is_told && matches!(it.answer, Answer::Renewed(_))
         }
         _ => false,
     });
-    let Some(begun) = begins.map(|it| it.began_ms).max() else {
-        return Ok(());
-    };
+    let begun = begins.map(|it| it.began_ms).max()?;
     let ttl_ms = ttl_ms(lease) * (1_000 - history.drift_permille) / 1_000;
-    let least = (begun + ttl_ms).saturating_sub(history.jumped_ms + TICK_MS);
-    ensure(ended >= least, LEASES, || {
-        format!("{lease:?} was there to live until {least} at the least")
-    })
+    Some((begun + ttl_ms).saturating_sub(history.jumped_ms + TICK_MS))
+}
+
+/// Whether no less is said to be left than was promised; the seconds told are whole ones.
+fn is_enough(state: &LeaseState, operation: &Operation, until: Option<u64>) -> bool {
+    let left_ms = until.and_then(|until| until.checked_sub(operation.ended_ms + 2 * TICK_MS));
+    left_ms.is_none_or(|left_ms| (state.left + 1) * 1_000 > left_ms.cast_signed())
 }
 
 const fn ttl_ms(lease: &LeaseLife) -> u64 {
@@ -127,7 +138,10 @@ fn check_answer(
         Answer::Applied(_) => !had_ended,
         Answer::Renewed(ttl) => !had_ended && *ttl == lease.ttl,
         Answer::Lease(state) => {
-            !had_ended && is_true(state, operation, lease, sequence, history.is_whole)
+            let until = promised_until(lease, history, began_ms);
+            !had_ended
+                && is_enough(state, operation, until)
+                && is_true(state, operation, lease, sequence, history.is_whole)
         }
         _ => true,
     };

@@ -109,7 +109,8 @@ impl World {
                 replica.applied().index >= raft.commit() && replica.raft().lost_until().is_none()
             })
         };
-        raft.commit() > Index(before.0 + 3)
+        !self.is_changing()
+            && raft.commit() > Index(before.0 + 3)
             && raft.commit() == self.checker.commit()
             && table.len() == self.wanted
             && table.values().all(|member| !member.is_learner)

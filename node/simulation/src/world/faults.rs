@@ -27,7 +27,8 @@ impl World {
         let victim = self.victim();
         match self.rng.random_range(0..18) {
             0..=2 if self.profile.crashes => self.crash_for_a_while(victim),
-            3 if self.profile.cuts => self.cut_in_two(),
+            3 if self.profile.cuts && self.chance(0.5) => self.cut_in_two(),
+            3 if self.profile.cuts => self.cut_off(victim),
             4 if self.profile.cuts => self.cut_one_way(victim),
             5 if self.profile.cuts => self.cut_some_pairs(),
             6 | 7 => self.blocks.clear(),
@@ -143,6 +144,16 @@ impl World {
                 self.blocks.block(one, other);
                 self.blocks.block(other, one);
             }
+        }
+    }
+
+    /// Alone, but for clients: if it leads, it learns last that it does no more.
+    fn cut_off(&mut self, id: u64) {
+        self.summary.note("cuts of one");
+        let everyone: Vec<u64> = self.members.keys().copied().collect();
+        for other in everyone.into_iter().filter(|other| *other != id) {
+            self.blocks.block(id, other);
+            self.blocks.block(other, id);
         }
     }
 

@@ -16,7 +16,9 @@ use rand::{Rng, SeedableRng};
 use store::{MemberAttributes, Store};
 
 use super::bench::{Durable, Handle, JobId};
-use super::checker::{Checked, Checker, DURABLE_FIRST, RECOVERS, Seen, check_promise, ensure};
+use super::checker::{
+    Checked, Checker, DURABLE_FIRST, EQUAL, RECOVERS, Seen, check_promise, ensure,
+};
 use super::platter::Platter;
 use super::watching::Outlet;
 use crate::bug::Bug;
@@ -192,15 +194,19 @@ impl Member {
             what: format!("member {}: {what}", self.id),
         };
         let store = image.map_or_else(|| Ok(Store::new()), |image| Store::decode(&image));
-        let store = store.map_err(|error| broken(error.to_string()))?;
+        let mut store = store.map_err(|error| broken(error.to_string()))?;
         let applied = recovered.snapshot.clone();
         let seed = SmallRng::seed_from_u64(rng.random());
         let mut raft = Raft::recover(settings.raft.clone(), recovered, seed)
             .map_err(|error| broken(error.to_string()))?;
         if let Some(bug) = bug {
             raft.break_rules(bug.rules());
+            bug.store(self.id, &mut store);
         }
         let mut replica = Replica::new(raft, store, applied, self.durable.last, settings);
+        if let Some(bug) = bug {
+            replica.break_rules(bug.member_rules());
+        }
         replica.campaign_if_alone();
         Ok(replica)
     }
@@ -252,6 +258,9 @@ impl Member {
             job.land(&self.platter.disk, &mut self.durable)?;
         }
         self.least_end = self.durable.last;
+        if !ids.is_empty() {
+            self.platter.sealed();
+        }
         if let (Some(turn), _) = alive.driver.awaited()
             && ids.contains(turn)
         {
@@ -348,6 +357,9 @@ impl Member {
         checker.observe(raft, &mut alive.seen)?;
         let applied = replica.applied().index;
         checker.is_state(self.id, applied.0, replica.store().digest())?;
+        ensure(!replica.has_diverged(), EQUAL, || {
+            format!("member {} says that it differs from the others", self.id)
+        })?;
         // A snapshot on its way to the disk is ahead of it; nothing is confirmed to anybody by it.
         let installs = alive.bench.has_checkpoints();
         let durable = self.durable;

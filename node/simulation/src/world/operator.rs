@@ -24,8 +24,7 @@ impl World {
     pub(super) fn operator_acts(&mut self) -> Checked {
         let pause = self.rng.random_range(300..1_500);
         self.plan(pause, Event::Operator);
-        let is_waiting = |wish: &Wish| !matches!(wish, Wish::Client(_));
-        if self.calls.values().any(|call| is_waiting(&call.wish)) {
+        if self.is_changing() {
             return Ok(());
         }
         self.start_missing()?;
@@ -41,6 +40,12 @@ impl World {
             self.call(leader, wish);
         }
         Ok(())
+    }
+
+    /// Whether the administrator waits for an answer.
+    pub(super) fn is_changing(&self) -> bool {
+        let mut wishes = self.calls.values().map(|call| &call.wish);
+        wishes.any(|wish| !matches!(wish, Wish::Client(_)))
     }
 
     /// The leader's table.

@@ -33,6 +33,8 @@ pub(crate) struct Platter {
     lacks: bool,
     /// A sync is going to fail.
     is_failing: bool,
+    /// The process has ended, and nothing was written since: the seal of the last batch may be gone with its power.
+    lacks_seal: bool,
 }
 
 /// What a start finds.
@@ -62,6 +64,7 @@ impl Platter {
             is_flipped: false,
             lacks: false,
             is_failing: false,
+            lacks_seal: false,
         }
     }
 
@@ -123,8 +126,9 @@ impl Platter {
     }
 
     /// The process ends; with a failure of power, as often as not. A flipped bit and a failure of power together could not be
-    /// told from a torn end, so that they are not met together.
+    /// told from a torn end, so that they are not met together, whichever comes first.
     pub(crate) fn crash(&mut self, rng: &mut SmallRng) {
+        self.lacks_seal = true;
         if self.is_flipped || rng.random_bool(0.5) {
             self.disk.kill();
         } else {
@@ -155,7 +159,12 @@ impl Platter {
 
     /// Whether a bit may be flipped and the damage be told from a torn end.
     pub(crate) const fn may_flip(&self) -> bool {
-        !self.is_failing && !self.is_flipped
+        !self.is_failing && !self.is_flipped && !self.lacks_seal
+    }
+
+    /// Something was written, and a seal behind it.
+    pub(crate) const fn sealed(&mut self) {
+        self.lacks_seal = false;
     }
 
     /// Flips a bit somewhere.

@@ -33,6 +33,11 @@ impl Truth {
         !self.alive.is_empty()
     }
 
+    /// Leases that live, as far as whoever is ahead knows.
+    pub(crate) fn living_leases(&self) -> Vec<i64> {
+        self.alive.keys().copied().collect()
+    }
+
     /// A member has this store.
     pub(crate) fn learn(&mut self, now: u64, store: &Store) {
         if store.applied_index() <= self.applied {

@@ -20,6 +20,8 @@ pub(crate) struct Parcel {
     from: u64,
     to: u64,
     load: Load,
+    /// Which start of the receiver it was sent to.
+    life: u64,
     is_lost: bool,
 }
 
@@ -34,9 +36,10 @@ impl World {
             from,
             to,
             load,
+            life: self.members.get(&to).map_or(0, |member| member.life),
             is_lost,
         };
-        if self.chance(self.profile.doubling) && may_double(&parcel.load) {
+        if self.chance(self.profile.doubling) {
             self.summary.note("messages doubled");
             self.post(parcel.clone());
         }
@@ -60,7 +63,8 @@ impl World {
             self.plan(wait, Event::Deliver(Box::new(parcel)));
             return Ok(());
         }
-        let arrives = !parcel.is_lost && member.alive.is_some();
+        let is_late = member.life != parcel.life && ends_with_process(&parcel.load);
+        let arrives = !parcel.is_lost && !is_late && member.alive.is_some();
         let is_removed = |alive: &Alive| alive.driver.membership().removed.contains(&from);
         let refuses = member.alive.as_ref().is_some_and(is_removed);
         if matches!(parcel.load, Load::Snapshot(..)) {
@@ -128,13 +132,13 @@ impl World {
     }
 }
 
-/// A proposal goes onto one wire at most once, and a wire doubles nothing; nobody else knows that two are one. The core's own messages
-/// would bear even a network that sends them twice.
-const fn may_double(load: &Load) -> bool {
+/// Whether it is lost with the process that it was sent to. The core's own messages would bear even a network that brings them to a later
+/// one; a proposal is known by the process alone that got it, and no connection brings it to another.
+const fn ends_with_process(load: &Load) -> bool {
     let Load::Message(message) = load else {
-        return true;
+        return false;
     };
-    !matches!(message.body, Body::Propose { .. })
+    matches!(message.body, Body::Propose { .. })
 }
 
 /// An event in one line.

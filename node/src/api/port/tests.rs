@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::sync::DropGuard;
 
 use super::*;
+use crate::api::counts;
 use crate::config::{Config, Invocation};
 
 const SETTINGS: &[u8] = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00";
@@ -139,6 +140,25 @@ async fn a_call_beyond_the_most_on_one_connection_is_refused() {
         seen.extend_from_slice(&bytes[..length]);
     }
     assert!(has(&seen, b"\x00\x03\x00\x00\x00\x02"), "the most is told");
+    counts::until(&served.counts.full(), 1).await;
+    counts::until(&served.counts.refused(), 1).await;
+}
+
+#[tokio::test]
+async fn figures_of_calls_on_a_connection_are_there_before_anything_happens() {
+    let registry = prometheus::Registry::new();
+    for collector in Counts::default().collectors() {
+        registry.register(collector).unwrap();
+    }
+    let families = registry.gather();
+    for name in [
+        "quorate_client_streams_limit_reached_total",
+        "quorate_client_streams_refused_total",
+    ] {
+        let family = families.iter().find(|family| family.name() == name);
+        let counter = family.unwrap().get_metric()[0].get_counter();
+        assert_eq!(counter.get_value(), 0.0, "{name}");
+    }
 }
 
 #[tokio::test]

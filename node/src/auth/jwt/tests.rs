@@ -95,6 +95,39 @@ fn a_token_that_is_not_ours_is_nobodys() {
 }
 
 #[test]
+fn a_token_is_good_from_its_beginning_to_its_end() {
+    let now = 1_700_000_000;
+    for (claims, is_good) in [
+        (json!({}), true),
+        (json!({ "exp": now + 1 }), true),
+        (json!({ "exp": now }), false),
+        (json!({ "exp": now as f64 + 0.9 }), false),
+        (json!({ "exp": now as f64 + 1.1 }), true),
+        (json!({ "exp": 0 }), true),
+        (json!({ "exp": 0.0 }), true),
+        (json!({ "exp": 0.5 }), false),
+        (json!({ "exp": -1 }), false),
+        (json!({ "exp": 9e18 }), true),
+        (json!({ "exp": i64::MAX }), false),
+        (json!({ "exp": u64::MAX }), false),
+        (json!({ "exp": 1e300 }), false),
+        (json!({ "exp": -1e300 }), false),
+        (json!({ "exp": "1800000000" }), false),
+        (json!({ "exp": null }), false),
+        (json!({ "nbf": now }), true),
+        (json!({ "nbf": now as f64 + 0.9 }), true),
+        (json!({ "nbf": now + 1 }), false),
+        (json!({ "nbf": 0 }), true),
+        (json!({ "nbf": -1 }), true),
+        (json!({ "nbf": "0" }), false),
+        (json!({ "exp": now + 1, "nbf": now }), true),
+        (json!({ "exp": now, "nbf": now }), false),
+    ] {
+        assert_eq!(is_in_time(&claims, now), is_good, "{claims}");
+    }
+}
+
+#[test]
 fn a_key_that_does_not_serve_is_named() {
     let error = |algorithm, private, public| {
         let loaded = Jwt::load(&options(algorithm, private, public));

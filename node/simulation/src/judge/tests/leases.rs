@@ -53,6 +53,17 @@ fn a_lease_lives_its_time() {
 }
 
 #[test]
+fn nobody_is_told_less_than_was_promised() {
+    let mut scene = scene();
+    tell(&mut scene, 2_000, Asked::Renew(7), Answer::Renewed(TTL));
+    tell(&mut scene, 2_100, Asked::TimeToLive(7), state(1, &["k1"]));
+    end(&mut scene, 5_200);
+    assert_eq!(broken(&scene.history), LEASES);
+    scene.history.jumped_ms = 1_000;
+    assert_good(&scene.history);
+}
+
+#[test]
 fn no_lease_ends_early() {
     let mut granted = scene();
     end(&mut granted, 2_500);
