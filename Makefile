@@ -8,6 +8,7 @@
 ## make lab-tools      build kind, Kubernetes, Helm and etcd from Go modules, as far as PATH and LAB_PREBUILT lack them (an hour);
 ##                     TOOLS="NAME..." for some
 ## make bench          the node against a real etcd in the same run (etcd and benchmark on PATH, or LAB_PREBUILT=DIR)
+## make bench-scale    one operator and 1,000 clusters on a real kube-apiserver; ARGUMENTS="--clusters 100 ..." for less
 ## make clean-kind     remove everything that the kind lab has left on this machine
 ## make clean          remove everything that was built
 
@@ -15,8 +16,10 @@ CARGO  ?= cargo
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 DENY   := target/tools/bin/cargo-deny
 LAB    := $(TARGET)/debug/lab
+# Real clients' programs are no part of the workspace, so that their dependencies are none of ours.
+CLIENT := e2e/clients/rust/Cargo.toml
 
-.PHONY: menu demo demo-kind test check test-kind test-kind-all images lab-tools bench clean-kind clean
+.PHONY: menu demo demo-kind test check test-kind test-kind-all images lab-tools bench bench-scale clean-kind clean
 menu:
 	@sed -n 's/^## //p' Makefile
 
@@ -35,11 +38,13 @@ test:
 
 check: $(DENY)
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path $(CLIENT) --check
 	$(CARGO) clippy --workspace --all-targets -- -D warnings
 	$(CARGO) build --workspace --all-targets
 	$(TARGET)/debug/rings quick
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --document-private-items
 	$(DENY) --log-level error check bans licenses sources
+	$(DENY) --config deny.toml --manifest-path $(CLIENT) --log-level error check bans licenses sources
 	$(TARGET)/debug/rings advisories $(DENY)
 
 test-kind:
@@ -61,6 +66,10 @@ lab-tools:
 bench:
 	$(CARGO) build --release -p quorate-node -p e2e --bin quorate-node --bin bench
 	$(TARGET)/release/bench
+
+bench-scale:
+	$(CARGO) build --release -p quorate-operator -p e2e --bin quorate-operator --bin scale
+	$(TARGET)/release/scale $(ARGUMENTS)
 
 clean-kind:
 	$(CARGO) build --workspace --bins

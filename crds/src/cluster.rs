@@ -13,7 +13,19 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{overlay::PodOverlay, status::RaftClusterStatus};
+use crate::{
+    maintenance::MaintenanceWindow,
+    overlay::PodOverlay,
+    protection::{DeletionProtection, Disruption},
+    repair::RepairPolicy,
+    run_state::RunState,
+    scheduling::Scheduling,
+    space::OnNoSpace,
+    status::RaftClusterStatus,
+    storage::Storage,
+    tls::Tls,
+    update::UpdateStrategy,
+};
 
 /// A replicated consensus cluster that speaks the etcd v3 API.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,9 +102,16 @@ use crate::{overlay::PodOverlay, status::RaftClusterStatus};
     validation = Rule::new("self.engine != 'Etcd' || has(self.image)")
         .message("spec.image is required with engine Etcd: name the etcd image to run, with a fixed tag; only Quorate has a default")
         .field_path(".engine"),
-    validation = Rule::new("!has(self.options.quotaBackendBytes) || !isQuantity(string(self.options.quotaBackendBytes)) || !isQuantity(string(self.storage.size)) || !quantity(string(self.options.quotaBackendBytes)).isGreaterThan(quantity(string(self.storage.size)))")
+    validation = Rule::new("!has(self.options.quotaBackendBytes) || has(self.storage.autoGrow) || !isQuantity(string(self.options.quotaBackendBytes)) || !isQuantity(string(self.storage.size)) || !quantity(string(self.options.quotaBackendBytes)).isGreaterThan(quantity(string(self.storage.size)))")
         .message("spec.options.quotaBackendBytes must not exceed spec.storage.size: lower the quota or choose a larger volume")
         .field_path(".options.quotaBackendBytes"),
+    validation = Rule::new("!has(self.options.quotaBackendBytes) || !has(self.storage.autoGrow) || !isQuantity(string(self.options.quotaBackendBytes)) || !isQuantity(string(self.storage.autoGrow.maxSize)) || !quantity(string(self.options.quotaBackendBytes)).isGreaterThan(quantity(string(self.storage.autoGrow.maxSize)))")
+        .message("spec.options.quotaBackendBytes must not exceed spec.storage.autoGrow.maxSize, the largest that a volume becomes: lower the quota or raise maxSize")
+        .field_path(".options.quotaBackendBytes"),
+    validation = Rule::new("(has(self.tls) && has(self.tls.peer) && self.tls.peer.mode != 'Disabled') == (has(oldSelf.tls) && has(oldSelf.tls.peer) && oldSelf.tls.peer.mode != 'Disabled') && (!(has(self.tls) && has(self.tls.peer) && self.tls.peer.mode != 'Disabled') || self.tls.peer == oldSelf.tls.peer)")
+        .message("spec.tls.peer cannot be changed yet: set it back, or create a second cluster with the wanted TLS and move the data through the etcd API; certificates of mode Secret are renewed by changing what is in their Secret"),
+    validation = Rule::new("(has(self.tls) && has(self.tls.client) && self.tls.client.mode != 'Disabled') ? ((has(oldSelf.tls) && has(oldSelf.tls.client) && oldSelf.tls.client.mode != 'Disabled') ? self.tls.client.mode == oldSelf.tls.client.mode : self.tls.client.plaintext == 'Allowed') : (!(has(oldSelf.tls) && has(oldSelf.tls.client) && oldSelf.tls.client.mode != 'Disabled') || oldSelf.tls.client.plaintext == 'Allowed')")
+        .message("spec.tls.client changes by way of plaintext Allowed, or clients would be cut off: set the new mode with plaintext Allowed, move the clients, then set plaintext Refused; the way back is the same; from Operator to Secret and back it leads through Disabled"),
 )]
 pub struct RaftClusterSpec {
     /// How many voters the cluster has, 1 to 9. Odd numbers are best: an even one tolerates no more failures than the odd
@@ -126,17 +145,50 @@ pub struct RaftClusterSpec {
     /// Compute resources of each member's container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
+    /// TLS between members and towards clients; absent: plain HTTP. Between members it is chosen when the cluster is created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// A partial pod, merged over the one the operator renders: scheduling, sidecars, environment, labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodOverlay>,
+    /// Where members may run beside each other.
+    #[serde(default)]
+    pub scheduling: Scheduling,
+    /// Whether members run at all. With Hibernated no pod runs: followers are stopped, then the leader. Volumes, services,
+    /// the budget and the membership are kept, and changes of the spec wait until it is Running again.
+    #[serde(default)]
+    pub run_state: RunState,
     /// What becomes of the volumes when the cluster is deleted or a member is removed. After changing Delete to Retain, wait
     /// with the deletion of the cluster until `kubectl get pvc -l quorate.io/cluster=NAME -o
     /// jsonpath='{.items[*].metadata.ownerReferences}'` prints nothing: a claim that still has an owner goes with it.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
+    /// What is done when members have used up `options.quotaBackendBytes` and take no writes any more: Reclaim compacts to the
+    /// revision of that moment, defragments and disarms the alarm; Report leaves it to you.
+    #[serde(default)]
+    pub on_no_space: OnNoSpace,
+    /// With Enabled the API server refuses to delete the cluster until it is Disabled again, to everybody and in whatever way. It
+    /// needs the admission policy of Quorate's chart. It does not protect from the deletion of the namespace, with which the
+    /// volumes go, nor from that of the definition.
+    #[serde(default)]
+    pub deletion_protection: DeletionProtection,
+    /// What Kubernetes may do to members by eviction.
+    #[serde(default)]
+    pub disruption: Disruption,
     /// Stops every change by the operator, but that volumes to be retained are let go; status goes on being refreshed.
     #[serde(default)]
     pub paused: bool,
+    /// When a member that cannot come back is replaced by a new one.
+    #[serde(default)]
+    pub repair_policy: RepairPolicy,
+    /// When members that work may be restarted or replaced because the spec has changed; at any time if there are none. What is broken is
+    /// repaired, and members are added and taken away, at any time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub maintenance_windows: Vec<MaintenanceWindow>,
+    /// How changes of image, version, options, resources and partial pod reach the members.
+    #[serde(default)]
+    pub update_strategy: UpdateStrategy,
 }
 
 /// The program the members run.
@@ -157,28 +209,6 @@ pub enum DeletionPolicy {
     Retain,
     /// They are deleted with the cluster, and one by one as members are removed.
     Delete,
-}
-
-/// The volume of each member.
-#[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[x_kube(
-    validation = Rule::new("string(self.size) == string(oldSelf.size)")
-        .message("spec.storage.size cannot be changed yet: set it back, or create a second cluster with the wanted size and move the data")
-        .field_path(".size"),
-    validation = Rule::new("has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)")
-        .message("spec.storage.storageClassName cannot be changed: a volume stays in its class; set it back, or create a second cluster and move the data")
-)]
-pub struct Storage {
-    /// Size of each member's volume, at least 256Mi: the log alone reserves 128Mi ahead. Immutable in this version.
-    #[schemars(schema_with = "quantity")]
-    #[x_kube(validation = Rule::new("isQuantity(string(self)) && !quantity(string(self)).isLessThan(quantity('256Mi'))")
-        .message("spec.storage.size: a quantity of at least 256Mi, such as 4Gi"))]
-    pub size: Quantity,
-    /// Storage class of the volumes; absent: the default class of the Kubernetes cluster. Immutable.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
-    pub storage_class_name: Option<String>,
 }
 
 /// Settings of the members, those of etcd's flags of the same meaning.
@@ -295,7 +325,7 @@ const fn snapshot_count() -> i64 {
 }
 
 /// A Kubernetes quantity, with a short description in place of the page that the general type carries.
-fn quantity(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn quantity(_: &mut SchemaGenerator) -> Schema {
     let schema = json!({
         "x-kubernetes-int-or-string": true,
     });

@@ -99,6 +99,26 @@ pub enum Reason {
     Repair,
     /// Members restart one by one with a changed template.
     Rollout,
+    /// The leadership is moved away from a node that is about to be emptied.
+    Evacuate,
+    /// All members are stopped, as `spec.runState` asks for.
+    Hibernated,
+    /// All members are being stopped, as `spec.runState` asks for.
+    Hibernate,
+    /// All members start again after hibernation.
+    Wake,
+    /// A new member takes over from one whose volume cannot be made as the spec wants it.
+    Replace,
+    /// Volumes grow in place.
+    Resize,
+    /// A rollout has failed, and no further member restarts until the template changes.
+    RolloutFailed,
+    /// A rollout has failed, and the members are on the template on which the cluster last converged, or on their way there.
+    RolledBack,
+    /// What a `RaftOperation` asks for is being done.
+    Requested,
+    /// A CA is being replaced.
+    RotateCertificates,
     /// `spec.paused` is set.
     Paused,
     /// The resource is being deleted.
@@ -144,6 +164,16 @@ impl Reason {
             Self::ScaleDown => "ScaleDown",
             Self::Repair => "Repair",
             Self::Rollout => "Rollout",
+            Self::Evacuate => "Evacuate",
+            Self::Hibernated => "Hibernated",
+            Self::Hibernate => "Hibernate",
+            Self::Wake => "Wake",
+            Self::Replace => "Replace",
+            Self::Resize => "Resize",
+            Self::RolloutFailed => "RolloutFailed",
+            Self::RolledBack => "RolledBack",
+            Self::Requested => "Requested",
+            Self::RotateCertificates => "RotateCertificates",
             Self::Paused => "Paused",
             Self::Deletion => "Deletion",
             Self::InvalidSpec => "InvalidSpec",

@@ -1,6 +1,7 @@
 //! The API of Quorate: the types of group `quorate.io`, version `v1alpha1`.
 //!
-//! [`RaftCluster`] is what a user writes; [`RaftMember`] is what the operator makes of it, one per member. The manifests
+//! [`RaftCluster`] is what a user writes; [`RaftMember`] is what the operator makes of it, one per member;
+//! [`RaftOperation`] is one thing to be done once. The manifests
 //! in `yaml/` are generated from these types and `tests/yaml_is_current.rs` keeps them so.
 //!
 //! What can never work is refused by the API server itself, through CEL rules that stand on the types and name the field
@@ -11,22 +12,58 @@
 // `KubeSchema` repeats each struct inside a function, where `pub` reaches nobody.
 #![allow(unreachable_pub)]
 
+pub mod certificates;
 pub mod cluster;
 pub mod conditions;
+pub mod maintenance;
 pub mod member;
+pub mod operation;
 pub mod overlay;
+pub mod protection;
+pub mod quorum;
+pub mod recovery;
+pub mod repair;
+pub mod run_state;
+pub mod scheduling;
+pub mod space;
 pub mod status;
+pub mod storage;
+pub mod tls;
+pub mod update;
 
+pub use certificates::{
+    CertificateRotation, CertificatesStatus, RotateCertificates, RotationStep, TlsSurface,
+};
 pub use cluster::{
     AutoCompaction, CompactionMode, DeletionPolicy, Engine, Options, RaftCluster, RaftClusterSpec,
-    Resources, Storage,
+    Resources,
 };
 pub use conditions::{ConditionType, Reason, Truth};
+pub use maintenance::{Day, MaintenanceWindow};
 pub use member::{RaftMember, RaftMemberSpec};
+pub use operation::{
+    Compact, Defragment, OperationPhase, OperationPlan, OperationStep, RaftOperation,
+    RaftOperationSpec, RaftOperationStatus, ReplaceMember, Restart, TransferLeader,
+};
 pub use overlay::{OverlayMetadata, PodOverlay};
+pub use protection::{DeletionProtection, Disruption, SingleMemberEviction};
+pub use quorum::{LostMember, RecoverQuorum, Recovering, RecoveryPlan, Survivor};
+pub use recovery::Recovery;
+pub use repair::{
+    MaxReplacements, RepairCause, RepairMode, RepairPolicy, RepairStatus, Replacement, Suspect,
+};
+pub use run_state::RunState;
+pub use scheduling::{AntiAffinity, Apart, Scheduling};
+pub use space::{OnNoSpace, Reclaiming};
 pub use status::{
     BlockedBy, Joining, Leader, MemberPhase, MemberRole, MemberStatus, Operation, OperationType,
     Quorum, RaftClusterStatus,
+};
+pub use storage::{AutoGrow, ChangePolicy, RetentionPolicy, Storage, StorageStatus};
+pub use tls::{ClientTls, PeerTls, Plaintext, Tls, TlsMode};
+pub use update::{
+    Canary, Downgrade, OnFailure, OperatorChanges, RollingUpdate, RolloutFailure, RolloutStatus,
+    StableTemplate, UpdateStrategy, UpdateType, VersionPolicy,
 };
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -40,5 +77,5 @@ pub const VERSION: &str = "v1alpha1";
 /// Every custom resource definition of Quorate, in the order they are installed.
 #[must_use]
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![RaftCluster::crd(), RaftMember::crd()]
+    vec![RaftCluster::crd(), RaftMember::crd(), RaftOperation::crd()]
 }

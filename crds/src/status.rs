@@ -1,8 +1,10 @@
 //! What the operator knows of a cluster, and the little it remembers.
 //!
-//! Three fields are memory and not only a view: `serial` and `joining` (a member's name is written here before anything
+//! These fields are memory and not only a view: `serial` and `joining` (a member's name is written here before anything
 //! of that name is made, so that names are never reused), `members[].id` and `members[].claimUID` (a member once seen
-//! with an id or a volume is never started with another), and `defaultImage` (so that a newer operator alone restarts nothing).
+//! with an id or a volume is never started with another), `defaultImage` (so that a newer operator alone restarts nothing),
+//! `storage` (a size is written here before a volume is made to have it), `recovering` (whose data a lost cluster is rebuilt of), and `rollout` and `stableTemplate` (so that a failed
+//! rollout stays failed, and what worked can be made again).
 //!
 //! Nothing here changes with every write a client makes: lag is shown as 0 while a member is caught up.
 
@@ -11,6 +13,16 @@ use kube::KubeSchema;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+
+use crate::{
+    certificates::CertificatesStatus,
+    quorum::Recovering,
+    recovery::Recovery,
+    repair::RepairStatus,
+    space::Reclaiming,
+    storage::StorageStatus,
+    update::{RolloutStatus, StableTemplate},
+};
 
 /// What the operator knows of a cluster.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -57,6 +69,9 @@ pub struct RaftClusterStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".to_string()]))]
     pub members: Vec<MemberStatus>,
+    /// How far volumes have grown by themselves; absent while they have not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<StorageStatus>,
     /// What the operator is doing; absent when all is done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
@@ -66,9 +81,30 @@ pub struct RaftClusterStatus {
     /// The member that is being added, remembered before anything of its name is made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub joining: Option<Joining>,
+    /// Space that is being reclaimed after the alarm NOSPACE.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reclaiming: Option<Reclaiming>,
     /// Things a person should know and only a person can decide, such as volumes left by an earlier cluster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notices: Vec<String>,
+    /// What is remembered of members that cannot come back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repair: Option<RepairStatus>,
+    /// How the last failure of a voter went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
+    /// A rollout that is watched or has failed; absent when all members are of the template that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
+    /// The template on which the cluster last converged, to which a failed rollout goes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stable_template: Option<StableTemplate>,
+    /// How certificates stand; absent without TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificates: Option<CertificatesStatus>,
+    /// A recovery from quorum loss that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovering: Option<Recovering>,
 }
 
 /// Who leads.
@@ -150,6 +186,8 @@ pub enum MemberPhase {
     Leaving,
     /// Its volume is gone: it can never start again.
     VolumeLost,
+    /// Its pod is stopped, as `spec.runState` asks for; its volume is kept.
+    Hibernated,
 }
 
 /// What the operator is doing.
@@ -186,6 +224,20 @@ pub enum OperationType {
     ScaleDown,
     /// Members restart one by one with a changed template.
     Rollout,
+    /// The leadership is moved away from a node that is about to be emptied.
+    Evacuate,
+    /// All members are stopped, because `spec.runState` asks for it.
+    Hibernate,
+    /// All members start again after hibernation.
+    Wake,
+    /// A new member takes over from one whose volume cannot be made as the spec wants it.
+    Replace,
+    /// Volumes grow in place.
+    Resize,
+    /// What a `RaftOperation` asks for.
+    Requested,
+    /// A CA is replaced.
+    RotateCertificates,
 }
 
 impl OperationType {
@@ -198,6 +250,13 @@ impl OperationType {
             Self::ScaleUp => "ScaleUp",
             Self::ScaleDown => "ScaleDown",
             Self::Rollout => "Rollout",
+            Self::Evacuate => "Evacuate",
+            Self::Hibernate => "Hibernate",
+            Self::Wake => "Wake",
+            Self::Replace => "Replace",
+            Self::Resize => "Resize",
+            Self::Requested => "Requested",
+            Self::RotateCertificates => "RotateCertificates",
         }
     }
 }

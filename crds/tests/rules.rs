@@ -314,26 +314,45 @@ fn what_the_data_rest_on_does_not_change() {
         storage(json!({"size": "4Gi"})),
         storage(json!({"size": "4Gi"})),
     );
+    let by = |policy: &str, size: &str, class: Option<&str>| {
+        let mut it = json!({"size": size, "changePolicy": policy});
+        class
+            .into_iter()
+            .for_each(|class| it["storageClassName"] = json!(class));
+        storage(it)
+    };
+    let (size, lowered) = (
+        "spec.storage.size cannot be changed while",
+        "spec.storage.size cannot be lowered while",
+    );
+    let class = "spec.storage.storageClassName can be changed only while";
     for other in ["2Gi", "8Gi"] {
-        change_refused(
-            storage(json!({})),
-            storage(json!({"size": other})),
-            "spec.storage.size cannot be changed",
-        );
+        change_refused(by("Deny", "4Gi", None), by("Deny", other, None), size);
+        change_accepted(by("Deny", "4Gi", None), by("ReplaceMember", other, None));
     }
-    let classes = [
-        json!({}),
-        json!({"storageClassName": "a"}),
-        json!({"storageClassName": "b"}),
-    ];
-    for (from, old) in classes.iter().enumerate() {
-        for (to, new) in classes.iter().enumerate() {
-            if from == to {
-                change_accepted(storage(old.clone()), storage(new.clone()));
-            } else {
-                let because = "spec.storage.storageClassName cannot be changed";
-                change_refused(storage(old.clone()), storage(new.clone()), because);
-            }
+    change_accepted(
+        by("InPlaceOnly", "4Gi", None),
+        by("InPlaceOnly", "8Gi", None),
+    );
+    change_refused(
+        by("InPlaceOnly", "4Gi", None),
+        by("InPlaceOnly", "2Gi", None),
+        lowered,
+    );
+    let classes = [None, Some("a"), Some("b")];
+    for (from, to) in (0..9).map(|it| (it / 3, it % 3)) {
+        let change = |policy| {
+            (
+                by(policy, "4Gi", classes[from]),
+                by(policy, "4Gi", classes[to]),
+            )
+        };
+        let ((old, new), (free, freed)) = (change("InPlaceOnly"), change("ReplaceMember"));
+        change_accepted(free, freed);
+        if from == to {
+            change_accepted(old, new);
+        } else {
+            change_refused(old, new, class);
         }
     }
 }

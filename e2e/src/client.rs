@@ -54,19 +54,26 @@ impl Client {
     /// # Errors
     /// The transport's, when nobody accepts there in time.
     pub async fn connect(url: &str) -> Result<Self, tonic::transport::Error> {
-        let channel = Endpoint::from_shared(url.to_owned())?
+        Ok(Self::over(Self::endpoint(url)?.connect().await?))
+    }
+
+    /// How it connects, whatever stands between it and the member.
+    pub(crate) fn endpoint(url: &str) -> Result<Endpoint, tonic::transport::Error> {
+        Ok(Endpoint::from_shared(url.to_owned())?
             .connect_timeout(CONNECT)
             .timeout(ANSWER)
             .tcp_nodelay(true)
             .http2_keep_alive_interval(CONNECT)
-            .keep_alive_timeout(CONNECT)
-            .connect()
-            .await?;
-        Ok(Self {
+            .keep_alive_timeout(CONNECT))
+    }
+
+    /// Over a connection that is there.
+    pub(crate) fn over(channel: Channel) -> Self {
+        Self {
             kv: KvClient::new(channel.clone()).max_decoding_message_size(usize::MAX),
             cluster: ClusterClient::new(channel.clone()),
             maintenance: MaintenanceClient::new(channel),
-        })
+        }
     }
 
     /// Does one action on one key, as one request.

@@ -12,6 +12,7 @@
 mod process;
 
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -32,6 +33,8 @@ const READY_WITHIN: Duration = Duration::from_secs(180);
 const PROGRAMS: [&str; 3] = ["etcd", "kube-apiserver", "kube-controller-manager"];
 /// Who may do everything. It never leaves this machine's loopback.
 const ADMIN_TOKEN: &str = "admin";
+/// In the servers' folder, which is where they run.
+const KUBECONFIG: &str = "kubeconfig.yaml";
 /// The controllers that tests rely on; each more would only cost time.
 const CONTROLLERS: &str = "garbage-collector-controller,namespace-controller,serviceaccount-controller,\
 disruption-controller,persistentvolumeclaim-protection-controller";
@@ -81,7 +84,7 @@ impl ControlPlane {
         let tokens = format!("{ADMIN_TOKEN},admin,admin,system:masters\n");
         std::fs::write(plane.folder.path().join("tokens.csv"), tokens)?;
         let kubeconfig = plane.kubeconfig(ADMIN_TOKEN);
-        std::fs::write(plane.folder.path().join("kubeconfig.yaml"), kubeconfig)?;
+        std::fs::write(plane.kubeconfig_file(), kubeconfig)?;
         let storage = match storage {
             Some(storage) => storage,
             None => {
@@ -112,6 +115,12 @@ impl ControlPlane {
     /// When its certificate cannot be read.
     pub async fn client(&self) -> Result<Client> {
         Ok(Client::try_from(self.config(ADMIN_TOKEN).await?)?)
+    }
+
+    /// A file with which a program reaches it that may do everything.
+    #[must_use]
+    pub fn kubeconfig_file(&self) -> PathBuf {
+        self.folder.path().join(KUBECONFIG)
     }
 
     /// How whoever holds this token reaches the API server.

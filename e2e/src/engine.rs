@@ -126,7 +126,14 @@ impl Engine {
     /// All images there are.
     pub fn images(&self) -> Images {
         let others = self.beside.iter();
-        others.chain([self]).fold(Images::default(), |images, it| {
+        // Etcd's own images have it beside the server; where there is none here, what needs it says so.
+        let images = match tools::find("etcdutl") {
+            Ok(path) if self.kind == crds::Engine::Etcd => {
+                Images::default().with_program("etcdutl", path)
+            }
+            _ => Images::default(),
+        };
+        others.chain([self]).fold(images, |images, it| {
             images
                 .with(&it.image(), &it.program)
                 .with(&it.next_image(), &it.program)

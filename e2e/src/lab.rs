@@ -6,12 +6,15 @@
 //!
 //! It decides nothing about what should happen: it acts as a user and as fate.
 
+mod clients;
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use crds::{GROUP, RaftCluster, RaftMember};
+use crds::{GROUP, OperationPhase, RaftCluster, RaftMember, RaftOperation};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
@@ -23,7 +26,6 @@ use tokio::process::{Child, Command};
 use crate::client::Client;
 use crate::engine::Engine;
 use crate::folder::Folder;
-use crate::traffic::Traffic;
 use crate::{binaries, wait};
 
 /// The namespace everything is in.
@@ -64,10 +66,31 @@ impl Lab {
     /// # Errors
     /// As [`Lab::start`].
     pub async fn start_in(folder: Folder, engine: Engine) -> Result<Self> {
+        Self::start_as(folder, engine, |_| {}).await
+    }
+
+    /// Starts everything on five nodes, with each volume tied to the node where it was first used.
+    ///
+    /// # Errors
+    /// As [`Lab::start`].
+    pub async fn start_on_local_volumes(what: &str, engine: Engine) -> Result<Self> {
+        Self::start_as(Folder::new(what)?, engine, |options| {
+            options.local_volumes = true;
+            options.nodes = (1..=5).map(|n| format!("node-{n}")).collect();
+        })
+        .await
+    }
+
+    async fn start_as(
+        folder: Folder,
+        engine: Engine,
+        change: impl FnOnce(&mut smallkube::Options),
+    ) -> Result<Self> {
         let state = folder.path().join("smallkube");
         let runtime = Processes::new(&state, engine.images());
         let mut options = smallkube::Options::processes(&state, runtime);
         options.pace = pace();
+        change(&mut options);
         let kube = Smallkube::try_start(&options)?;
         let address = kube.serve(([127, 0, 0, 1], 0).into()).await?;
         let client = kube.client("lab");
@@ -249,6 +272,24 @@ impl Lab {
         Ok(())
     }
 
+    /// Waits until an operation has been done.
+    ///
+    /// # Errors
+    /// When it is not in time; with what it says of itself.
+    pub async fn succeeded(&self, operation: &str) -> Result<()> {
+        let operations: Api<RaftOperation> = Api::namespaced(self.client().clone(), NAMESPACE);
+        let what = format!("{operation} to be done");
+        let done = wait::until(what, PATIENCE, async || {
+            let found = operations.get(operation).await.map_err(|e| e.to_string())?;
+            let status = found.status.unwrap_or_default();
+            match status.phase {
+                OperationPhase::Succeeded => Ok(()),
+                _ => Err(format!("{status:?}")),
+            }
+        });
+        Ok(done.await?)
+    }
+
     /// Waits until a cluster is `Ready` for the spec it has now.
     ///
     /// # Errors
@@ -267,6 +308,32 @@ impl Lab {
             .with_context(|| format!("logs in {}", self.folder.path().display()))
     }
 
+    /// Waits until so many different steps have been seen in status, as `step_of` tells them apart; false when the cluster is
+    /// `Ready` before.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn steps_seen(
+        &self,
+        name: &str,
+        steps: usize,
+        step_of: impl Fn(&RaftCluster) -> Option<String>,
+    ) -> Result<bool> {
+        let mut seen = BTreeSet::new();
+        let mut look = tokio::time::interval(Duration::from_millis(10));
+        loop {
+            look.tick().await;
+            let cluster = self.clusters().get(name).await?;
+            if is_ready(&cluster) {
+                return Ok(false);
+            }
+            seen.extend(step_of(&cluster));
+            if seen.len() >= steps {
+                return Ok(true);
+            }
+        }
+    }
+
     /// The pods of a cluster.
     ///
     /// # Errors
@@ -275,36 +342,6 @@ impl Lab {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
         let selector = ListParams::default().labels(&format!("{GROUP}/cluster={name}"));
         Ok(pods.list(&selector).await?.items)
-    }
-
-    /// The client URLs of all members that have an address, ready or not.
-    ///
-    /// # Errors
-    /// The API's.
-    pub async fn endpoints(&self, name: &str) -> Result<Vec<String>> {
-        Ok(self
-            .pods(name)
-            .await?
-            .iter()
-            .filter_map(client_url)
-            .collect())
-    }
-
-    /// Keeps the clients' list of members as current as a Service would. Ends only with an error.
-    ///
-    /// # Errors
-    /// The API's.
-    pub async fn follow(&self, name: &str, traffic: &Traffic) -> Result<()> {
-        let mut known = Vec::new();
-        let mut look = tokio::time::interval(Duration::from_millis(200));
-        loop {
-            look.tick().await;
-            let now = self.endpoints(name).await?;
-            if now != known && !now.is_empty() {
-                traffic.use_endpoints(now.clone());
-                known = now;
-            }
-        }
     }
 
     /// Waits until a member says that it leads, asking the members and not the operator.

@@ -21,6 +21,7 @@ pub mod kind;
 pub mod lab;
 pub mod linearizable;
 pub mod members;
+pub mod secured;
 pub mod simulated;
 pub mod tools;
 pub mod traffic;

@@ -88,9 +88,21 @@ impl Members {
     /// # Errors
     /// As [`Members::start`].
     pub async fn start_with(program: &Path, count: usize, flags: &[String]) -> Result<Self> {
+        Self::start_each(program, count, |_| flags.to_vec()).await
+    }
+
+    /// The same, with flags for each by its client URL.
+    ///
+    /// # Errors
+    /// As [`Members::start`].
+    pub async fn start_each(
+        program: &Path,
+        count: usize,
+        flags: impl Fn(&str) -> Vec<String>,
+    ) -> Result<Self> {
         let mut members = Self::laid_out(program, count)?;
         for member in &mut members.members {
-            member.args.extend_from_slice(flags);
+            member.args.extend(flags(&member.client_url));
         }
         members.started().await
     }
@@ -149,11 +161,12 @@ impl Members {
         Ok(self)
     }
 
-    /// Adds a learner to a cluster that still has all its founders, starts it with further flags, and gives its number.
+    /// Adds a learner to a cluster that still has all its founders, starts it with further flags by its client URL, and gives
+    /// its number.
     ///
     /// # Errors
     /// When the cluster refuses it, or its process cannot be started.
-    pub async fn add_learner(&mut self, flags: &[String]) -> Result<usize> {
+    pub async fn add_learner(&mut self, flags: impl Fn(&str) -> Vec<String>) -> Result<usize> {
         let number = self.members.len();
         let peer_url = peer_url(self.address, number);
         // Members count as healthy once they have been connected for some seconds, and nobody is added before.
@@ -170,7 +183,7 @@ impl Members {
         added.await?;
         let cluster = initial_cluster(self.address, number + 1);
         let mut learner = member(number, self.address, &cluster, self.folder.path());
-        learner.args.extend_from_slice(flags);
+        learner.args.extend(flags(&learner.client_url));
         // The last of a repeated flag counts.
         learner
             .args

@@ -16,6 +16,7 @@ mod version;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 
@@ -291,6 +292,9 @@ fn as_it_is_or_unpacked(folder: &Path, name: &str) -> Result<Option<PathBuf>, Mi
     Ok(None)
 }
 
+/// One at a time in this process: what lies beside is named by the process alone.
+static UNPACKS: Mutex<()> = Mutex::new(());
+
 /// A program unpacked, once for each archive as it is now.
 fn unpacked(packed: &Path, name: &str) -> Result<PathBuf, Missing> {
     let failed = |reason: String| Missing::Unpack {
@@ -299,6 +303,7 @@ fn unpacked(packed: &Path, name: &str) -> Result<PathBuf, Missing> {
     };
     let folder = bin().join(hash(&[packed.to_string_lossy().as_bytes()]));
     let path = folder.join(name);
+    let _alone = UNPACKS.lock().unwrap_or_else(PoisonError::into_inner);
     if is_copy_of(packed, &path) {
         return Ok(path);
     }

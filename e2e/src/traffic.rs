@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::client::{Client, outcome_of};
 use crate::history::{Action, Answer, History, Outcome, Recorder, Value};
+use crate::secured::Shown;
 use crate::wait;
 
 /// How long a client that found nobody waits before it tries the next member.
@@ -61,6 +62,8 @@ pub struct Traffic {
     mix: Mix,
     recorder: Arc<Recorder>,
     endpoints: watch::Sender<Vec<String>>,
+    /// What clients show, where members ask for it.
+    shown: Option<Shown>,
     stop: CancellationToken,
     clients: JoinSet<()>,
 }
@@ -68,6 +71,15 @@ pub struct Traffic {
 impl Traffic {
     /// Starts the clients against members at these URLs.
     pub fn start(mix: Mix, endpoints: Vec<String>) -> Self {
+        Self::start_with(mix, endpoints, None)
+    }
+
+    /// Starts the clients against members at these URLs, with TLS.
+    pub fn start_secured(mix: Mix, endpoints: Vec<String>, shown: Shown) -> Self {
+        Self::start_with(mix, endpoints, Some(shown))
+    }
+
+    fn start_with(mix: Mix, endpoints: Vec<String>, shown: Option<Shown>) -> Self {
         let recorder = Arc::new(Recorder::default());
         let (endpoints, _) = watch::channel(endpoints);
         let stop = CancellationToken::new();
@@ -78,6 +90,7 @@ impl Traffic {
                 mix: mix.clone(),
                 recorder: Arc::clone(&recorder),
                 endpoints: endpoints.subscribe(),
+                shown: shown.clone(),
                 random: SmallRng::seed_from_u64(mix.seed.wrapping_add(number.into())),
                 last_seen: None,
             };
@@ -91,9 +104,16 @@ impl Traffic {
             mix,
             recorder,
             endpoints,
+            shown,
             stop,
             clients,
         }
+    }
+
+    /// Whether its clients speak TLS.
+    #[must_use]
+    pub fn is_secured(&self) -> bool {
+        self.shown.is_some()
     }
 
     /// From the next connection on, clients use these members.
@@ -153,7 +173,7 @@ impl Traffic {
     }
 
     async fn audit(&self, endpoint: &str) -> anyhow::Result<()> {
-        let mut client = Client::connect(endpoint).await?;
+        let mut client = connect(endpoint, self.shown.as_ref()).await?;
         let mut keys: BTreeSet<String> = self
             .recorder
             .history()
@@ -184,6 +204,13 @@ impl Traffic {
     }
 }
 
+async fn connect(url: &str, shown: Option<&Shown>) -> anyhow::Result<Client> {
+    match shown {
+        None => Ok(Client::connect(url).await?),
+        Some(shown) => shown.client(url).await,
+    }
+}
+
 fn nth(endpoints: &[String], turn: usize) -> Option<String> {
     endpoints.get(turn % endpoints.len().max(1)).cloned()
 }
@@ -193,6 +220,7 @@ struct Writer {
     mix: Mix,
     recorder: Arc<Recorder>,
     endpoints: watch::Receiver<Vec<String>>,
+    shown: Option<Shown>,
     random: SmallRng,
     /// What this client saw last in which register: what a swap expects.
     last_seen: Option<(String, Option<Value>)>,
@@ -205,7 +233,7 @@ impl Writer {
             turn += 1;
             let endpoint = nth(&self.endpoints.borrow_and_update(), turn);
             let connected = match &endpoint {
-                Some(url) => Client::connect(url).await.ok(),
+                Some(url) => connect(url, self.shown.as_ref()).await.ok(),
                 None => None,
             };
             match connected {

@@ -296,12 +296,12 @@ async fn a_change_that_cannot_be_followed_is_refused_and_the_cluster_goes_on() -
     lab.ready(&name).await?;
     let changes = BTreeMap::from([
         (
-            "spec.storage.size cannot be changed",
-            json!({"storage": {"size": "8Gi"}}),
+            "spec.storage.size cannot be changed while",
+            json!({"storage": {"size": "8Gi", "changePolicy": "Deny"}}),
         ),
         (
-            "spec.storage.storageClassName cannot be changed",
-            json!({"storage": {"storageClassName": "fast"}}),
+            "spec.storage.storageClassName can be changed only while",
+            json!({"storage": {"storageClassName": "fast", "changePolicy": "InPlaceOnly"}}),
         ),
         (
             "spec.engine cannot be changed",

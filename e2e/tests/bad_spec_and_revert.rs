@@ -1,15 +1,13 @@
 //! Promise: a bad spec, applied at whatever step of a cluster's creation and reverted later,
 //! never takes down what serves already, and its revert heals with no other hand.
 
-use std::collections::BTreeSet;
 use std::pin::pin;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use crds::RaftCluster;
 use e2e::FIGURE;
 use e2e::engine::Engine;
-use e2e::lab::{Lab, PATIENCE, is_ready, told};
+use e2e::lab::{Lab, PATIENCE, told};
 use e2e::traffic::{Mix, Traffic};
 use e2e::verdict::judge;
 use e2e::wait;
@@ -77,7 +75,7 @@ async fn break_at(lab: &Lab, name: &str, step: usize) -> Result<bool> {
 }
 
 async fn broken_and_healed(lab: &Lab, name: &str, step: usize, traffic: &Traffic) -> Result<bool> {
-    if !steps_seen(lab, name, step).await? {
+    if !lab.steps_seen(name, step, |it| Some(step_of(it))).await? {
         return Ok(false);
     }
     // What the operator itself calls available it may not take down any more.
@@ -95,23 +93,6 @@ async fn broken_and_healed(lab: &Lab, name: &str, step: usize, traffic: &Traffic
     lab.patch_spec(name, json!({ "image": image })).await?;
     lab.ready(name).await?;
     Ok(true)
-}
-
-/// Waits until so many different steps have been seen in status; false when it is Ready before.
-async fn steps_seen(lab: &Lab, name: &str, steps: usize) -> Result<bool> {
-    let mut seen = BTreeSet::new();
-    let mut look = tokio::time::interval(Duration::from_millis(10));
-    loop {
-        look.tick().await;
-        let cluster = lab.clusters().get(name).await?;
-        if is_ready(&cluster) {
-            return Ok(false);
-        }
-        seen.insert(step_of(&cluster));
-        if seen.len() >= steps {
-            return Ok(true);
-        }
-    }
 }
 
 /// The step in hand, in words that tell it from every other of this creation.

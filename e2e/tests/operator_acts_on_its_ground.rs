@@ -21,7 +21,7 @@ async fn scene() -> (World, Context, Observed) {
         .expect("it becomes ready");
     let ctx = world.operator(&Crash::never());
     let cluster = world.cluster().await.expect("it is there");
-    let observed = observe(&ctx, &cluster)
+    let (observed, _) = observe(&ctx, &cluster)
         .await
         .expect("smallkube can be read");
     (world, ctx, observed)
@@ -31,7 +31,7 @@ async fn scene() -> (World, Context, Observed) {
 async fn refused(scene: &(World, Context, Observed), action: Action) -> String {
     let (world, ctx, observed) = scene;
     let (objects, members) = (world.kube.revision(), world.model.memberships());
-    let outcome = act(ctx, NAMESPACE, observed, &[action])
+    let outcome = act(ctx, NAMESPACE, (observed, None), &[action])
         .await
         .expect("the gate is open");
     assert_eq!(outcome.done, []);
@@ -174,7 +174,7 @@ async fn the_first_failure_ends_the_round() {
             ground: ground(&observed),
         },
     ];
-    let outcome = act(&ctx, NAMESPACE, &observed, &actions)
+    let outcome = act(&ctx, NAMESPACE, (&observed, None), &actions)
         .await
         .expect("the gate is open");
     assert_eq!(outcome.done, actions[..1]);
@@ -216,7 +216,7 @@ async fn nothing_is_written_through_a_shut_gate() {
         },
     ] {
         assert_eq!(
-            act(&ctx, NAMESPACE, &observed, &[action]).await,
+            act(&ctx, NAMESPACE, (&observed, None), &[action]).await,
             Err(Shut::Lost)
         );
     }

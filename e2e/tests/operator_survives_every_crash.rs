@@ -4,10 +4,22 @@
 //! side of that write, the operator dying there and a new one, with nothing in its head, taking over. At the end the same
 //! objects must stand, and the same must have been created and deleted on the way, the same number of times. The same holds
 //! where the operator lives and a write fails, or takes effect and is not heard of.
+//!
+//! The shorter stories are told with every pair of crashes too: the operator that takes over dies as well, at any of its own
+//! writes. Where there are too many pairs for one run, a seed draws them: `CRASH_PAIRS` says how many of each story (0 for
+//! all), `CRASH_PAIRS_SEED` which.
 
 use e2e::FIGURE;
 use e2e::simulated::{Crash, Summary, When, World};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use rand::seq::SliceRandom;
 use serde_json::{Value, json};
+
+/// How many pairs of crashes of one story are played where nothing else is said.
+const PAIRS: u64 = 40;
+/// How many writes the second operator may have more than were left when the first one died: what it finds, it tells.
+const AGAIN: u64 = 3;
 
 /// One change that a user asks for, of a cluster that was ready before.
 struct Story {
@@ -22,10 +34,16 @@ struct Story {
 enum Deed {
     Create(Value),
     Change(Value),
-    /// Deletes the `RaftMember` at this place in the list of members.
+    /// Deletes the `RaftMember` of the follower at this place in the list of members.
     Replace(usize),
     /// Ends the pod at this place for good, as an eviction by the kubelet does.
     FailPod(usize),
+    /// All members run out of space.
+    Fill,
+    /// Asks for something to be done once.
+    Ask(Value),
+    /// Loses all volumes but one, and agrees to the plan of recovery.
+    LoseQuorum,
     Delete,
 }
 
@@ -36,7 +54,13 @@ fn spec(replicas: i32) -> Value {
 impl Story {
     /// Tells it with this fate for the operator, up to the end.
     async fn tell(&self, crash: &Crash) -> Result<Summary, String> {
+        self.tell_dying(std::slice::from_ref(crash)).await
+    }
+
+    /// The same with operators of these fates, one after the other.
+    async fn tell_dying(&self, fates: &[Crash]) -> Result<Summary, String> {
         let world = World::new().await;
+        world.class_that_grows("elastic").await;
         if let Some(before) = &self.before {
             world.create(before.clone()).await;
             world.converge(&Crash::never()).await?;
@@ -47,10 +71,57 @@ impl Story {
             Deed::Change(spec) => world.change(spec.clone()).await,
             Deed::Replace(at) => world.replace_member(*at).await,
             Deed::FailPod(at) => world.fail_pod(*at).await,
+            Deed::Fill => world.model.fill(),
+            Deed::Ask(spec) => world.ask("once", spec).await,
+            Deed::LoseQuorum => {
+                world.lose_quorum_and_agree().await?;
+                // How new members join is told by other stories.
+                world.change(json!({ "replicas": 1 })).await;
+                world.kube.faults().forget_calls();
+            }
             Deed::Delete => world.delete().await,
         }
-        world.converge(crash).await?;
+        world.converge_dying(fates).await?;
         Ok(world.summary().await)
+    }
+
+    /// Tells it with two operators that die, for every pair of their writes and sides, or for so many (0 for all).
+    async fn survives_pairs_of_crashes(&self, usual: u64) {
+        let reference = Crash::never();
+        let expected = self.tell(&reference).await.expect("it ends well");
+        let count = reference.writes().len() as u64;
+        assert!(count >= self.writes_min, "only {count} writes");
+        let seed = number("CRASH_PAIRS_SEED", 1);
+        let most = Some(number("CRASH_PAIRS", usual)).filter(|it| *it > 0);
+        let mut left = pairs(count);
+        left.shuffle(&mut SmallRng::seed_from_u64(seed));
+        let (mut struck, mut played) = (0, 0);
+        while most.is_none_or(|it| played < it)
+            && let Some((first, second)) = left.pop()
+        {
+            let fates = [Crash::at(first.0, first.1), Crash::at(second.0, second.1)];
+            let place = format!("crashes at {first:?} and {second:?} of seed {seed}");
+            let summary = self.tell_dying(&fates).await;
+            let summary = summary.unwrap_or_else(|why| panic!("{place}: {why}"));
+            assert!(fates[0].has_struck(), "{place}: never came to the first");
+            let differences = summary.differences(&expected);
+            assert!(differences.is_empty(), "{place}: {differences:#?}");
+            played += 1;
+            if fates[1].has_struck() {
+                struck += 1;
+            } else {
+                // The second operator had fewer writes: later ones are none either.
+                left.retain(|it| it.0 != first || it.1.0 < second.0);
+            }
+        }
+        assert!(
+            struck * 4 > played,
+            "only {struck} second crashes of {played}"
+        );
+        println!(
+            "{FIGURE}{count} writes: {struck} pairs of crashes, {} not played",
+            left.len()
+        );
     }
 
     /// Tells it with a crash at every write.
@@ -93,6 +164,60 @@ impl Story {
     }
 }
 
+/// Write and side of the first operator's death, and the same of the second's.
+fn pairs(writes: u64) -> Vec<((u64, When), (u64, When))> {
+    let sides = [When::Before, When::After];
+    let deaths = |last: u64| (1..=last).flat_map(move |n| sides.map(|side| (n, side)));
+    deaths(writes)
+        .flat_map(|first| deaths(writes - first.0 + AGAIN).map(move |second| (first, second)))
+        .collect()
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    let told = std::env::var(name).ok();
+    told.and_then(|it| it.parse().ok()).unwrap_or(otherwise)
+}
+
+#[tokio::test]
+async fn every_pair_of_crashes_while_the_volumes_are_handed_over() {
+    let story = Story {
+        before: Some(spec(3)),
+        deed: Deed::Change(json!({ "deletionPolicy": "Delete" })),
+        writes_min: 3,
+    };
+    story.survives_pairs_of_crashes(0).await;
+}
+
+#[tokio::test]
+async fn pairs_of_crashes_while_an_ended_pod_is_made_again() {
+    let story = Story {
+        before: Some(spec(3)),
+        deed: Deed::FailPod(2),
+        writes_min: 2,
+    };
+    story.survives_pairs_of_crashes(PAIRS).await;
+}
+
+#[tokio::test]
+async fn pairs_of_crashes_while_a_member_is_replaced() {
+    let story = Story {
+        before: Some(spec(3)),
+        deed: Deed::Replace(1),
+        writes_min: 6,
+    };
+    story.survives_pairs_of_crashes(PAIRS).await;
+}
+
+#[tokio::test]
+async fn pairs_of_crashes_while_three_members_roll() {
+    let story = Story {
+        before: Some(spec(3)),
+        deed: Deed::Change(json!({ "image": "quorate-node:9.9.9" })),
+        writes_min: 7,
+    };
+    story.survives_pairs_of_crashes(PAIRS).await;
+}
+
 #[tokio::test]
 async fn creating_three_members() {
     let story = Story {
@@ -101,6 +226,19 @@ async fn creating_three_members() {
         writes_min: 20,
     };
     story.survives_every_crash().await;
+}
+
+#[tokio::test]
+async fn creating_a_member_with_certificates() {
+    let mut wanted = spec(1);
+    wanted["tls"] = json!({ "peer": { "mode": "Operator" }, "client": { "mode": "Operator" } });
+    let story = Story {
+        before: None,
+        deed: Deed::Create(wanted),
+        writes_min: 13,
+    };
+    story.survives_every_crash().await;
+    story.survives_every(&[When::Refused, When::Unheard]).await;
 }
 
 #[tokio::test]
@@ -157,6 +295,37 @@ async fn rolling_three_members() {
     story.survives_every_crash().await;
 }
 
+/// Three members that roll with a canary, and go back when that fails.
+fn careful() -> Value {
+    let mut careful = spec(3);
+    careful["updateStrategy"] = json!({
+        "progressDeadlineSeconds": 10,
+        "onFailure": "Rollback",
+        "rollingUpdate": { "canary": { "count": 1, "soakSeconds": 3 } },
+    });
+    careful
+}
+
+#[tokio::test]
+async fn rolling_three_members_after_a_canary() {
+    let story = Story {
+        before: Some(careful()),
+        deed: Deed::Change(json!({ "image": "quorate-node:9.9.9" })),
+        writes_min: 9,
+    };
+    story.survives_every(&[When::After]).await;
+}
+
+#[tokio::test]
+async fn rolling_back_a_canary_that_fails() {
+    let story = Story {
+        before: Some(careful()),
+        deed: Deed::Change(json!({ "image": "quorate-node:missing" })),
+        writes_min: 7,
+    };
+    story.survives_every_crash().await;
+}
+
 #[tokio::test]
 async fn replacing_a_member_that_the_user_deletes() {
     let story = Story {
@@ -189,6 +358,30 @@ async fn handing_the_volumes_over_to_be_deleted() {
 }
 
 #[tokio::test]
+async fn growing_three_volumes_in_place() {
+    let mut before = spec(3);
+    before["storage"]["storageClassName"] = "elastic".into();
+    let story = Story {
+        before: Some(before),
+        deed: Deed::Change(json!({ "storage": { "size": "2Gi" } })),
+        writes_min: 3,
+    };
+    story.survives_every_crash().await;
+}
+
+#[tokio::test]
+async fn moving_the_only_member_to_another_class() {
+    let mut before = spec(1);
+    before["storage"]["storageClassName"] = "elastic".into();
+    let story = Story {
+        before: Some(before),
+        deed: Deed::Change(json!({ "storage": { "storageClassName": "other" } })),
+        writes_min: 8,
+    };
+    story.survives_every_crash().await;
+}
+
+#[tokio::test]
 async fn deleting_a_cluster_under_both_policies() {
     for (policy, volumes) in [("Retain", 3), ("Delete", 0)] {
         let mut before = spec(3);
@@ -207,4 +400,59 @@ async fn deleting_a_cluster_under_both_policies() {
         let left: Vec<&String> = left.keys().collect();
         assert_eq!(left.len(), volumes, "{policy} leaves {left:?}");
     }
+}
+
+const WAYS: [When; 4] = [When::Before, When::After, When::Refused, When::Unheard];
+
+/// A story of an operation, told with every write going wrong in each of these ways.
+async fn asked_for(what: Value, writes_min: u64, ways: &[When]) {
+    let mut spec = what;
+    spec["clusterName"] = json!("kv");
+    let story = Story {
+        before: Some(self::spec(3)),
+        deed: Deed::Ask(spec),
+        writes_min,
+    };
+    story.survives_every(ways).await;
+}
+
+#[tokio::test]
+async fn recovering_from_quorum_loss() {
+    let story = Story {
+        before: Some(spec(3)),
+        deed: Deed::LoseQuorum,
+        writes_min: 12,
+    };
+    story.survives_every_crash().await;
+}
+
+#[tokio::test]
+async fn restarting_three_members_as_asked() {
+    asked_for(json!({ "restart": {} }), 8, &WAYS[..2]).await;
+}
+
+#[tokio::test]
+async fn defragmenting_three_members_as_asked() {
+    asked_for(json!({ "defragment": {} }), 8, &WAYS).await;
+}
+
+#[tokio::test]
+async fn compacting_as_asked() {
+    asked_for(json!({ "compact": { "revision": 100 } }), 3, &WAYS).await;
+}
+
+#[tokio::test]
+async fn making_room_where_members_have_none() {
+    let story = Story {
+        before: Some(spec(3)),
+        deed: Deed::Fill,
+        writes_min: 10,
+    };
+    story.survives_every_crash().await;
+}
+
+#[tokio::test]
+async fn replacing_a_member_as_asked() {
+    let replace = json!({ "replaceMember": { "member": "FIRST" } });
+    asked_for(replace, 12, &WAYS[..2]).await;
 }

@@ -1,8 +1,7 @@
 //! Promise: a cluster goes from one member to five and back, and is rolled member by member,
 //! while it serves: never without a quorum by our own hand, nothing lost, nothing out of order.
 
-use anyhow::{Context, Result, ensure};
-use e2e::FIGURE;
+use anyhow::{Result, ensure};
 use e2e::engine::Engine;
 use e2e::lab::{Lab, PATIENCE};
 use e2e::traffic::{Mix, Traffic};
@@ -28,8 +27,7 @@ async fn scaling_and_rolling_never_stop_the_cluster(engine: Engine) -> Result<()
     let traffic = Traffic::start(Mix::default(), lab.endpoints(&name).await?);
     traffic.flows(50, PATIENCE).await?;
     for replicas in [3, 5] {
-        stage(
-            &lab,
+        lab.change(
             &name,
             &traffic,
             &format!("scale to {replicas}"),
@@ -39,8 +37,7 @@ async fn scaling_and_rolling_never_stop_the_cluster(engine: Engine) -> Result<()
     }
     roll(&lab, &name, &traffic).await?;
     for replicas in [3, 1] {
-        stage(
-            &lab,
+        lab.change(
             &name,
             &traffic,
             &format!("scale to {replicas}"),
@@ -64,45 +61,13 @@ async fn roll(lab: &Lab, name: &str, traffic: &Traffic) -> Result<()> {
     };
     let before = uids().await?;
     let image = lab.engine().next_image();
-    stage(lab, name, traffic, "roll", json!({ "image": image })).await?;
+    lab.change(name, traffic, "roll", json!({ "image": image }))
+        .await?;
     let after = uids().await?;
     ensure!(after.len() == 5, "{} pods after the roll", after.len());
     ensure!(
         after.iter().all(|uid| !before.contains(uid)),
         "a pod was not replaced"
-    );
-    Ok(())
-}
-
-/// Changes the spec, waits until it is done with writes flowing, and prints the largest gap.
-///
-/// Members ask for the members as they are now: the operator removes and adds them under load.
-async fn stage(
-    lab: &Lab,
-    name: &str,
-    traffic: &Traffic,
-    what: &str,
-    spec: serde_json::Value,
-) -> Result<()> {
-    let began = traffic.recorder().elapsed();
-    lab.patch_spec(name, spec).await?;
-    let follow = lab.follow(name, traffic);
-    tokio::select! {
-        ready = lab.ready(name) => { ready.with_context(|| what.to_owned())?; }
-        followed = follow => followed?,
-    }
-    traffic.use_endpoints(lab.endpoints(name).await?);
-    traffic.flows(50, PATIENCE).await?;
-    let ended = traffic.recorder().elapsed();
-    let history = traffic.recorder().history();
-    let gap = history
-        .largest_write_gap_within(began, ended)
-        .context("no writes")?;
-    println!(
-        "{FIGURE}{}, {what}: largest write gap {} ms in {:.1} s",
-        lab.engine(),
-        gap.length().as_millis(),
-        (ended - began).as_secs_f64()
     );
     Ok(())
 }

@@ -14,19 +14,20 @@
 //!
 //! It deliberately repeats nothing and repairs nothing: a round that failed is followed by one that looks again.
 
-use crds::RaftMember;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use crds::{RaftMember, RaftOperation};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use plan::observed::PROBE_AGE_MAX;
-use plan::{Action, Failure, Ground, Observed, Outcome, Target, names};
+use plan::{Action, Authority, Failure, Ground, Issue, Observed, Outcome, Target, names};
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::certificates::{self, CertificateError};
 use crate::context::{Context, WriteError};
 use crate::gate::Shut;
 use crate::kubernetes::{Kind, chain, object};
-use crate::members::{Endpoint, MembersError};
+use crate::members::{Credentials, Endpoint, MembersError};
 use crate::observe::endpoint;
 
 /// An action that did not take effect, or whose effect is not known.
@@ -41,9 +42,21 @@ pub enum ActError {
     /// The membership is not the one that the action was planned on.
     #[error("the membership has changed since it was planned")]
     GroundLost,
+    /// The Secret with the CA is not the one that was seen.
+    #[error("the Secret with the CA is gone or another one since it was planned on")]
+    SecretChanged,
+    /// What was to be issued could not be made.
+    #[error(transparent)]
+    Certificates(#[from] CertificateError),
     /// What was observed is too old to stop a member by.
     #[error("the members were asked too long ago")]
     Outdated,
+    /// Somebody has changed the object since it was read.
+    #[error("{object} has changed since it was read; it is looked at again")]
+    Overtaken {
+        /// Which.
+        object: String,
+    },
     /// The member through which the call should be made has no address any more.
     #[error("{via} has no address")]
     NoWay {
@@ -60,7 +73,10 @@ impl ActError {
 
     /// Whether a member will do what it was asked, but not yet.
     fn is_not_yet(&self) -> bool {
-        matches!(self, Self::Members(MembersError::NotYet { .. }))
+        matches!(
+            self,
+            Self::Members(MembersError::NotYet { .. }) | Self::Overtaken { .. }
+        )
     }
 
     /// How it is counted.
@@ -87,6 +103,8 @@ struct Stage<'a> {
     ctx: &'a Context,
     namespace: String,
     observed: &'a Observed,
+    /// What is shown to the members, where they ask for it.
+    credentials: Option<&'a Credentials>,
 }
 
 /// Carries the actions out, in their order, until one fails on which others may build.
@@ -96,13 +114,14 @@ struct Stage<'a> {
 pub async fn act(
     ctx: &Context,
     namespace: &str,
-    observed: &Observed,
+    (observed, credentials): (&Observed, Option<&Credentials>),
     actions: &[Action],
 ) -> Result<Outcome, Shut> {
     let stage = Stage {
         ctx,
         namespace: namespace.to_owned(),
         observed,
+        credentials,
     };
     let mut outcome = Outcome::default();
     for action in actions {
@@ -144,6 +163,7 @@ impl Stage<'_> {
         match action {
             Action::ApplyService(service) => self.apply(service.as_ref()).await,
             Action::ApplyBudget(budget) => self.apply(budget.as_ref()).await,
+            Action::IssueCertificates(issue) => self.issue(issue).await,
             Action::CreateMember(member) => self.create(member.as_ref()).await,
             Action::CreateClaim(claim) => self.create(claim.as_ref()).await,
             Action::CreatePod(pod) => self.create(pod.as_ref()).await,
@@ -154,6 +174,18 @@ impl Stage<'_> {
             Action::OwnClaim { claim, owner } => {
                 let owners = json!({ "ownerReferences": owner.as_ref().map(|owner| [owner]) });
                 self.patch::<PersistentVolumeClaim>(claim, owners).await
+            }
+            Action::MarkClaim { claim, key, value } => {
+                let annotations = json!({ "annotations": { *key: value } });
+                self.patch::<PersistentVolumeClaim>(claim, annotations)
+                    .await
+            }
+            Action::GrowClaim { claim, size } => {
+                let growth = json!({
+                    "metadata": { "annotations": { names::SIZE: size } },
+                    "spec": { "resources": { "requests": { "storage": size } } },
+                });
+                self.merge::<PersistentVolumeClaim>(claim, growth).await
             }
             Action::DeletePod { pod, .. } => {
                 self.still_fresh()?;
@@ -179,6 +211,21 @@ impl Stage<'_> {
                 let via = self.stand_on(ground).await?;
                 self.sent(self.ctx.members.move_leader(&via, *to_id).await)
             }
+            Action::Defragment { name, ground } => {
+                self.stand_on(ground).await?;
+                let at = self.way_to(name)?;
+                self.sent(self.ctx.members.defragment(&at).await)
+            }
+            Action::Compact { revision, ground } => {
+                let via = self.stand_on(ground).await?;
+                self.sent(self.ctx.members.compact(&via, *revision).await)
+            }
+            Action::DisarmNoSpace { id, ground } => {
+                let via = self.stand_on(ground).await?;
+                self.sent(self.ctx.members.disarm_no_space(&via, *id).await)
+            }
+            Action::TellOperation(operation) => self.tell(operation).await,
+            Action::DeleteOperation { operation } => self.delete::<RaftOperation>(operation).await,
         }
     }
 
@@ -215,9 +262,57 @@ impl Stage<'_> {
         .await
     }
 
+    /// Keys and certificates into a Secret. A CA that is kept is read again, live, and must be the one that was seen.
+    async fn issue(&self, issue: &Issue) -> Result<(), ActError> {
+        let kept = match &issue.authority {
+            Authority::New { .. } => None,
+            Authority::Kept { secret }
+            | Authority::Beside { secret, .. }
+            | Authority::Next { secret }
+            | Authority::Alone { secret } => Some(self.seen_secret(secret).await?),
+        };
+        let entries = certificates::make(issue, kept.as_ref(), self.ctx.clock.now())?;
+        let Some(target) = &issue.replaces else {
+            let mut secret = issue.secret.as_ref().clone();
+            secret.data = Some(entries);
+            return self.create(&secret).await;
+        };
+        let api = self.ctx.kubernetes.namespaced::<Secret>(&self.namespace);
+        let parameters = PatchParams {
+            field_manager: Some(names::FIELD_MANAGER.into()),
+            ..PatchParams::default()
+        };
+        let metadata = json!({ "uid": target.uid, "resourceVersion": issue.version });
+        let mut patch = json!({ "metadata": metadata, "data": entries });
+        for entry in certificates::gone(&issue.authority) {
+            patch["data"][*entry] = Value::Null;
+        }
+        let patch = Patch::Merge(patch);
+        let call = api.patch(&target.name, &parameters, &patch);
+        let object = object::<Secret>(&target.name);
+        overtaken(self.write("patch", object.clone(), call).await, object)
+    }
+
+    async fn seen_secret(&self, target: &Target) -> Result<Secret, ActError> {
+        let found = self
+            .ctx
+            .kubernetes
+            .find::<Secret>(&self.namespace, &target.name)
+            .await;
+        let found = found.map_err(|error| ActError::Write(WriteError::Call(error)))?;
+        let same = |it: &Secret| it.metadata.uid.as_ref() == Some(&target.uid);
+        found.filter(same).ok_or(ActError::SecretChanged)
+    }
+
     /// A merge patch of the metadata that fails on any other object of that name.
-    async fn patch<K: Kind>(&self, target: &Target, mut metadata: Value) -> Result<(), ActError> {
-        metadata["uid"] = target.uid.clone().into();
+    async fn patch<K: Kind>(&self, target: &Target, metadata: Value) -> Result<(), ActError> {
+        self.merge::<K>(target, json!({ "metadata": metadata }))
+            .await
+    }
+
+    /// A merge patch that fails on any other object of that name.
+    async fn merge<K: Kind>(&self, target: &Target, mut change: Value) -> Result<(), ActError> {
+        change["metadata"]["uid"] = target.uid.clone().into();
         let (api, name) = (
             self.ctx.kubernetes.namespaced::<K>(&self.namespace),
             &target.name,
@@ -226,7 +321,7 @@ impl Stage<'_> {
             field_manager: Some(names::FIELD_MANAGER.into()),
             ..PatchParams::default()
         };
-        let patch = Patch::Merge(json!({ "metadata": metadata }));
+        let patch = Patch::Merge(change);
         self.write(
             "patch",
             object::<K>(name),
@@ -255,6 +350,23 @@ impl Stage<'_> {
         }
     }
 
+    /// Replaces an operation's status, at the very version that was read.
+    async fn tell(&self, operation: &RaftOperation) -> Result<(), ActError> {
+        let (api, name) = (
+            self.ctx
+                .kubernetes
+                .namespaced::<RaftOperation>(&self.namespace),
+            operation.name_any(),
+        );
+        let parameters = PostParams {
+            field_manager: Some(names::FIELD_MANAGER.into()),
+            dry_run: false,
+        };
+        let object = object::<RaftOperation>(&name);
+        let call = api.replace_status(&name, &parameters, operation);
+        overtaken(self.write("update", object.clone(), call).await, object)
+    }
+
     async fn write<T>(
         &self,
         verb: &'static str,
@@ -270,11 +382,7 @@ impl Stage<'_> {
 
     /// Makes sure that the membership is still the planned one and that this process may still write; says through whom.
     async fn stand_on(&self, ground: &Ground) -> Result<Endpoint, ActError> {
-        let member = |pod: &&Pod| pod.labels().get(names::MEMBER_LABEL) == Some(&ground.via);
-        let via = self.observed.pods.iter().filter(member).find_map(endpoint);
-        let via = via.ok_or_else(|| ActError::NoWay {
-            via: ground.via.clone(),
-        })?;
+        let via = self.way_to(&ground.via)?;
         let found = self
             .ctx
             .members
@@ -294,6 +402,19 @@ impl Stage<'_> {
         Ok(via)
     }
 
+    /// Where a member is asked.
+    fn way_to(&self, name: &str) -> Result<Endpoint, ActError> {
+        let of_it = |pod: &&Pod| {
+            let member = pod.labels().get(names::MEMBER_LABEL);
+            member.is_some_and(|it| it == name)
+        };
+        let mut pods = self.observed.pods.iter().filter(of_it);
+        let way = pods.find_map(|pod| endpoint(pod, self.credentials));
+        way.ok_or_else(|| ActError::NoWay {
+            via: name.to_owned(),
+        })
+    }
+
     /// Slow calls may have come before: others may be down by now that answered then.
     fn still_fresh(&self) -> Result<(), ActError> {
         let age = self.ctx.clock.now().duration_since(self.observed.taken_at);
@@ -308,16 +429,31 @@ impl Stage<'_> {
     }
 }
 
+/// A write that found another version than the one it was planned on has only come too late.
+fn overtaken(result: Result<(), ActError>, object: String) -> Result<(), ActError> {
+    match result {
+        Err(ActError::Write(WriteError::Call(error)))
+            if error.is_conflict() || error.is_absent() =>
+        {
+            Err(ActError::Overtaken { object })
+        }
+        result => result,
+    }
+}
+
 /// The action's kind, as metrics and events name it.
 pub(crate) fn kind(action: &Action) -> &'static str {
     match action {
         Action::ApplyService(_) => "ApplyService",
         Action::ApplyBudget(_) => "ApplyBudget",
+        Action::IssueCertificates(_) => "IssueCertificates",
         Action::CreateMember(_) => "CreateMember",
         Action::CreateClaim(_) => "CreateClaim",
         Action::CreatePod(_) => "CreatePod",
         Action::LabelPod { .. } => "LabelPod",
         Action::OwnClaim { .. } => "OwnClaim",
+        Action::GrowClaim { .. } => "GrowClaim",
+        Action::MarkClaim { .. } => "MarkClaim",
         Action::DeletePod { .. } => "DeletePod",
         Action::DeleteMember { .. } => "DeleteMember",
         Action::DeleteClaim { .. } => "DeleteClaim",
@@ -325,6 +461,11 @@ pub(crate) fn kind(action: &Action) -> &'static str {
         Action::Promote { .. } => "Promote",
         Action::RemoveMember { .. } => "RemoveMember",
         Action::MoveLeader { .. } => "MoveLeader",
+        Action::Defragment { .. } => "Defragment",
+        Action::Compact { .. } => "Compact",
+        Action::DisarmNoSpace { .. } => "DisarmNoSpace",
+        Action::TellOperation(_) => "TellOperation",
+        Action::DeleteOperation { .. } => "DeleteOperation",
     }
 }
 

@@ -79,7 +79,7 @@ pub struct Config {
     pub resync: Duration,
 
     /// How many clusters are worked on at once.
-    #[arg(long, env = "QUORATE_OPERATOR_WORKERS", default_value_t = 4, value_parser = workers)]
+    #[arg(long, env = "QUORATE_OPERATOR_WORKERS", default_value_t = 16, value_parser = workers)]
     pub workers: usize,
 }
 

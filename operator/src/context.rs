@@ -5,13 +5,20 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use crds::RaftCluster;
+use jiff::Timestamp;
 use kube::Client;
+use plan::{Observed, Plan};
 
 use crate::clock::{Clock, SystemClock};
 use crate::gate::{Gate, Shut};
 use crate::kubernetes::{self, CallError, Kubernetes};
 use crate::members::Members;
 use crate::metrics::Metrics;
+
+/// How a round decides from the cluster, what was observed and the time: by [`plan::plan`], unless a test plants a bug here to
+/// see who notices. What such a one changes in what was observed, the rest of the round believes too.
+pub type Decide = Arc<dyn Fn(&RaftCluster, &mut Observed, Timestamp) -> Plan + Send + Sync>;
 
 /// The world, as one operator process reaches it. Cheap to clone.
 #[derive(Clone)]
@@ -28,6 +35,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// This process's name, for events.
     pub instance: Arc<str>,
+    /// What decides.
+    pub decide: Decide,
 }
 
 /// A write that was not sent, or did not do what it was sent for.
@@ -53,6 +62,7 @@ impl Context {
             gate: Gate::always(),
             metrics: Arc::new(Metrics::new()),
             instance: kubernetes::MANAGER.into(),
+            decide: Arc::new(|cluster, observed, now| plan::plan(cluster, observed, now)),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::act::act;
 use crate::context::{Context, WriteError};
 use crate::gate::Shut;
 use crate::kubernetes::CallError;
+use crate::members::Credentials;
 use crate::observe::observe;
 use crate::publish::{Published, publish, tell_if_forbidden};
 
@@ -63,16 +64,16 @@ pub async fn reconcile(
         ctx.metrics.cluster_gone(namespace, name);
         return Ok(Requeue::Gone);
     };
-    let observed = match observe(ctx, &cluster).await {
-        Ok(observed) => observed,
+    let (mut observed, credentials) = match observe(ctx, &cluster).await {
+        Ok(seen) => seen,
         Err(error) => {
             let told = tell_if_forbidden(ctx, &cluster, &error).await;
             told.map_err(ReconcileError::Shut)?;
             return Err(ReconcileError::Observe(error));
         }
     };
-    let plan = plan::plan(&cluster, &observed, ctx.clock.now());
-    let outcome = carry_out(ctx, &cluster, &observed, &plan)
+    let plan = (ctx.decide)(&cluster, &mut observed, ctx.clock.now());
+    let outcome = carry_out(ctx, &cluster, (&observed, credentials.as_ref()), &plan)
         .await
         .map_err(ReconcileError::Shut)?;
     let status = plan::status(&cluster, &observed, &plan.report, &outcome);
@@ -86,14 +87,14 @@ pub async fn reconcile(
 async fn carry_out(
     ctx: &Context,
     cluster: &RaftCluster,
-    observed: &Observed,
+    (observed, credentials): (&Observed, Option<&Credentials>),
     plan: &Plan,
 ) -> Result<Outcome, Shut> {
     let Err(violation) = plan::safety::check(observed, &plan.actions) else {
         return act(
             ctx,
             &cluster.namespace().unwrap_or_default(),
-            observed,
+            (observed, credentials),
             &plan.actions,
         )
         .await;

@@ -11,9 +11,11 @@ use std::future::Future;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
-use k8s_openapi::NamespaceResourceScope;
-use kube::api::ListParams;
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
+use kube::api::{ListParams, ObjectMeta};
 use kube::{Api, Client, Resource};
+use plan::Seen;
 use serde::de::DeserializeOwned;
 
 /// The field manager of everything that the operator applies, and its name in events.
@@ -145,17 +147,40 @@ impl<K> Kind for K where
 {
 }
 
+/// A kind that lives in no namespace and that we read.
+pub trait WideKind:
+    Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + DeserializeOwned + Debug
+{
+}
+impl<K> WideKind for K where
+    K: Resource<DynamicType = (), Scope = ClusterResourceScope> + Clone + DeserializeOwned + Debug
+{
+}
+
 /// The API server, as this operator asks it.
 #[derive(Clone)]
 pub struct Kubernetes {
     client: Client,
+    bound: bool,
 }
 
 impl Kubernetes {
     /// Talks through `client`, which must not retry by itself; see [`crate::connect()`].
     #[must_use]
     pub fn new(client: Client) -> Self {
-        Self { client }
+        Self {
+            client,
+            bound: false,
+        }
+    }
+
+    /// The same, bound to namespaces: it never asks for what lives in none, which a Role could not grant.
+    #[must_use]
+    pub fn bound(self) -> Self {
+        Self {
+            bound: true,
+            ..self
+        }
     }
 
     /// The kind's API in one namespace.
@@ -173,6 +198,25 @@ impl Kubernetes {
         }
     }
 
+    /// The API of a kind that lives in no namespace.
+    #[must_use]
+    pub fn wide<K: WideKind>(&self) -> Api<K> {
+        Api::all(self.client.clone())
+    }
+
+    /// The metadata of the pods on a node that carry `labels`, in all namespaces.
+    ///
+    /// # Errors
+    /// [`CallError`], after a few tries.
+    pub async fn pods_on(&self, node: &str, labels: &str) -> Result<Vec<ObjectMeta>, CallError> {
+        let api = self.scoped::<Pod>(None);
+        let fields = format!("spec.nodeName={node}");
+        let there = ListParams::default().labels(labels).fields(&fields);
+        let of = || Pod::kind(&()).into_owned();
+        let found = read(|| timed(READ_TIMEOUT, "list", of(), api.list_metadata(&there))).await?;
+        Ok(found.items.into_iter().map(|it| it.metadata).collect())
+    }
+
     /// Reads one object, live; `None` if there is none.
     ///
     /// # Errors
@@ -187,17 +231,62 @@ impl Kubernetes {
     /// # Errors
     /// [`CallError`], after a few tries of a page.
     pub async fn list<K: Kind>(&self, namespace: &str, labels: &str) -> Result<Vec<K>, CallError> {
-        let api = self.namespaced::<K>(namespace);
-        let mut parameters = ListParams::default().labels(labels).limit(PAGE);
-        let mut all = Vec::new();
-        loop {
-            let of = || K::kind(&()).into_owned();
-            let page = read(|| timed(READ_TIMEOUT, "list", of(), api.list(&parameters))).await?;
-            all.extend(page.items);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => parameters.continue_token = Some(token),
-                None => return Ok(all),
-            }
+        list(&self.namespaced::<K>(namespace), labels).await
+    }
+
+    /// Looks for one object of a kind that lives in no namespace, live.
+    ///
+    /// # Errors
+    /// [`CallError`], after a few tries, for another reason than that it is forbidden.
+    pub async fn see<K: WideKind>(&self, name: &str) -> Result<Seen<K>, CallError> {
+        if self.bound {
+            return Ok(Seen::Forbidden);
+        }
+        let api = self.wide::<K>();
+        let get = || timed(READ_TIMEOUT, "get", object::<K>(name), api.get_opt(name));
+        let found = permitted(read(get).await)?;
+        Ok(match found {
+            None => Seen::Forbidden,
+            Some(None) => Seen::Absent,
+            Some(Some(object)) => Seen::There(object),
+        })
+    }
+
+    /// Looks for all objects that carry `labels`, of a kind that lives in no namespace; `None` if that is forbidden.
+    ///
+    /// # Errors
+    /// As [`Kubernetes::see`].
+    pub async fn see_all<K: WideKind>(&self, labels: &str) -> Result<Option<Vec<K>>, CallError> {
+        if self.bound {
+            return Ok(None);
+        }
+        permitted(list(&self.wide::<K>(), labels).await)
+    }
+}
+
+/// What was read; `None` if it is forbidden to.
+fn permitted<T>(read: Result<T, CallError>) -> Result<Option<T>, CallError> {
+    match read {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.code() == Some(403) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// All objects that carry `labels`, page by page.
+async fn list<K>(api: &Api<K>, labels: &str) -> Result<Vec<K>, CallError>
+where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
+{
+    let mut parameters = ListParams::default().labels(labels).limit(PAGE);
+    let mut all = Vec::new();
+    loop {
+        let of = || K::kind(&()).into_owned();
+        let page = read(|| timed(READ_TIMEOUT, "list", of(), api.list(&parameters))).await?;
+        all.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => parameters.continue_token = Some(token),
+            None => return Ok(all),
         }
     }
 }

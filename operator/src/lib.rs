@@ -12,17 +12,21 @@
 //! It deliberately keeps no cache and no memory of any cluster, and it never talks to a member but through etcd's API.
 
 pub mod act;
+pub mod certificates;
 pub mod clock;
 pub mod config;
 pub mod connect;
 pub mod context;
 pub mod controller;
+pub mod footing;
 pub mod gate;
 pub mod kubernetes;
 pub mod lease;
 pub mod members;
 pub mod metrics;
+mod nodes;
 pub mod observe;
+mod operations;
 pub mod permissions;
 pub mod process;
 pub mod publish;

@@ -6,12 +6,17 @@
 //!
 //! It deliberately judges nothing: who is healthy, and what may be changed, is the planner's to say.
 
+pub mod credentials;
 pub mod etcd;
+pub mod handshake;
 
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use plan::{Answer, Listed};
+use plan::{Answer, Handshake, Listed};
+
+pub use credentials::{Credentials, Secured};
+pub use handshake::Door;
 
 /// How long a member may take to say how it is. The dead cost a round this much, once, for all are asked side by side.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -20,6 +25,10 @@ pub const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a change may take; see [`crate::gate`] for what rests on it.
 pub const CHANGE_TIMEOUT: Duration = crate::kubernetes::WRITE_TIMEOUT;
 
+/// How long a defragmentation or a compaction may take. Either goes on at the member where its caller gives up, and harms
+/// nothing; but a round must end.
+pub const SPACE_TIMEOUT: Duration = Duration::from_secs(40);
+
 /// Where a member is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Endpoint {
@@ -27,6 +36,8 @@ pub struct Endpoint {
     pub member: String,
     /// Its client URL, by its pod's address.
     pub url: String,
+    /// With what it is spoken to, if its URL asks for TLS and there is something to show.
+    pub tls: Option<Secured>,
 }
 
 /// The membership, as a majority agrees on it now.
@@ -86,6 +97,9 @@ pub trait Members: Send + Sync {
     /// How a member is, and, if it can find out within [`PROBE_TIMEOUT`], what the membership is.
     fn probe<'a>(&'a self, at: &'a Endpoint) -> BoxFuture<'a, Result<Answer, MembersError>>;
 
+    /// What a member shows, and whom it believes, or, in words for a person, why that was not seen.
+    fn handshake<'a>(&'a self, door: &'a Door) -> BoxFuture<'a, Result<Handshake, String>>;
+
     /// The membership by a linearizable read.
     fn membership<'a>(
         &'a self,
@@ -110,5 +124,23 @@ pub trait Members: Send + Sync {
         &'a self,
         at: &'a Endpoint,
         to: u64,
+    ) -> BoxFuture<'a, Result<(), MembersError>>;
+
+    /// Has a member give back the space that it does not use; it serves nobody meanwhile.
+    fn defragment<'a>(&'a self, at: &'a Endpoint) -> BoxFuture<'a, Result<(), MembersError>>;
+
+    /// Throws away all revisions before this one, and waits until they are gone at the member asked. That they are gone
+    /// already is no error.
+    fn compact<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        revision: i64,
+    ) -> BoxFuture<'a, Result<(), MembersError>>;
+
+    /// Ends the alarm NOSPACE of the member with this id.
+    fn disarm_no_space<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        id: u64,
     ) -> BoxFuture<'a, Result<(), MembersError>>;
 }

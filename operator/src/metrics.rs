@@ -3,6 +3,8 @@
 //!
 //! It deliberately counts nothing that the members themselves expose on their own `/metrics`.
 
+mod clusters;
+
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -10,6 +12,10 @@ use prometheus::{
     Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounterVec, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
+
+pub use clusters::{ClusterFigures, RecoveryFigures};
+
+use clusters::ClusterMetrics;
 
 /// The `controller` and `name` label of everything here: there is one controller.
 pub const CONTROLLER: &str = "raftcluster";
@@ -90,26 +96,6 @@ struct OwnMetrics {
     leading: IntGaugeVec,
     actions: IntCounterVec,
     unsafe_plans: IntCounterVec,
-}
-
-struct ClusterMetrics {
-    ready: IntGaugeVec,
-    members: IntGaugeVec,
-    tolerance: IntGaugeVec,
-    paused: IntGaugeVec,
-}
-
-/// What a look at one cluster found, as the domain's gauges show it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ClusterFigures {
-    /// Whether its condition `Ready` is true.
-    pub ready: bool,
-    /// How many members it has.
-    pub members: i64,
-    /// How many healthy voters it may lose and still have a quorum; negative without one.
-    pub tolerance: i64,
-    /// Whether it is paused.
-    pub paused: bool,
 }
 
 impl Metrics {
@@ -263,37 +249,12 @@ impl Metrics {
 
     /// What a look at a cluster found.
     pub fn cluster_stands(&self, namespace: &str, name: &str, figures: ClusterFigures) {
-        let (labels, clusters) = ([namespace, name], &self.clusters);
-        clusters
-            .ready
-            .with_label_values(&labels)
-            .set(i64::from(figures.ready));
-        clusters
-            .members
-            .with_label_values(&labels)
-            .set(figures.members);
-        clusters
-            .tolerance
-            .with_label_values(&labels)
-            .set(figures.tolerance);
-        clusters
-            .paused
-            .with_label_values(&labels)
-            .set(i64::from(figures.paused));
+        self.clusters.stands(&[namespace, name], figures);
     }
 
     /// A cluster is gone: its series end.
     pub fn cluster_gone(&self, namespace: &str, name: &str) {
-        let clusters = &self.clusters;
-        for series in [
-            &clusters.ready,
-            &clusters.members,
-            &clusters.tolerance,
-            &clusters.paused,
-        ] {
-            // An error says that there was none, which is what is wanted.
-            let _ = series.remove_label_values(&[namespace, name]);
-        }
+        self.clusters.gone(&[namespace, name]);
     }
 
     /// A series that exists only after its first event cannot be alerted on.
@@ -444,21 +405,6 @@ impl OwnMetrics {
     }
 }
 
-impl ClusterMetrics {
-    fn new(registry: &Registry) -> Self {
-        let of = |name, text| gauges(registry, name, text, &["namespace", "cluster"]);
-        Self {
-            ready: of("quorate_cluster_ready", "1 while the cluster is Ready"),
-            members: of("quorate_cluster_members", "Members of the cluster"),
-            tolerance: of(
-                "quorate_cluster_fault_tolerance",
-                "Healthy voters it may lose and keep a quorum",
-            ),
-            paused: of("quorate_cluster_paused", "1 while the cluster is paused"),
-        }
-    }
-}
-
 fn counters(registry: &Registry, name: &str, text: &str, labels: &[&str]) -> IntCounterVec {
     registered(registry, IntCounterVec::new(Opts::new(name, text), labels))
 }
@@ -527,8 +473,15 @@ mod tests {
         let figures = ClusterFigures {
             ready: true,
             members: 3,
-            tolerance: 1,
+            tolerance: Some(1),
+            first_expiry: Some(1_830_000_000),
             paused: false,
+            recovery: Some(RecoveryFigures {
+                at_risk: 0,
+                failed_at: 1_795_000_000,
+                detected_after: 2,
+                restored_after: Some(40),
+            }),
         };
         metrics.cluster_stands("ns", "kv", figures);
         assert!(
@@ -536,6 +489,17 @@ mod tests {
                 .text()
                 .contains(r#"quorate_cluster_members{cluster="kv",namespace="ns"} 3"#)
         );
+        let tolerance = r#"quorate_cluster_fault_tolerance{cluster="kv""#;
+        assert!(metrics.text().contains(tolerance));
+        let asleep = ClusterFigures {
+            tolerance: None,
+            ..figures
+        };
+        metrics.cluster_stands("ns", "kv", asleep);
+        assert!(!metrics.text().contains(tolerance));
+        assert!(metrics.text().contains(
+            r#"quorate_cluster_last_failure_restored_seconds{cluster="kv",namespace="ns"} 40"#
+        ));
         metrics.cluster_gone("ns", "kv");
         metrics.cluster_gone("ns", "never-was");
         assert!(!metrics.text().contains(r#"cluster="kv""#));

@@ -1,31 +1,42 @@
 //! Observe: all reads of a round, and nothing else.
 //!
 //! Every list is read live from the API server, whole, and after the cluster itself; the members are asked last, so that
-//! what they say is the youngest fact of all. A round costs five lists and two small calls per member.
+//! what they say is the youngest fact of all. A round costs six lists and two small calls per member; while volumes have
+//! to grow, one call more for each of their classes, with TLS one read of each Secret that the cluster names; and the node of
+//! the leader, those of the others while anything is in hand, and for a member that does not answer up to three reads: where it
+//! stands (`footing.rs`). Of the Secrets only what the operator
+//! shows to members outlives the reading.
 //!
 //! It deliberately draws no conclusion and leaves nothing out: objects of an earlier cluster of the same name are facts too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crds::{RaftCluster, RaftMember};
+use crds::{RaftCluster, RaftMember, RaftOperation};
 use futures::future::join_all;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
-use plan::{Observed, Probe, names};
+use plan::names::{self, Scheme, Surface};
+use plan::{Handshake, Keyring, Observed, Probe, Seen};
 
+use crate::certificates;
 use crate::context::Context;
+use crate::footing::{footings, nodes};
 use crate::kubernetes::{CallError, chain};
-use crate::members::Endpoint;
+use crate::members::{Credentials, Door, Endpoint, Secured};
 
 /// Reads all that the plan for `cluster` is made from.
 ///
 /// # Errors
 /// [`CallError`], if the API server could not be read. A member that does not answer is a fact and no error.
-pub async fn observe(ctx: &Context, cluster: &RaftCluster) -> Result<Observed, CallError> {
+pub async fn observe(
+    ctx: &Context,
+    cluster: &RaftCluster,
+) -> Result<(Observed, Option<Credentials>), CallError> {
     let namespace = cluster.namespace().unwrap_or_default();
     let labels = names::selector(&cluster.name_any());
-    let (members, pods, claims, services, budgets) = tokio::try_join!(
+    let (members, pods, claims, services, budgets, mut operations) = tokio::try_join!(
         ctx.kubernetes.list::<RaftMember>(&namespace, &labels),
         ctx.kubernetes.list::<Pod>(&namespace, &labels),
         ctx.kubernetes
@@ -33,25 +44,107 @@ pub async fn observe(ctx: &Context, cluster: &RaftCluster) -> Result<Observed, C
         ctx.kubernetes.list::<Service>(&namespace, &labels),
         ctx.kubernetes
             .list::<PodDisruptionBudget>(&namespace, &labels),
+        // People write these, and name the cluster in the spec.
+        ctx.kubernetes.list::<RaftOperation>(&namespace, ""),
     )?;
+    let classes = expandable(ctx, plan::classes_in_question(cluster, &claims)).await;
+    let Secrets {
+        keyrings,
+        credentials,
+        roots,
+    } = secrets(ctx, cluster, &namespace).await?;
+    operations.retain(|it| it.spec.cluster_name == cluster.name_any());
     let uid = cluster.uid();
     let ours = |pod: &&Pod| pod.annotations().get(names::CLUSTER_UID) == uid.as_ref();
-    let probes = probe_all(ctx, pods.iter().filter(ours)).await;
+    let watched = plan::rotation::watched(cluster, &operations, ctx.clock.now());
+    let ours_now: Vec<&Pod> = pods.iter().filter(ours).collect();
+    let handshakes = shake_all(ctx, doors(&watched, &ours_now, &roots)).await;
+    let probes = probe_all(ctx, pods.iter().filter(ours), credentials.as_ref()).await;
+    let mut footings = footings(ctx, uid.as_deref(), (&pods, &claims), &probes).await?;
+    let operation = cluster.status.as_ref().and_then(|it| it.operation.as_ref());
+    let in_hand = operation.is_some() || !operations.is_empty();
+    footings.extend(nodes(ctx, &pods, &probes, in_hand).await?);
     let taken_at = ctx.clock.now();
-    Ok(Observed {
+    let observed = Observed {
         taken_at,
+        run_state: cluster.spec.run_state,
+        recovering: cluster.status.as_ref().and_then(|it| it.recovering.clone()),
         members,
         pods,
         claims,
         services,
         budgets,
+        classes,
+        keyrings,
+        handshakes,
+        operations,
         probes,
-    })
+        footings,
+    };
+    Ok((observed, credentials))
+}
+
+/// What is read of the Secrets that a cluster needs.
+#[derive(Default)]
+struct Secrets {
+    /// What is known of each.
+    keyrings: Vec<Keyring>,
+    /// What to show to the members.
+    credentials: Option<Credentials>,
+    /// Whom to believe on each surface, in PEM.
+    roots: BTreeMap<Surface, String>,
+}
+
+/// The Secrets that the cluster needs, each read by its name.
+async fn secrets(
+    ctx: &Context,
+    cluster: &RaftCluster,
+    namespace: &str,
+) -> Result<Secrets, CallError> {
+    let shown = plan::certificates::shown_by_operator(cluster);
+    let mut read = Secrets::default();
+    for name in plan::certificates::secrets(cluster) {
+        let Some(secret) = ctx.kubernetes.find::<Secret>(namespace, &name).await? else {
+            continue;
+        };
+        if let Some((_, stem)) = shown.as_ref().filter(|it| it.0 == name) {
+            read.credentials = Credentials::of(&secret, stem);
+        }
+        let mounted = |it: &Surface| names::members_secret(&cluster.name_any(), *it) == name;
+        if let Some(surface) = Surface::ALL.into_iter().find(mounted) {
+            let roots = certificates::text(&secret, "ca.crt");
+            read.roots.insert(surface, roots.unwrap_or_default());
+        }
+        read.keyrings.push(certificates::keyring(&secret));
+    }
+    Ok(read)
+}
+
+/// Whether volumes of these classes can grow in place. One that cannot be read is left out: the right to is a comfort, and
+/// without it growing is simply tried.
+async fn expandable(ctx: &Context, names: BTreeSet<String>) -> BTreeMap<String, bool> {
+    let asked = names.into_iter().map(|name| async move {
+        match ctx.kubernetes.see::<StorageClass>(&name).await {
+            Ok(Seen::There(class)) => Some((name, class.allow_volume_expansion.unwrap_or(false))),
+            Ok(Seen::Absent) => Some((name, false)),
+            Ok(Seen::Forbidden | Seen::Nothing) => None,
+            Err(error) => {
+                tracing::debug!(error = chain(&error), "the storage class is not known");
+                None
+            }
+        }
+    });
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 /// Asks all members side by side; not those that an earlier cluster of this name has left running.
-async fn probe_all(ctx: &Context, pods: impl Iterator<Item = &Pod>) -> BTreeMap<String, Probe> {
-    let asked = pods.filter_map(endpoint).map(|at| async move {
+async fn probe_all(
+    ctx: &Context,
+    pods: impl Iterator<Item = &Pod>,
+    credentials: Option<&Credentials>,
+) -> BTreeMap<String, Probe> {
+    let places = pods.filter_map(|pod| endpoint(pod, credentials));
+    let asked = places.map(|at| async move {
         let answer = ctx.members.probe(&at).await.map_err(|error| chain(&error));
         (
             at.member,
@@ -64,9 +157,54 @@ async fn probe_all(ctx: &Context, pods: impl Iterator<Item = &Pod>) -> BTreeMap<
     join_all(asked).await.into_iter().collect()
 }
 
+/// A member and a surface on which it is met.
+type Place = (String, Surface);
+
+/// Meets all members at these doors side by side.
+async fn shake_all(
+    ctx: &Context,
+    doors: Vec<(Place, Door)>,
+) -> BTreeMap<Place, Result<Handshake, String>> {
+    let met = doors
+        .into_iter()
+        .map(|(place, door)| async move { (place, ctx.members.handshake(&door).await) });
+    join_all(met).await.into_iter().collect()
+}
+
+/// Where the members in these pods are met.
+fn doors(
+    surfaces: &BTreeSet<Surface>,
+    pods: &[&Pod],
+    roots: &BTreeMap<Surface, String>,
+) -> Vec<(Place, Door)> {
+    let mut doors = Vec::new();
+    for (surface, roots) in surfaces.iter().filter_map(|it| Some((*it, roots.get(it)?))) {
+        let met = pods.iter().filter_map(|it| door(it, surface, roots));
+        doors.extend(met.map(|(member, door)| ((member, surface), door)));
+    }
+    doors
+}
+
+/// Where the member in a pod is met on a surface, if it has an address.
+fn door(pod: &Pod, surface: Surface, roots: &str) -> Option<(String, Door)> {
+    let Endpoint { member, url, .. } = endpoint(pod, None)?;
+    let (_, authority) = url.split_once("://")?;
+    let (address, _) = authority.rsplit_once(':')?;
+    let port = match surface {
+        Surface::Peer => names::PEER_PORT,
+        Surface::Client => names::CLIENT_PORT,
+    };
+    let door = Door {
+        authority: format!("{address}:{port}"),
+        host: host_of(pod, &member),
+        roots: roots.to_owned(),
+    };
+    Some((member, door))
+}
+
 /// Where the member in a pod is asked; nowhere if the pod has no address, or had one: an ended pod's address may be
 /// somebody else's by now.
-pub(crate) fn endpoint(pod: &Pod) -> Option<Endpoint> {
+pub(crate) fn endpoint(pod: &Pod, credentials: Option<&Credentials>) -> Option<Endpoint> {
     let status = pod.status.as_ref()?;
     if matches!(status.phase.as_deref(), Some("Failed" | "Succeeded")) {
         return None;
@@ -81,10 +219,38 @@ pub(crate) fn endpoint(pod: &Pod) -> Option<Endpoint> {
         address.to_owned()
     };
     let member = pod.labels().get(names::MEMBER_LABEL)?.clone();
+    let scheme = scheme(pod, credentials.is_some());
     Some(Endpoint {
+        url: format!("{}://{host}:{}", scheme.as_str(), names::CLIENT_PORT),
+        tls: credentials
+            .filter(|_| scheme == Scheme::Https)
+            .map(|it| Secured {
+                host: host_of(pod, &member),
+                credentials: it.clone(),
+            }),
         member,
-        url: format!("http://{host}:{}", names::CLIENT_PORT),
     })
+}
+
+/// How the member in a pod is spoken to: by what the pod was made with, whatever the spec says now. With TLS if it has that,
+/// but where it serves both and there is nothing to show.
+fn scheme(pod: &Pod, shows: bool) -> Scheme {
+    let containers = pod.spec.iter().flat_map(|it| &it.containers);
+    let mut args = containers.flat_map(|it| it.args.iter().flatten());
+    let urls = args.find_map(|it| it.strip_prefix("--listen-client-urls="));
+    let serves =
+        |scheme: &str| urls.is_some_and(|urls| urls.split(',').any(|it| it.starts_with(scheme)));
+    if serves("https:") && (shows || !serves("http:")) {
+        Scheme::Https
+    } else {
+        Scheme::Http
+    }
+}
+
+fn host_of(pod: &Pod, member: &str) -> String {
+    let cluster = pod.labels().get(names::CLUSTER_LABEL);
+    let cluster = cluster.map(String::as_str).unwrap_or_default();
+    names::host(&pod.namespace().unwrap_or_default(), cluster, member)
 }
 
 #[cfg(test)]
@@ -111,7 +277,7 @@ mod tests {
 
     #[test]
     fn only_a_living_pod_with_an_address_is_asked() {
-        let url = |phase, address| endpoint(&pod(phase, address)).map(|at| at.url);
+        let url = |phase, address| endpoint(&pod(phase, address), None).map(|at| at.url);
         assert_eq!(
             url("Running", "10.0.0.1").as_deref(),
             Some("http://10.0.0.1:2379")
@@ -126,9 +292,20 @@ mod tests {
     }
 
     #[test]
+    fn a_member_with_tls_is_never_asked_without() {
+        let mut secured = pod("Running", "10.0.0.1");
+        let spec = serde_json::json!({"containers": [{
+            "name": "member", "args": ["--listen-client-urls=https://$(POD_IP):2379"],
+        }]});
+        secured.spec = Some(serde_json::from_value(spec).expect("a pod's spec"));
+        let at = endpoint(&secured, None).expect("it has an address");
+        assert_eq!((at.url.as_str(), at.tls), ("https://10.0.0.1:2379", None));
+    }
+
+    #[test]
     fn a_pod_that_is_no_members_is_not_asked() {
         let mut stranger = pod("Running", "10.0.0.1");
         stranger.metadata.labels = None;
-        assert_eq!(endpoint(&stranger), None);
+        assert_eq!(endpoint(&stranger, None), None);
     }
 }

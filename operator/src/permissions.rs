@@ -1,7 +1,7 @@
 //! Every right that the operator needs, and for what. The chart and `deploy/quorate.yaml` grant these and no others: the
 //! chart's tests compare them both ways, and the tests on smallkube compare the calls that were really made.
 //!
-//! It deliberately holds no wildcard, no secret, no `exec`, no role and no definition of a kind.
+//! It deliberately holds no wildcard, no list or watch of secrets, no `exec`, no role and no definition of a kind.
 
 /// A set of verbs on one resource.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Place {
     Clusters,
     /// In the operator's own namespace.
     Own,
+    /// On objects of no namespace. Granted only where the operator sees all namespaces; elsewhere it does without.
+    Whole,
 }
 
 /// All of them.
@@ -49,6 +51,20 @@ pub const PERMISSIONS: &[Permission] = &[
         verbs: &["create", "delete", "list", "watch"],
         place: Place::Clusters,
         why: "one per member",
+    },
+    Permission {
+        group: "quorate.io",
+        resource: "raftoperations",
+        verbs: &["delete", "get", "list", "watch"],
+        place: Place::Clusters,
+        why: "what is to be done once, and clearing it away when its time is over",
+    },
+    Permission {
+        group: "quorate.io",
+        resource: "raftoperations/status",
+        verbs: &["update"],
+        place: Place::Clusters,
+        why: "how it stands",
     },
     Permission {
         group: "",
@@ -79,11 +95,25 @@ pub const PERMISSIONS: &[Permission] = &[
         why: "applied server-side, which creates what is not there",
     },
     Permission {
+        group: "",
+        resource: "secrets",
+        verbs: &["create", "get", "patch"],
+        place: Place::Clusters,
+        why: "certificates: each is read by its name, made where spec.tls says so, and renewed; nobody can list by this",
+    },
+    Permission {
         group: "events.k8s.io",
         resource: "events",
         verbs: &["create"],
         place: Place::Clusters,
         why: "to tell people",
+    },
+    Permission {
+        group: "storage.k8s.io",
+        resource: "storageclasses",
+        verbs: &["get"],
+        place: Place::Whole,
+        why: "whether volumes can grow in place; without it, it is tried",
     },
     Permission {
         group: "coordination.k8s.io",
@@ -94,10 +124,29 @@ pub const PERMISSIONS: &[Permission] = &[
     },
 ];
 
+/// Rights to what lives in no namespace. An operator that is bound to namespaces has none of them and does without: it does not
+/// notice then that a node is dead, or about to be emptied.
+pub const SIGHTS: &[Permission] = &[
+    Permission {
+        group: "",
+        resource: "nodes",
+        verbs: &["get", "list", "watch"],
+        place: Place::Whole,
+        why: "whether the node of a member that does not answer is dead, and that of a leader about to be emptied",
+    },
+    Permission {
+        group: "",
+        resource: "persistentvolumes",
+        verbs: &["get"],
+        place: Place::Whole,
+        why: "whether such a member can go to another node",
+    },
+];
+
 /// Whether a call is among the permitted ones.
 #[must_use]
 pub fn permits(group: &str, resource: &str, verb: &str) -> bool {
-    PERMISSIONS.iter().any(|right| {
+    PERMISSIONS.iter().chain(SIGHTS).any(|right| {
         right.group == group && right.resource == resource && right.verbs.contains(&verb)
     })
 }

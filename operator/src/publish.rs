@@ -7,10 +7,10 @@
 
 use std::collections::BTreeSet;
 
-use crds::{RaftCluster, RaftClusterStatus};
+use crds::{Quorum, RaftCluster, RaftClusterStatus, Reason, Recovery};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Time};
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Resource, ResourceExt};
 use plan::{Action, names};
@@ -20,7 +20,7 @@ use crate::act;
 use crate::context::{Context, WriteError};
 use crate::gate::Shut;
 use crate::kubernetes::{CallError, MANAGER, chain, object};
-use crate::metrics::ClusterFigures;
+use crate::metrics::{ClusterFigures, RecoveryFigures};
 
 /// Events that say the same within this time are one.
 const EVENT_WINDOW_SECONDS: i64 = 600;
@@ -105,19 +105,35 @@ async fn replace_status(
 
 fn show(ctx: &Context, cluster: &RaftCluster, status: &RaftClusterStatus) {
     let ready = |condition: &Condition| condition.type_ == "Ready" && condition.status == "True";
+    let asleep = |condition: &Condition| condition.reason == Reason::Hibernated.as_str();
+    let spare = |quorum: Quorum| i64::from(quorum.healthy - quorum.required);
     let figures = ClusterFigures {
         ready: status.conditions.iter().any(ready),
         members: i64::try_from(status.members.len()).unwrap_or(i64::MAX),
-        tolerance: status
-            .quorum
-            .map_or(-1, |quorum| i64::from(quorum.healthy - quorum.required)),
+        tolerance: (!status.conditions.iter().any(asleep)).then(|| status.quorum.map_or(-1, spare)),
         paused: cluster.spec.paused,
+        first_expiry: status
+            .certificates
+            .as_ref()
+            .and_then(|it| Some(it.first_expiry.as_ref()?.0.as_second())),
+        recovery: status.recovery.as_ref().map(recovery_figures),
     };
     ctx.metrics.cluster_stands(
         &cluster.namespace().unwrap_or_default(),
         &cluster.name_any(),
         figures,
     );
+}
+
+fn recovery_figures(recovery: &Recovery) -> RecoveryFigures {
+    let failed_at = recovery.last_failure.0.as_second();
+    let after = |time: &Time| time.0.as_second() - failed_at;
+    RecoveryFigures {
+        at_risk: i64::from(recovery.voters_at_risk),
+        failed_at,
+        detected_after: after(&recovery.detected),
+        restored_after: recovery.restored.as_ref().map(after),
+    }
 }
 
 /// What a person would want to be told between two statuses. Pure. Numbers that move are no news.
@@ -190,6 +206,10 @@ fn has_turned(old: &RaftClusterStatus, new: &Condition) -> bool {
 }
 
 fn is_bad(condition: &Condition) -> bool {
+    let asked_for = [Reason::Hibernate, Reason::Hibernated, Reason::Wake];
+    if asked_for.iter().any(|it| it.as_str() == condition.reason) {
+        return false;
+    }
     match condition.type_.as_str() {
         "Degraded" => condition.status == "True",
         "Available" | "Quorate" => condition.status == "False",

@@ -11,8 +11,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crds::{RaftCluster, RaftMember};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use crds::{RaftCluster, RaftMember, RaftOperation};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use plan::names;
 use tokio::sync::mpsc;
@@ -26,6 +26,8 @@ use crate::controller::{ReconcileError, Requeue, reconcile};
 use crate::gate::Shut;
 use crate::kubernetes::{Kind, chain};
 use crate::metrics::Outcome;
+use crate::nodes;
+use crate::operations;
 use crate::queue::{Finish, Key, Queue};
 use crate::serve::Pulse;
 use crate::watch::{Belongs, Wake, Watch};
@@ -56,7 +58,10 @@ pub struct Ends {
 }
 
 /// Looks after all clusters in scope until told to end.
-pub async fn run(ctx: Context, scope: Scope, pulse: Pulse, ends: Ends) {
+pub async fn run(mut ctx: Context, scope: Scope, pulse: Pulse, ends: Ends) {
+    if !scope.namespaces.is_empty() {
+        ctx.kubernetes = ctx.kubernetes.bound();
+    }
     let (wake, wakes) = mpsc::unbounded_channel();
     let mut watches = JoinSet::new();
     watch_all(&ctx, &scope, &pulse, &wake, &mut watches);
@@ -98,11 +103,49 @@ fn watch_all(
         };
         watches.spawn(of.kind::<RaftCluster>(Belongs::Itself).run());
         watches.spawn(of.owned::<RaftMember>().run());
+        let (told, operations) = mpsc::unbounded_channel();
+        let watch = Watch {
+            wake: told,
+            ..of.kind::<RaftOperation>(Belongs::Itself)
+        };
+        watches.spawn(watch.run());
+        watches.spawn(operations::wake_clusters(
+            ctx.kubernetes.clone(),
+            operations,
+            wake.clone(),
+        ));
         watches.spawn(of.owned::<Pod>().run());
         watches.spawn(of.owned::<PersistentVolumeClaim>().run());
         watches.spawn(of.owned::<Service>().run());
         watches.spawn(of.owned::<PodDisruptionBudget>().run());
     }
+    if scope.namespaces.is_empty() {
+        watch_nodes(ctx, pulse, wake, watches);
+    }
+}
+
+/// Follows the nodes that are cordoned.
+fn watch_nodes(
+    ctx: &Context,
+    pulse: &Pulse,
+    wake: &mpsc::UnboundedSender<Wake>,
+    watches: &mut JoinSet<()>,
+) {
+    let (told, nodes) = mpsc::unbounded_channel();
+    let watch = Watch::<Node> {
+        api: ctx.kubernetes.wide(),
+        kind: "Node".to_owned(),
+        labels: None,
+        fields: Some(nodes::CORDONED.to_owned()),
+        dispensable: true,
+        belongs: Belongs::Itself,
+        wake: told,
+        pulse: pulse.clone(),
+        metrics: Arc::clone(&ctx.metrics),
+    };
+    watches.spawn(watch.run());
+    let kubernetes = ctx.kubernetes.clone();
+    watches.spawn(nodes::wake_clusters(kubernetes, nodes, wake.clone()));
 }
 
 struct Watching<'a> {
@@ -118,6 +161,8 @@ impl Watching<'_> {
             api: self.ctx.kubernetes.scoped::<K>(self.namespace),
             kind: K::kind(&()).into_owned(),
             labels: None,
+            fields: None,
+            dispensable: false,
             belongs,
             wake: self.wake.clone(),
             pulse: self.pulse.clone(),

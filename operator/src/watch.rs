@@ -8,16 +8,18 @@
 //! It deliberately decides nothing: a wake-up that was not needed costs one look, and one that was lost is made good by
 //! the resync.
 
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::Api;
 use kube::api::{ListParams, PartialObjectMeta, WatchEvent, WatchParams};
+use kube::{Api, Resource};
+use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use crate::kubernetes::{self, CallError, Kind, READ_TIMEOUT};
+use crate::kubernetes::{self, CallError, READ_TIMEOUT};
 use crate::metrics::Metrics;
 use crate::queue::Key;
 use crate::serve::Pulse;
@@ -28,6 +30,8 @@ const LIFE: Duration = Duration::from_secs(50);
 const GRACE: Duration = Duration::from_secs(5);
 /// Silence of a watch's loop for this long means that it hangs.
 const PATIENCE: Duration = Duration::from_secs(240);
+/// After this long it is asked again for what was forbidden.
+const FORBIDDEN: Duration = Duration::from_secs(60);
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// One page of a list of names.
@@ -45,7 +49,7 @@ pub enum Wake {
 /// How an object names its cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Belongs {
-    /// It is the cluster.
+    /// It is the cluster, or stands for itself.
     Itself,
     /// By this label.
     ByLabel(&'static str),
@@ -59,6 +63,10 @@ pub struct Watch<K> {
     pub kind: String,
     /// Only objects with these labels.
     pub labels: Option<String>,
+    /// Only objects with these fields.
+    pub fields: Option<String>,
+    /// Whether it can be done without, where the right to it is not given.
+    pub dispensable: bool,
     /// How an object names its cluster.
     pub belongs: Belongs,
     /// Whom to wake.
@@ -87,7 +95,11 @@ enum Place {
     After(String),
 }
 
-impl<K: Kind> Watch<K> {
+/// A kind that can be watched.
+pub trait Watched: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug {}
+impl<K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug> Watched for K {}
+
+impl<K: Watched> Watch<K> {
     /// Watches for as long as somebody listens.
     pub async fn run(self) {
         let (mut place, mut wait) = (Place::Start, BACKOFF_MIN);
@@ -97,6 +109,10 @@ impl<K: Kind> Watch<K> {
                 Ok(next) => {
                     self.pulse.reached(&self.pulse_name(), PATIENCE);
                     (place, wait) = (next, BACKOFF_MIN);
+                }
+                Err(error) if self.dispensable && error.code() == Some(403) => {
+                    self.pulse.reached(&self.pulse_name(), PATIENCE);
+                    tokio::time::sleep(FORBIDDEN).await;
                 }
                 Err(error) => {
                     let error = kubernetes::chain(&error);
@@ -130,6 +146,7 @@ impl<K: Kind> Watch<K> {
     async fn list(&self) -> Result<String, CallError> {
         let mut parameters = ListParams::default().limit(PAGE);
         parameters.label_selector.clone_from(&self.labels);
+        parameters.field_selector.clone_from(&self.fields);
         loop {
             let call = tokio::time::timeout(READ_TIMEOUT, self.api.list_metadata(&parameters));
             let page = self.answer("list", call.await)?;
@@ -147,6 +164,7 @@ impl<K: Kind> Watch<K> {
     async fn follow(&self, version: &str) -> Result<End, CallError> {
         let mut parameters = WatchParams::default();
         parameters.label_selector.clone_from(&self.labels);
+        parameters.field_selector.clone_from(&self.fields);
         parameters.timeout = u32::try_from(LIFE.as_secs()).ok();
         let begun =
             tokio::time::timeout(READ_TIMEOUT, self.api.watch_metadata(&parameters, version));
@@ -226,7 +244,7 @@ fn seen<K>(object: PartialObjectMeta<K>, before: String) -> String {
 
 /// The cluster that an object belongs to, if it names one.
 fn cluster_of(belongs: Belongs, object: &ObjectMeta) -> Option<Key> {
-    let namespace = object.namespace.clone()?;
+    let namespace = object.namespace.clone().unwrap_or_default();
     let name = match belongs {
         Belongs::Itself => object.name.clone(),
         Belongs::ByLabel(label) => object.labels.as_ref()?.get(label).cloned(),

@@ -13,6 +13,12 @@ rules:
   - apiGroups: [quorate.io]
     resources: [raftmembers]
     verbs: [create, delete, list, watch]
+  - apiGroups: [quorate.io]
+    resources: [raftoperations]
+    verbs: [delete, get, list, watch]
+  - apiGroups: [quorate.io]
+    resources: [raftoperations/status]
+    verbs: [update]
   - apiGroups: [""]
     resources: [pods, persistentvolumeclaims]
     verbs: [create, delete, list, patch, watch]
@@ -22,9 +28,18 @@ rules:
   - apiGroups: [policy]
     resources: [poddisruptionbudgets]
     verbs: [create, list, patch, watch]
+  # By name only: spec.tls names them, or they are made.
+  - apiGroups: [""]
+    resources: [secrets]
+    verbs: [create, get, patch]
   - apiGroups: [events.k8s.io]
     resources: [events]
     verbs: [create]
+  {{- if not .Values.watchNamespaces }}
+  - apiGroups: [storage.k8s.io]
+    resources: [storageclasses]
+    verbs: [get]
+  {{- end }}
 {{- end }}
 
 {{- define "quorate.subjects" -}}

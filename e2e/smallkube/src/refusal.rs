@@ -24,6 +24,8 @@ pub(crate) struct Cause {
     pub(crate) reason: &'static str,
     pub(crate) field: String,
     pub(crate) message: String,
+    /// Where the rule stands that was broken, if it names another field than that.
+    pub(crate) rule_at: Option<String>,
 }
 
 impl Cause {
@@ -32,6 +34,7 @@ impl Cause {
             reason,
             field: field.to_owned(),
             message: message.into(),
+            rule_at: None,
         }
     }
 
@@ -66,10 +69,12 @@ impl Cause {
 
     /// True when the same was wrong before and the write did not touch it: a stricter schema judges changes only.
     pub(crate) fn stood_before(&self, old: &Value, new: &Value) -> bool {
-        let place = if self.reason == "FieldValueRequired" {
-            self.field.rsplit_once('.').map_or("", |(parent, _)| parent)
-        } else {
-            self.field.as_str()
+        let place = match &self.rule_at {
+            Some(place) => place,
+            None if self.reason == "FieldValueRequired" => {
+                self.field.rsplit_once('.').map_or("", |(parent, _)| parent)
+            }
+            None => self.field.as_str(),
         };
         match (at(old, place), at(new, place)) {
             (Some(before), Some(after)) => before == after,

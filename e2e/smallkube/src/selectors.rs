@@ -96,7 +96,16 @@ impl Selector {
             && self
                 .fields
                 .iter()
-                .all(|f| (object.text(&f.pointer) == f.value) == f.equal)
+                .all(|f| (field(object, &f.pointer) == f.value) == f.equal)
+    }
+}
+
+/// A field in words, as the server indexes it: what is not set is empty, or false where it can be true.
+fn field(object: &Value, pointer: &str) -> String {
+    match object.pointer(pointer) {
+        Some(Value::Bool(value)) => value.to_string(),
+        None if pointer == "/spec/unschedulable" => false.to_string(),
+        _ => object.text(pointer).to_owned(),
     }
 }
 
@@ -250,6 +259,10 @@ mod tests {
         assert!(selects("", "metadata.name=a,status.phase!=Failed"));
         assert!(!selects("", "metadata.name=b"));
         assert!(Selector::parse("", "spec.replicas=3").is_err());
+        let cordoned = |text: &str, node: Value| Selector::parse("", text).unwrap().matches(&node);
+        let (yes, no) = ("spec.unschedulable=true", "spec.unschedulable=false");
+        assert!(cordoned(yes, json!({"spec": {"unschedulable": true}})));
+        assert!(!cordoned(yes, json!({"spec": {}})) && cordoned(no, json!({"spec": {}})));
     }
 
     #[test]

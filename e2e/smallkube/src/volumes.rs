@@ -1,7 +1,9 @@
 //! Claims bound to folders, and folders removed when their claim is gone and its policy says so.
 //!
 //! The class `standard` binds when the first pod that uses a claim is scheduled. A claim in use is never removed under a pod.
-//! It deliberately limits no size: a folder has what the disk has.
+//! It deliberately limits no size: a folder has what the disk has; how a claim's size changes stands in `volumes/expansion.rs`.
+
+pub(crate) mod expansion;
 
 use crate::events;
 use crate::object::Object;
@@ -16,7 +18,7 @@ use std::sync::Arc;
 pub(crate) const CLASS: &str = "standard";
 const PROVISIONER: &str = "smallkube.quorate.io/folder";
 const MANAGER: &str = "kube-controller-manager";
-const CLAIMS: &str = "persistentvolumeclaims";
+pub(crate) const CLAIMS: &str = "persistentvolumeclaims";
 const VOLUMES: &str = "persistentvolumes";
 const CLASSES: &str = "storageclasses.storage.k8s.io";
 /// Where volumes say which folder is theirs to remove.
@@ -219,7 +221,8 @@ fn look_after_claim(objects: &Objects, claim: &Arc<Value>) -> bool {
         "Bound" if objects.find(VOLUMES, "", volume).is_none() => {
             set_phase(objects, CLAIMS, namespace, name, "Lost")
         }
-        "Bound" | "Lost" => false,
+        "Bound" => expansion::step(objects, claim),
+        "Lost" => false,
         _ => {
             let class = objects.find(CLASSES, "", claim.text("/spec/storageClassName"));
             let at_once = class.is_some_and(|c| c.text("/volumeBindingMode") == "Immediate");

@@ -10,6 +10,11 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tonic::metadata::{KeyAndValueRef, MetadataMap};
+
+use super::tls::{Way, authority_of};
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(15);
@@ -19,8 +24,10 @@ const ANSWER: Duration = Duration::from_secs(15);
 pub struct Ask<'a> {
     /// Whom.
     pub url: &'a str,
-    /// In the header where the gateway looks for one.
-    pub token: Option<&'a str>,
+    /// How, where it is over TLS.
+    pub way: Option<&'a Way>,
+    /// Beside those that every request has.
+    pub headers: &'a [(String, String)],
     /// E.g. `POST`.
     pub method: &'a str,
     /// Behind the host.
@@ -31,14 +38,15 @@ pub struct Ask<'a> {
     pub lines: Option<usize>,
 }
 
-/// Sends one request without a token and waits for the whole answer; see [`Ask::answer`].
+/// Sends one request without further headers and waits for the whole answer; see [`Ask::answer`].
 ///
 /// # Errors
 /// When there is no answer.
 pub async fn ask(url: &str, method: &str, path: &str, body: &str) -> Result<Value> {
     let ask = Ask {
         url,
-        token: None,
+        way: None,
+        headers: &[],
         method,
         path,
         body,
@@ -61,18 +69,27 @@ impl Ask<'_> {
     }
 
     async fn exchange(&self) -> Result<Value> {
-        let authority = self.url.trim_start_matches("http://");
-        let stream = tokio::net::TcpStream::connect(authority).await?;
+        let authority = authority_of(self.url);
+        match self.way {
+            Some(way) => self.ask(way.connect(authority, "http/1.1").await?).await,
+            None => self.ask(TcpStream::connect(authority).await?).await,
+        }
+    }
+
+    async fn ask(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> Result<Value> {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
         let mut request = http::Request::builder()
             .method(self.method)
             .uri(self.path)
-            .header("host", authority)
+            .header("host", authority_of(self.url))
             .header("connection", "close");
-        if let Some(token) = self.token {
-            request = request.header("authorization", token);
+        for (name, value) in self.headers {
+            request = request.header(name, value);
         }
         let request = request.body(Full::new(Bytes::from(self.body.to_owned())))?;
         let response = sender.send_request(request).await?;
@@ -84,6 +101,18 @@ impl Ask<'_> {
         let lines = text.lines().take(self.lines.unwrap_or(usize::MAX));
         Ok(tree(&format!("{code} {kind}"), lines))
     }
+}
+
+/// Metadata as headers; the gateway looks for a token where a client over HTTP has it.
+pub(super) fn headers(metadata: &MetadataMap) -> Vec<(String, String)> {
+    let ascii = metadata.iter().filter_map(|it| match it {
+        KeyAndValueRef::Ascii(key, value) => Some((key.as_str(), value.to_str().ok()?)),
+        KeyAndValueRef::Binary(..) => None,
+    });
+    let name = |key| if key == "token" { "authorization" } else { key };
+    ascii
+        .map(|(key, value)| (name(key).to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// The body to its end, or up to so many lines.

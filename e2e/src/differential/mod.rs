@@ -11,6 +11,7 @@
 //!
 //! It deliberately has no opinion of its own: what etcd answers is right.
 
+mod flags;
 pub mod gateway;
 pub mod generate;
 pub mod http;
@@ -19,7 +20,9 @@ pub mod run;
 pub mod services;
 pub mod shrink;
 pub mod text;
+pub mod tls;
 pub mod value;
+mod watches;
 pub mod wire;
 
 use std::path::PathBuf;

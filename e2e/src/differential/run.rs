@@ -13,9 +13,12 @@ use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::http::Ask;
+use super::flags::{Flags, secure};
+use super::http::{Ask, headers};
 use super::plain::Plain;
-use super::text::{Action, Request, Step, Text};
+use super::text::{Action, Request, Shown, Step, Text};
+use super::tls::{Way, authority_of};
+use super::watches::Watches;
 use super::wire::{self, Call, Payload, Said};
 use super::{gateway, services, value};
 use crate::contract::Exchange;
@@ -32,9 +35,6 @@ const AGAIN: Duration = Duration::from_millis(100);
 /// After this without an answer, progress is asked for again: a watch that lags behind gets none.
 const PROGRESS: Duration = Duration::from_millis(500);
 
-/// What `KEYS` in a flag stands for.
-const KEYS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../node/tests/keys");
-
 /// A call that was begun under a name.
 #[derive(Debug)]
 struct Stream {
@@ -47,8 +47,9 @@ struct Stream {
 #[derive(Debug)]
 pub struct Run {
     members: Members,
-    /// With which flags a member is started.
-    flags: Vec<String>,
+    flags: Flags,
+    /// How members are reached, where it is over TLS.
+    way: Option<Way>,
     channels: Vec<Channel>,
     ids: Vec<u64>,
     asked: usize,
@@ -63,21 +64,21 @@ impl Run {
     /// # Errors
     /// When they do not start.
     pub async fn start(program: &Path, count: usize, flags: &[String]) -> Result<Self> {
-        let flags: Vec<String> = flags.iter().map(|it| it.replace("KEYS", KEYS)).collect();
-        let members = Members::start_with(program, count, &flags).await?;
+        let flags = Flags::of(flags)?;
+        let members = Members::start_each(program, count, |url| flags.of_member(url)).await?;
         members.are_published().await?;
-        let endpoints = members.endpoints();
         let (cluster, ids) = members.ids().await?;
-        let address = endpoints[0].trim_start_matches("http://");
-        let address = address
-            .rsplit_once(':')
-            .map_or(address, |it| it.0)
-            .to_owned();
-        let mut plain = Plain::new(cluster, &ids, &[address]);
+        let endpoints = members.endpoints();
+        let address = authority_of(&endpoints[0]);
+        let address = address.rsplit_once(':').map_or(address, |it| it.0);
+        let mut plain = Plain::new(cluster, &ids, &[address.to_owned()]);
         plain.asks(ids[0]);
-        let channels = endpoints.iter().map(|it| wire::channel(it));
-        Ok(Self {
-            channels: channels.collect::<Result<_>>()?,
+        let certificates = flags.certificates.as_ref();
+        let mut run = Self {
+            way: certificates
+                .map(|it| it.client(&Shown::Nothing))
+                .transpose()?,
+            channels: Vec::new(),
             members,
             flags,
             ids,
@@ -85,7 +86,9 @@ impl Run {
             metadata: MetadataMap::new(),
             streams: HashMap::new(),
             plain,
-        })
+        };
+        run.connect()?;
+        Ok(run)
     }
 
     /// Runs a text from its beginning to its end, on members of its own.
@@ -108,7 +111,11 @@ impl Run {
     /// When they cannot be ended.
     pub async fn end(mut self) -> Result<()> {
         self.streams.clear();
-        self.members.end_all().await
+        self.members.end_all().await?;
+        if let Some(certificates) = &mut self.flags.certificates {
+            certificates.discard();
+        }
+        Ok(())
     }
 
     /// Takes one step. What a server refuses is an answer, and so is what cannot be asked: see [`NOT_ASKED`].
@@ -135,6 +142,7 @@ impl Run {
                 body,
                 lines,
             } => self.http(method, path, body, *lines).await,
+            Action::Show(shown) => self.show(shown).await,
             Action::Open { .. }
             | Action::Send { .. }
             | Action::Read { .. }
@@ -164,13 +172,47 @@ impl Run {
     }
 
     async fn learner(&mut self) -> Result<()> {
-        let number = self.members.add_learner(&self.flags).await?;
+        let flags = |url: &str| self.flags.of_member(url);
+        let number = self.members.add_learner(flags).await?;
         let id = self.members.learner_is_published(number).await?;
-        self.channels
-            .push(wire::channel(&self.members.endpoints()[number])?);
+        self.channels.push(self.connected(self.url(number))?);
         self.ids.push(id);
         self.plain.joined(id);
         Ok(())
+    }
+
+    /// Where a member is asked.
+    fn url(&self, number: usize) -> String {
+        let url = &self.members.endpoints()[number];
+        match self.way {
+            Some(_) => secure(url),
+            None => url.clone(),
+        }
+    }
+
+    fn connected(&self, url: String) -> Result<Channel> {
+        match &self.way {
+            Some(way) => way.channel(&url),
+            None => wire::channel(&url),
+        }
+    }
+
+    /// New connections to all members; streams that are open stay on theirs.
+    fn connect(&mut self) -> Result<()> {
+        let all = (0..self.ids.len()).map(|number| self.connected(self.url(number)));
+        self.channels = all.collect::<Result<_>>()?;
+        Ok(())
+    }
+
+    /// What a server says to the certificate at once.
+    async fn show(&mut self, shown: &Shown) -> Result<Value> {
+        let certificates = self.flags.certificates.as_ref();
+        let certificates = certificates.context("the flags name no certificates")?;
+        let way = certificates.client(shown)?;
+        let refusal = way.refusal(&self.url(self.asked)).await?;
+        self.way = Some(way);
+        self.connect()?;
+        Ok(refusal.map_or(Value::Null, |why| json!({ "!": format!("TLS: {why}") })))
     }
 
     fn carry(&mut self, key: &str, value: Option<&str>) -> Result<()> {
@@ -209,11 +251,12 @@ impl Run {
         body: &str,
         lines: Option<usize>,
     ) -> Result<Value> {
-        let endpoint = self.members.endpoints()[self.asked].clone();
-        let token = self.metadata.get("token").and_then(|it| it.to_str().ok());
+        let url = self.url(self.asked);
+        let headers = headers(&self.metadata);
         let ask = Ask {
-            url: &endpoint,
-            token,
+            url: &url,
+            way: self.way.as_ref(),
+            headers: &headers,
             method,
             path,
             body,
@@ -437,55 +480,6 @@ impl Stream {
     fn told(&mut self, answer: &Value) {
         let is_created = answer["created"] == true;
         self.unanswered = self.unanswered.saturating_sub(usize::from(is_created));
-    }
-}
-
-/// What came on a watch stream, in order, and of which watch it is.
-#[derive(Default)]
-struct Watches {
-    all: Vec<(i64, Value)>,
-}
-
-impl Watches {
-    /// Why nothing more comes.
-    fn end(&mut self, why: &str) {
-        self.all.push((i64::MAX, json!({ "!": why })));
-    }
-
-    /// Takes a message; whether it was none of a watch's own but the answer to a request for progress.
-    fn take(&mut self, answer: Value) -> bool {
-        let id = answer["watch_id"].as_i64().unwrap_or(0);
-        let is_told = |name: &str| !answer[name].is_null();
-        let is_of_no_watch =
-            id == -1 && !["created", "canceled", "events"].into_iter().any(is_told);
-        if is_of_no_watch {
-            return false;
-        }
-        let is_events = |it: &Value| it["events"].is_array();
-        let before = self.all.iter_mut().rev().find(|it| it.0 == id);
-        match before {
-            Some((_, before)) if is_events(before) && is_events(&answer) => {
-                let events = answer["events"].as_array().cloned().unwrap_or_default();
-                if let Some(all) = before["events"].as_array_mut() {
-                    all.extend(events);
-                }
-            }
-            _ => self.all.push((id, answer)),
-        }
-        true
-    }
-
-    /// By watch; headers and fragments hang on how events were put together, and are left out.
-    fn joined(mut self) -> Value {
-        self.all.sort_by_key(|it| it.0);
-        let all = self.all.into_iter().map(|(_, mut answer)| {
-            if let Some(fields) = answer.as_object_mut() {
-                fields.remove("header");
-                fields.remove("fragment");
-            }
-            answer
-        });
-        all.collect()
     }
 }
 

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! `server` and `members` stand at the top and say with which flags and how many members are started. A request goes on over
-//! lines that begin with `>` and two blanks. `KEYS` in a flag is the folder of the keys for tests. Several messages of an answer are parted by `--`. Requests:
+//! lines that begin with `>` and two blanks. `KEYS` in a flag is the folder of the keys for tests. `TLS` in a flag
+//! is a folder with `ca.crt`, `server.crt` and `server.key` that are made for the run; then everything is asked over TLS. Several messages of an answer are parted by `--`. Requests:
 //!
 //! | | |
 //! |---|---|
@@ -26,7 +27,8 @@
 //! | `close NAME` | sends no more, reads to the end |
 //! | `drop NAME` | cancels it |
 //! | `login USER PASSWORD`, `token TOKEN`, `logout` | whose token the requests that follow carry |
-//! | `with KEY VALUE`, `without KEY` | which metadata they carry |
+//! | `show NAME`, `show`, `foreign NAME`, `hide` | which certificate connections show from then on: one with that common name, or with none; one of an authority that nobody knows; none. Answers are alerts |
+//! | `with KEY VALUE`, `without KEY` | which metadata they carry, over HTTP as headers |
 //! | `at NUMBER` | which member they go to, the first at the beginning |
 //! | `kill NUMBER`, `start NUMBER` | a member, with the data it has |
 //! | `learner` | one more member that does not vote, with the next number, which is waited for |
@@ -89,6 +91,17 @@ pub struct Request {
     pub message: Value,
 }
 
+/// Which certificate a client shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// None.
+    Nothing,
+    /// One with this common name, or without any where it is empty.
+    Ours(String),
+    /// The same from an authority that the server does not know.
+    Foreign(String),
+}
+
 /// What a line does.
 #[derive(Clone, Debug)]
 #[allow(missing_docs)] // the table above says it
@@ -132,6 +145,7 @@ pub enum Action {
         password: String,
     },
     Token(Option<String>),
+    Show(Shown),
     With {
         key: String,
         value: Option<String>,

@@ -21,7 +21,7 @@ use tonic::{Request, Status};
 use super::services;
 
 /// How long a connection may take; on loopback a live process accepts at once.
-const CONNECT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT: Duration = Duration::from_secs(5);
 
 /// A connection to a member; it is made when it is needed.
 ///

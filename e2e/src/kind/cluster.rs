@@ -20,6 +20,9 @@ pub const NETWORK: &str = "quorate-lab";
 /// The longest name of which every node still has a host name.
 const NAME_MAX: usize = 40;
 
+/// Nodes of the cluster, its control plane's included.
+pub const NODES: usize = 3;
+
 const AUDIT_POLICY: &str = include_str!("audit-policy.yaml");
 
 /// A lab's cluster, whether it is there or not.
@@ -250,7 +253,8 @@ mod tests {
     #[test]
     fn a_stock_image_keeps_its_own_components() {
         let configuration = configured(false);
-        assert_eq!(configuration["nodes"].as_array().map(Vec::len), Some(3));
+        let nodes = configuration["nodes"].as_array();
+        assert_eq!(nodes.map(Vec::len), Some(NODES));
         let patch = cluster_patch(&configuration);
         assert!(patch.get("imageRepository").is_none(), "{patch}");
         assert!(patch["etcd"]["local"].get("imageTag").is_none(), "{patch}");

@@ -2,7 +2,7 @@
 //!
 //! A node of kind is a container of the same name, so all of it is done through the container engine.
 //!
-//! It deliberately undoes nothing by itself but a pause, which would outlive the test.
+//! It deliberately undoes nothing by itself but what would outlive the test: a pause, and an API server that is away.
 
 use std::process::Command;
 
@@ -88,6 +88,65 @@ impl Drop for Paused {
 
 fn unpause(node: &str) -> Result<()> {
     succeeds(Command::new("docker").args(["unpause", node]))
+}
+
+/// Has a node's kubelet start anew, so that it makes the Node object that somebody has deleted.
+///
+/// # Errors
+/// The container engine's.
+pub fn register_again(node: &str) -> Result<()> {
+    let restart = ["exec", node, "systemctl", "restart", "kubelet"];
+    succeeds(Command::new("docker").args(restart))
+}
+
+/// Where a kubelet finds the API server's pod, and where it does not.
+const API_SERVER: [&str; 2] = [
+    "/etc/kubernetes/manifests/kube-apiserver.yaml",
+    "/etc/kubernetes/kube-apiserver.yaml",
+];
+
+/// A control plane whose API server is ended and not started again, until this is dropped.
+#[derive(Debug)]
+pub struct NoApiServer {
+    node: String,
+}
+
+impl NoApiServer {
+    /// Takes the API server's pod from the control plane's kubelet, which ends it within seconds.
+    ///
+    /// # Errors
+    /// The container engine's.
+    pub fn on(control_plane: &str) -> Result<Self> {
+        let [there, away] = API_SERVER;
+        succeeds(Command::new("docker").args(["exec", control_plane, "mv", there, away]))?;
+        Ok(Self {
+            node: control_plane.to_owned(),
+        })
+    }
+
+    /// Gives it back.
+    ///
+    /// # Errors
+    /// The container engine's.
+    pub fn end(self) -> Result<()> {
+        let ended = give_back(&self.node);
+        std::mem::forget(self);
+        ended
+    }
+}
+
+impl Drop for NoApiServer {
+    fn drop(&mut self) {
+        if let Err(error) = give_back(&self.node) {
+            let ([there, away], node) = (API_SERVER, &self.node);
+            eprintln!("{error:#}; by hand: docker exec {node} mv {away} {there}");
+        }
+    }
+}
+
+fn give_back(node: &str) -> Result<()> {
+    let [there, away] = API_SERVER;
+    succeeds(Command::new("docker").args(["exec", node, "mv", away, there]))
 }
 
 /// The finished requests of one user since a moment, from the audit log of a control-plane node.

@@ -18,6 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::history::{Gap, History};
+use crate::secured::Papers;
 use crate::traffic::Mix;
 use crate::wait;
 
@@ -35,6 +36,9 @@ pub struct Order {
     pub mix: Mix,
     /// Host and port that resolve to the members, looked up again and again.
     pub members: String,
+    /// What to show to members with TLS.
+    #[serde(default)]
+    pub papers: Option<Papers>,
 }
 
 /// How a run stands.

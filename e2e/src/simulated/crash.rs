@@ -77,6 +77,12 @@ impl Crash {
             .clone()
     }
 
+    /// Whether it is held up at a write, and lives.
+    #[must_use]
+    pub fn is_held_up(&self) -> bool {
+        matches!(self.0.at, Some((_, When::Held)))
+    }
+
     /// Whether it has been struck.
     #[must_use]
     pub fn has_struck(&self) -> bool {

@@ -1,11 +1,16 @@
 //! A model of etcd's membership: who is a member, who votes, who runs, who leads, how far each has come.
 //!
 //! It refuses what etcd refuses, with etcd's texts, and keeps a list of what no operator may do to it:
-//! founding a cluster twice, stopping a leader that could have handed over, taking the majority away.
+//! founding a cluster twice, stopping a leader that could have handed over, taking the majority away, stopping a voter while those
+//! left have not caught up, starting one without its data.
 //!
 //! It deliberately holds no keys and no log: an index stands for all that was ever written.
 
 mod port;
+mod rebuild;
+mod rules;
+mod space;
+mod start;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,12 +19,19 @@ use plan::{Answer, Listed};
 use quorate_operator::members::Members;
 
 use self::port::Port;
+use self::rebuild::Rebuilds;
+pub use self::start::Start;
 use super::crash::Crash;
 
 /// What a new cluster has written by the time anybody looks: a learner that starts from nothing is far behind.
 const HEAD_START: u64 = 5_000;
 /// What clients write while the world takes one step.
 const TRAFFIC: u64 = 7;
+
+/// How many steps a process takes to catch up: to be told what it lacks, or to go through its own log again.
+const CATCH_UP: u64 = 2;
+/// How far behind it is meanwhile if it has data.
+const REPLAYED: u64 = 3_000;
 
 /// All members of all clusters. Clones share it.
 #[derive(Clone, Default)]
@@ -34,6 +46,7 @@ struct State {
     ids: u64,
     violations: Vec<String>,
     may_end: bool,
+    rebuilds: Rebuilds,
 }
 
 struct Cluster {
@@ -41,6 +54,8 @@ struct Cluster {
     leader: u64,
     term: u64,
     index: u64,
+    /// Members that have raised the alarm NOSPACE.
+    alarms: BTreeSet<u64>,
 }
 
 /// What stands on a volume.
@@ -49,6 +64,8 @@ struct Disk {
     cluster: u64,
     id: u64,
     applied: u64,
+    /// Whether it has given back what it does not use.
+    tidy: bool,
 }
 
 struct Process {
@@ -56,27 +73,6 @@ struct Process {
     claim_uid: String,
     version: String,
     steps: u64,
-}
-
-/// How a member's process is started, as its pod says it.
-#[derive(Debug, Clone)]
-pub struct Start {
-    /// The member's name.
-    pub name: String,
-    /// Where it will be asked.
-    pub url: String,
-    /// Its pod.
-    pub pod_uid: String,
-    /// Its volume.
-    pub claim_uid: String,
-    /// The version of its image.
-    pub version: String,
-    /// Whether `--initial-cluster-state` is `new`.
-    pub new: bool,
-    /// `--initial-cluster`: peer URLs by name.
-    pub peers: BTreeMap<String, String>,
-    /// `--initial-cluster-token`.
-    pub token: String,
 }
 
 impl Model {
@@ -92,8 +88,10 @@ impl Model {
             } else {
                 state.join(start)?
             };
+            state.note_empty_voter(start, disk);
             state.disks.insert(start.claim_uid.clone(), disk);
         }
+        state.rebuild(start);
         let disk = state.disks[&start.claim_uid];
         let cluster = state
             .clusters
@@ -110,7 +108,12 @@ impl Model {
         let process = Process {
             pod_uid: start.pod_uid.clone(),
             claim_uid: start.claim_uid.clone(),
-            version: start.version.clone(),
+            version: start
+                .image
+                .rsplit(':')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
             steps: 0,
         };
         state.processes.insert(start.url.clone(), process);
@@ -134,6 +137,7 @@ impl Model {
             .map(|(url, _)| url.clone());
         if let Some(url) = url {
             state.note_abandoned_leadership(&url);
+            state.note_lonely_majority(&url);
             state.processes.remove(&url);
         }
     }
@@ -239,12 +243,14 @@ impl State {
                 leader: 0,
                 term: 1,
                 index: HEAD_START,
+                alarms: BTreeSet::new(),
             },
         );
         Disk {
             cluster,
             id,
             applied: HEAD_START,
+            tidy: false,
         }
     }
 
@@ -274,6 +280,7 @@ impl State {
             cluster,
             id: own.id,
             applied: 0,
+            tidy: false,
         })
     }
 
@@ -319,7 +326,8 @@ impl State {
         });
         let (voters, running) = self.voters(id);
         let quorate = self.is_quorate(id);
-        if !quorate && voters.len() >= 3 && !self.may_end {
+        let lost = self.may_end || self.rebuilds.is_lost(id);
+        if !quorate && voters.len() >= 3 && !lost {
             self.violations
                 .push(format!("{} of {} voters run", running.len(), voters.len()));
         }
@@ -344,24 +352,9 @@ impl State {
                 .expect("a process has its disk");
             process.steps += 1;
             // Whoever starts from nothing is behind for a while.
-            if disk.cluster == id && (disk.applied > 0 || process.steps > 2) {
+            if disk.cluster == id && (disk.applied > 0 || process.steps > CATCH_UP) {
                 disk.applied = index;
             }
-        }
-    }
-
-    fn note_abandoned_leadership(&mut self, url: &str) {
-        let disk = self.disks[&self.processes[url].claim_uid];
-        let (_, running) = self.voters(disk.cluster);
-        let is_member = self.clusters[&disk.cluster]
-            .members
-            .iter()
-            .any(|member| member.id == disk.id);
-        let leads = is_member && self.clusters[&disk.cluster].leader == disk.id;
-        if leads && running.len() > 1 && !self.may_end {
-            self.violations.push(format!(
-                "the leader at {url} was stopped without a hand-over"
-            ));
         }
     }
 
@@ -380,10 +373,18 @@ impl State {
             leader_id: cluster.leader,
             term: cluster.term,
             raft_index: disk.applied,
-            applied_index: disk.applied,
+            applied_index: if process.steps > CATCH_UP {
+                disk.applied
+            } else {
+                disk.applied.saturating_sub(REPLAYED)
+            },
+            revision: i64::try_from(disk.applied).unwrap_or(i64::MAX),
             is_learner,
+            db_size: Some(if disk.tidy { 1_000 } else { 2_000 }),
+            db_size_in_use: Some(1_000),
             version: process.version.clone(),
             storage_version: None,
+            no_space: cluster.alarms.iter().copied().collect(),
             errors: Vec::new(),
             membership: sees_all.then(|| cluster.members.clone()),
         })

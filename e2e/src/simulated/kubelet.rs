@@ -3,7 +3,7 @@
 //! It deliberately schedules nothing and pulls nothing: an image whose name contains `missing` is never there, and every
 //! other one is.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
@@ -54,11 +54,12 @@ impl Kubelet {
     }
 
     async fn bind(&self, claim: &PersistentVolumeClaim) -> kube::Result<()> {
-        let phase = claim
-            .status
-            .as_ref()
-            .and_then(|status| status.phase.as_deref());
-        if phase == Some("Bound") {
+        let spec = claim.spec.as_ref();
+        let asked = spec.and_then(|it| it.resources.as_ref()?.requests.clone());
+        let status = claim.status.as_ref();
+        let held = status.and_then(|it| it.capacity.clone());
+        let phase = status.and_then(|it| it.phase.as_deref());
+        if phase == Some("Bound") && held == asked {
             return Ok(());
         }
         let (namespace, name) = (claim.namespace().unwrap_or_default(), claim.name_any());
@@ -66,7 +67,7 @@ impl Kubelet {
         let volume = json!({ "spec": { "volumeName": format!("pv-{name}") } });
         api.patch(&name, &PatchParams::default(), &Patch::Merge(volume))
             .await?;
-        let bound = json!({ "status": { "phase": "Bound" } });
+        let bound = json!({ "status": { "phase": "Bound", "capacity": asked } });
         api.patch_status(&name, &PatchParams::default(), &Patch::Merge(bound))
             .await
             .map(drop)
@@ -114,6 +115,9 @@ impl Kubelet {
         if matches!(phase, Some("Failed" | "Succeeded")) {
             return Ok(());
         }
+        if args(pod).any(|it| it == "restore") {
+            return self.restore(pod, claims).await;
+        }
         if self.model.is_ready(&uid).is_none() {
             let Some(start) = self.startable(pod, claims) else {
                 return Ok(());
@@ -128,39 +132,26 @@ impl Kubelet {
         self.report(pod, running(pod, ready)).await
     }
 
+    /// A pod that makes another cluster of what its volume holds, and ends.
+    async fn restore(&self, pod: &Pod, claims: &[PersistentVolumeClaim]) -> kube::Result<()> {
+        let wanted = names::claim(&pod.name_any());
+        let mut found = claims.iter().filter(|it| it.namespace() == pod.namespace());
+        let Some(claim) = found.find(|it| it.name_any() == wanted) else {
+            return Ok(());
+        };
+        let uid = |it: Option<String>| it.unwrap_or_default();
+        self.model.restore(&uid(pod.uid()), &uid(claim.uid()));
+        self.report(pod, json!({ "phase": "Succeeded" })).await
+    }
+
     /// How the pod's process would be started, if its claim is bound and its image is there.
     fn startable(&self, pod: &Pod, claims: &[PersistentVolumeClaim]) -> Option<Start> {
         let name = pod.name_any();
         let claim = claims.iter().find(|claim| {
             claim.namespace() == pod.namespace() && claim.name_any() == names::claim(&name)
         })?;
-        let container = pod.spec.as_ref()?.containers.first()?;
-        let image = container.image.clone().unwrap_or_default();
-        if image.contains("missing") {
-            return None;
-        }
-        let args = container.args.clone().unwrap_or_default();
-        let flag = |flag: &str| {
-            let prefix = format!("--{flag}=");
-            args.iter()
-                .find_map(|arg| arg.strip_prefix(&prefix))
-                .unwrap_or_default()
-                .to_owned()
-        };
-        let peers = flag("initial-cluster");
-        let peers = peers.split(',').filter_map(|peer| peer.split_once('='));
-        Some(Start {
-            url: format!("http://{}:{}", address(pod), names::CLIENT_PORT),
-            pod_uid: pod.uid()?,
-            claim_uid: claim.uid()?,
-            version: image.rsplit(':').next().unwrap_or_default().to_owned(),
-            new: flag("initial-cluster-state") == "new",
-            peers: peers
-                .map(|(name, url)| (name.to_owned(), url.to_owned()))
-                .collect::<BTreeMap<_, _>>(),
-            token: flag("initial-cluster-token"),
-            name,
-        })
+        let url = format!("{}://{}:{}", scheme(pod), address(pod), names::CLIENT_PORT);
+        Start::of(pod, &claim.uid()?, &url).filter(|it| !it.image.contains("missing"))
     }
 
     async fn take_away(&self, pod: &Pod) -> kube::Result<()> {
@@ -190,6 +181,20 @@ impl Kubelet {
         api.patch_status(&pod.name_any(), &PatchParams::default(), &patch)
             .await
             .map(drop)
+    }
+}
+
+fn args(pod: &Pod) -> impl Iterator<Item = &String> {
+    let containers = pod.spec.iter().flat_map(|it| &it.containers);
+    containers.flat_map(|it| it.args.iter().flatten())
+}
+
+/// How a member serves its clients, as its pod tells it.
+fn scheme(pod: &Pod) -> &'static str {
+    if args(pod).any(|it| it.starts_with("--listen-client-urls=https:")) {
+        "https"
+    } else {
+        "http"
     }
 }
 

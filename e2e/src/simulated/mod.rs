@@ -5,13 +5,18 @@
 //!
 //! It deliberately is no proof about the member's own code: real processes have their own tests.
 
+pub mod bug;
+pub mod campaign;
 pub mod crash;
 pub mod etcd;
 pub mod kubelet;
+pub mod story;
 pub mod summary;
 pub mod world;
 
+pub use bug::Bug;
 pub use crash::{Crash, When};
 pub use etcd::Model;
+pub use story::{Story, stories};
 pub use summary::Summary;
-pub use world::World;
+pub use world::{Round, World};

@@ -85,9 +85,11 @@ fn place(should: Option<&Value>, is: Option<&Value>) -> String {
     }
 }
 
-const KINDS: [(&str, &str, &str); 6] = [
+const KINDS: [(&str, &str, &str); 8] = [
+    ("", "v1", "Secret"),
     ("quorate.io", "v1alpha1", "RaftCluster"),
     ("quorate.io", "v1alpha1", "RaftMember"),
+    ("quorate.io", "v1alpha1", "RaftOperation"),
     ("", "v1", "Pod"),
     ("", "v1", "PersistentVolumeClaim"),
     ("", "v1", "Service"),
@@ -95,14 +97,18 @@ const KINDS: [(&str, &str, &str); 6] = [
 ];
 
 /// Meaningless differences, wherever they stand.
-const MASKED: [&str; 18] = [
+const MASKED: [&str; 28] = [
     "uid",
+    "quorate.io/restored",
     "resourceVersion",
     "managedFields",
     "creationTimestamp",
     "deletionTimestamp",
     "lastTransitionTime",
     "startedAt",
+    "finishedAt",
+    "podUID",
+    "clusterUID",
     "deadline",
     "startTime",
     "leader",
@@ -114,6 +120,12 @@ const MASKED: [&str; 18] = [
     "disruptedPods",
     "generation",
     "observedGeneration",
+    "recovery",
+    "since",
+    "at",
+    "progressedAt",
+    "firstExpiry",
+    "takenAt",
 ];
 
 pub(super) async fn of(world: &World) -> Summary {
@@ -128,6 +140,11 @@ pub(super) async fn of(world: &World) -> Summary {
         for object in found.items {
             let name = object.metadata.name.clone().unwrap_or_default();
             let value = serde_json::to_value(object).expect("an object is JSON");
+            let value = if kind == "Secret" {
+                sealed(value)
+            } else {
+                value
+            };
             objects.insert(format!("{kind} {name}"), masked(value));
         }
     }
@@ -137,6 +154,18 @@ pub(super) async fn of(world: &World) -> Summary {
         memberships: world.model.memberships(),
         violations: world.model.violations(),
     }
+}
+
+/// A Secret with the names of its entries: what is in them is random.
+fn sealed(mut secret: Value) -> Value {
+    for entry in secret["data"]
+        .as_object_mut()
+        .into_iter()
+        .flat_map(Map::values_mut)
+    {
+        *entry = Value::Null;
+    }
+    secret
 }
 
 /// The operator's creations and deletions that took effect.
@@ -166,6 +195,9 @@ fn masked(value: Value) -> Value {
             )
         }
         Value::Array(items) => Value::Array(items.into_iter().map(masked).collect()),
+        // Both name the pod that rebuilt the cluster by its uid.
+        Value::String(text) if text.contains("/restored-") => "restored".into(),
+        Value::String(text) if text.starts_with("--initial-cluster-token=") => "token".into(),
         other => other,
     }
 }

@@ -5,10 +5,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use crds::{RaftCluster, RaftClusterSpec, RaftMember};
+use crds::{RaftCluster, RaftClusterSpec, RaftMember, RaftOperation, RaftOperationSpec};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use k8s_openapi::api::storage::v1::StorageClass;
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+};
 use kube::{Client, ResourceExt};
 use quorate_operator::clock::Clock;
 use quorate_operator::gate::Shut;
@@ -17,6 +20,7 @@ use serde_json::{Value, json};
 use smallkube::{Options, Smallkube};
 use tokio::task::JoinHandle;
 
+use super::bug::Bug;
 use super::crash::Crash;
 use super::etcd::Model;
 use super::kubelet::Kubelet;
@@ -45,6 +49,8 @@ pub struct World {
     pub user: Client,
     kubelet: Kubelet,
     clock: WorldClock,
+    bug: Option<Bug>,
+    rounds_max: u32,
 }
 
 /// A round of an operator that is held up at a write and is no leader any more.
@@ -76,6 +82,17 @@ impl Clock for WorldClock {
     }
 }
 
+/// Whether how a round ended says nothing of a plan that the operator's own safety check refused: none is ever made.
+///
+/// # Errors
+/// What was refused.
+pub(super) fn safe(ended: &str) -> Result<(), String> {
+    if ended.contains("refused by the safety check") {
+        return Err(format!("a plan is unsafe: {ended}"));
+    }
+    Ok(())
+}
+
 impl World {
     /// A world with nothing in it but the definitions of our kinds.
     ///
@@ -105,6 +122,18 @@ impl World {
             user,
             kubelet,
             clock,
+            bug: None,
+            rounds_max: ENDLESS,
+        }
+    }
+
+    /// The world with this planted in all its operators, and so many rounds for a change at most.
+    #[must_use]
+    pub fn with(self, bug: Option<Bug>, rounds_max: u32) -> Self {
+        Self {
+            bug,
+            rounds_max,
+            ..self
         }
     }
 
@@ -117,10 +146,31 @@ impl World {
     /// The same, under a name of its own in the log of calls.
     #[must_use]
     pub fn operator_called(&self, name: &str, crash: &Crash) -> Context {
-        let client = crash.client(self.kube.client(name));
+        let mut client = crash.client(self.kube.client(name));
+        if let Some(bug) = self.bug {
+            client = bug.client(client);
+        }
         let mut ctx = Context::new(client, self.model.members(crash.clone()));
         ctx.clock = Arc::new(self.clock.clone());
+        if let Some(bug) = self.bug {
+            bug.plant(&mut ctx);
+        }
         ctx
+    }
+
+    /// The administrator makes a storage class whose volumes can grow in place.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn class_that_grows(&self, name: &str) {
+        let class = json!({
+            "metadata": { "name": name }, "provisioner": "example.com/none", "allowVolumeExpansion": true,
+        });
+        let class: StorageClass = serde_json::from_value(class).expect("a class");
+        let made = Api::all(self.kube.client("test"))
+            .create(&PostParams::default(), &class)
+            .await;
+        made.expect("the class is made");
     }
 
     /// The user creates the cluster.
@@ -149,6 +199,25 @@ impl World {
         patched.expect("a valid change");
     }
 
+    /// The user puts this in place of the whole spec, whatever it is, or creates the cluster with it; what then stands in the
+    /// API server.
+    ///
+    /// # Errors
+    /// If it is refused.
+    pub async fn put(&self, spec: &Value) -> kube::Result<Value> {
+        let kind = ApiResource::erase::<RaftCluster>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.user.clone(), NAMESPACE, &kind);
+        let params = PostParams::default();
+        let put = if let Some(mut cluster) = api.get_opt(NAME).await? {
+            cluster.data["spec"].clone_from(spec);
+            api.replace(NAME, &params, &cluster).await?
+        } else {
+            let cluster = DynamicObject::new(NAME, &kind).data(json!({ "spec": spec }));
+            api.create(&params, &cluster).await?
+        };
+        Ok(put.data["spec"].clone())
+    }
+
     /// The user deletes the cluster.
     ///
     /// # Panics
@@ -161,16 +230,80 @@ impl World {
             .expect("it can be deleted");
     }
 
-    /// The user deletes the `RaftMember` at this place in status.
+    /// The user deletes the `RaftMember` at this place in status among those that do not lead: the pod goes with it, and of a
+    /// leader nobody could hand over first.
     ///
     /// # Panics
     /// If there is none.
     pub async fn replace_member(&self, at: usize) {
-        let name = &self.member_names().await[at];
+        let status = self.cluster().await.and_then(|it| it.status);
+        let led = status.and_then(|it| it.leader).map(|it| it.name);
+        let mut names = self.member_names().await;
+        names.retain(|it| Some(it) != led.as_ref());
+        let name = &names[at];
         let api: Api<RaftMember> = Api::namespaced(self.user.clone(), NAMESPACE);
         api.delete(name, &DeleteParams::background())
             .await
             .expect("it is there");
+    }
+
+    /// The user deletes a member's pod.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn delete_pod(&self, name: &str) {
+        let api: Api<Pod> = Api::namespaced(self.user.clone(), NAMESPACE);
+        let deleted = api.delete(name, &DeleteParams::default()).await;
+        deleted.expect("it is there");
+    }
+
+    /// The user asks for something to be done once; `FIRST` and `LAST` in it are members.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn ask(&self, name: &str, spec: &Value) {
+        let names = self.member_names().await;
+        let (first, last) = (&names[0], &names[names.len() - 1]);
+        let text = spec
+            .to_string()
+            .replace("FIRST", first)
+            .replace("LAST", last);
+        let spec: RaftOperationSpec = serde_json::from_str(&text).expect("a spec of the test");
+        let created = self
+            .operations()
+            .create(&PostParams::default(), &RaftOperation::new(name, spec))
+            .await;
+        created.expect("a valid operation");
+    }
+
+    /// The user agrees to what the operation of this name would recover.
+    ///
+    /// # Errors
+    /// If it shows nothing to agree to.
+    ///
+    /// # Panics
+    /// If the API server refuses.
+    pub async fn agree(&self, name: &str) -> Result<(), String> {
+        let found = self.operations().get(name).await.expect("it is there");
+        let status = found.status.unwrap_or_default();
+        let plan = status.plan.clone().and_then(|it| it.recovery);
+        let plan = plan.ok_or_else(|| format!("there is no plan: {status:?}"))?;
+        let word = json!({ "spec": { "recoverQuorum": { "acknowledge": plan.name } } });
+        let patched = self
+            .operations()
+            .patch(name, &PatchParams::default(), &Patch::Merge(word))
+            .await;
+        patched.expect("a valid change");
+        Ok(())
+    }
+
+    /// The user takes back what he has asked for.
+    ///
+    /// # Panics
+    /// If there is no such operation.
+    pub async fn withdraw(&self, name: &str) {
+        let (api, now) = (self.operations(), DeleteParams::default());
+        api.delete(name, &now).await.expect("it is there");
     }
 
     /// The kubelet ends the pod at this place in status for good, as it does under pressure.
@@ -224,17 +357,33 @@ impl World {
         self.clock.0.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Time passes in which nothing happens.
+    pub fn wait(&self, seconds: i64) {
+        self.clock.0.fetch_add(seconds, Ordering::Relaxed);
+    }
+
     /// Rounds and steps until the cluster is as declared and stays so, or is gone. An operator that dies is followed by one
     /// that lives.
     ///
     /// # Errors
     /// If that does not come about; with all that is known.
     pub async fn converge(&self, crash: &Crash) -> Result<(), String> {
-        let (mut ctx, mut fate) = (self.operator(crash), crash.clone());
+        self.converge_dying(std::slice::from_ref(crash)).await
+    }
+
+    /// The same with operators of these fates, each after the death of the one before, and then one that lives.
+    ///
+    /// # Errors
+    /// As for [`World::converge`].
+    pub async fn converge_dying(&self, fates: &[Crash]) -> Result<(), String> {
+        let mut fates = fates.iter().cloned();
+        let mut next = || fates.next().unwrap_or_else(Crash::never);
+        let mut fate = next();
+        let mut ctx = self.operator(&fate);
         let round = async |last: &mut String| {
             match self.round(&ctx, &fate).await {
                 Round::Crashed => {
-                    fate = Crash::never();
+                    fate = next();
                     ctx = self.operator(&fate);
                 }
                 Round::Ended(ended) => *last = format!("{ended:?}"),
@@ -276,11 +425,12 @@ impl World {
         mut round: impl AsyncFnMut(&mut String) -> Option<S>,
     ) -> Result<Option<S>, String> {
         let (mut still, mut last) = (0, String::new());
-        for _ in 0..ENDLESS {
+        for _ in 0..self.rounds_max {
             let before = self.kube.revision();
             if let Some(enough) = round(&mut last).await {
                 return Ok(Some(enough));
             }
+            safe(&last)?;
             self.pass_time().await;
             still = if self.kube.revision() == before {
                 still + 1
@@ -300,7 +450,7 @@ impl World {
         ))
     }
 
-    /// Whether the cluster is as declared, or gone.
+    /// Whether the cluster is as declared, or back as it was because what is declared has failed, or gone.
     pub async fn is_done(&self) -> bool {
         let Some(cluster) = self.cluster().await else {
             return true;
@@ -312,7 +462,22 @@ impl World {
                 && condition.status == "True"
                 && condition.observed_generation == generation
         };
-        status.conditions.iter().find(ready).is_some()
+        let rolled_back = status.conditions.iter().any(|condition| {
+            condition.type_ == "Ready"
+                && condition.reason == "RolledBack"
+                && condition.observed_generation == generation
+        });
+        let idle = status.operation.is_none();
+        let ready = status.conditions.iter().any(|it| ready(&it));
+        (ready || rolled_back && idle) && self.has_no_operation().await
+    }
+
+    /// Whether nothing that was asked for is still to be done.
+    async fn has_no_operation(&self) -> bool {
+        let listed = self.operations().list(&ListParams::default()).await;
+        let operations = listed.expect("smallkube can be read").items;
+        let ended = |it: &RaftOperation| it.status.as_ref().is_some_and(|it| it.phase.is_final());
+        operations.iter().all(ended)
     }
 
     /// What stands in the world, without what differs from run to run for no reason of ours.
@@ -339,6 +504,10 @@ impl World {
     }
 
     fn clusters(&self) -> Api<RaftCluster> {
+        Api::namespaced(self.user.clone(), NAMESPACE)
+    }
+
+    fn operations(&self) -> Api<RaftOperation> {
         Api::namespaced(self.user.clone(), NAMESPACE)
     }
 

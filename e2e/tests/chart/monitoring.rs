@@ -128,8 +128,10 @@ fn shown() -> String {
     let figures = ClusterFigures {
         ready: true,
         members: 3,
-        tolerance: 1,
+        tolerance: Some(1),
         paused: false,
+        first_expiry: Some(1_830_000_000),
+        recovery: None,
     };
     metrics.cluster_stands("default", "kv", figures);
     metrics.text()

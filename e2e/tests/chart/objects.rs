@@ -4,6 +4,9 @@
 //! What the types cannot see (an unknown word in an enumeration, a name that is too long) is left to a real API server.
 
 use clap::Parser;
+use k8s_openapi::api::admissionregistration::v1::{
+    ValidatingAdmissionPolicy, ValidatingAdmissionPolicyBinding,
+};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, PodSpec, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -96,6 +99,10 @@ fn is_valid(document: &Value) {
         "Service" => survives::<Service>(document),
         "ServiceAccount" => survives::<ServiceAccount>(document),
         "ServiceMonitor" => survives::<ServiceMonitor>(document),
+        "ValidatingAdmissionPolicy" => survives::<ValidatingAdmissionPolicy>(document),
+        "ValidatingAdmissionPolicyBinding" => {
+            survives::<ValidatingAdmissionPolicyBinding>(document)
+        }
         kind => panic!("nobody has said how to check a {kind:?}"),
     }
 }

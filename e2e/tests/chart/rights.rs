@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
-use quorate_operator::permissions::{PERMISSIONS, Place};
+use quorate_operator::permissions::{PERMISSIONS, Place, SIGHTS};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -90,6 +90,8 @@ fn needed(namespaces: &[String]) -> BTreeSet<Right> {
         let places = match it.place {
             Place::Clusters => everywhere(),
             Place::Own => vec![Some(NAMESPACE.to_owned())],
+            Place::Whole if namespaces.is_empty() => vec![None],
+            Place::Whole => Vec::new(),
         };
         let verbs = it.verbs.iter().map(|verb| (*verb).to_owned());
         let verbs: Vec<String> = verbs.collect();
@@ -106,7 +108,7 @@ fn needed(namespaces: &[String]) -> BTreeSet<Right> {
             .flat_map(|place| verbs.iter().map(move |verb| right(place, verb)))
             .collect::<Vec<_>>()
     };
-    PERMISSIONS.iter().flat_map(of).collect()
+    PERMISSIONS.iter().chain(SIGHTS).flat_map(of).collect()
 }
 
 fn are_those_needed(of: &str, documents: &[Value]) {
@@ -187,7 +189,13 @@ fn people_may_change_clusters_and_never_what_the_operator_says_of_them() {
         .collect();
     assert_eq!(
         writable,
-        ["raftclusters", "raftclusters/scale", "raftmembers"].into()
+        [
+            "raftclusters",
+            "raftclusters/scale",
+            "raftmembers",
+            "raftoperations"
+        ]
+        .into()
     );
     let of_members = edit.iter().filter(|right| right.2 == "raftmembers");
     assert!(

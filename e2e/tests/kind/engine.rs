@@ -38,12 +38,4 @@ impl Engine {
             Self::Etcd => "etcd",
         }
     }
-
-    /// What its log says when a leader that was told to stop has handed over.
-    pub(crate) fn says_of_hand_over(self) -> &'static str {
-        match self {
-            Self::Quorate => "handed leadership over",
-            Self::Etcd => "leadership transfer finished",
-        }
-    }
 }

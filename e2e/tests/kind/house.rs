@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 use e2e::kind::audit::Call;
+use e2e::kind::cluster::NODES;
 use e2e::kind::images::{self, Image};
 use e2e::kind::kubectl::Kubectl;
 use e2e::kind::progress::Progress;
@@ -86,6 +87,25 @@ impl House {
         for node in self.nodes().await? {
             self.kubectl.run(&["uncordon", &node]).await?;
         }
+        Ok(())
+    }
+
+    /// Waits until every node that the lab began with is there and well.
+    pub(crate) async fn all_nodes_are_ready(&self) -> Result<()> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        wait::until_every(LOOK_EVERY, "all nodes to be ready", PATIENCE, async || {
+            let listed = nodes.list(&ListParams::default()).await;
+            let there = listed.map_err(|e| e.to_string())?.items;
+            let ready: Vec<String> = there
+                .iter()
+                .filter(|it| is_ready(it))
+                .map(ResourceExt::name_any)
+                .collect();
+            (ready.len() == NODES)
+                .then_some(())
+                .ok_or_else(|| format!("{ready:?} are"))
+        })
+        .await?;
         Ok(())
     }
 
@@ -182,6 +202,13 @@ impl House {
         let control_plane = self.nodes().await?.into_iter().next();
         nodes::calls(&control_plane.context("a cluster has nodes")?, user, since)
     }
+}
+
+fn is_ready(node: &Node) -> bool {
+    let status = node.status.as_ref();
+    let conditions = status.and_then(|it| it.conditions.as_ref());
+    let mut conditions = conditions.into_iter().flatten();
+    conditions.any(|it| it.type_ == "Ready" && it.status == "True")
 }
 
 fn is_control_plane(node: &Node) -> bool {

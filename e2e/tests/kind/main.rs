@@ -7,25 +7,33 @@
 //! It chooses nothing and brings no cluster up: that is the ring's work.
 
 mod all_pods_deleted;
+mod api_server_down;
 mod bad_image;
+mod certificates;
 mod engine;
 mod evidence;
 mod examples;
+mod follower_killed;
+mod hibernation;
 mod house;
 mod installation;
 mod leader_killed;
 mod leader_pod_deleted;
 mod members;
 mod namespace_deleted;
+mod node_deleted;
 mod node_paused;
 mod nodes_drained;
 mod operator_killed;
 mod quiet;
+mod quorum_lost;
 mod rights;
 mod rolling;
 mod scaling;
 mod scenario;
 mod stage;
+mod storage_changed;
+mod volume_deleted;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -35,7 +43,7 @@ use house::House;
 use scenario::Scenario;
 
 /// Every scenario, those first that find most mistakes soonest.
-const SCENARIOS: [Scenario; 16] = [
+const SCENARIOS: &[Scenario] = &[
     leader_pod_deleted::SCENARIO,
     scaling::SCENARIO,
     rolling::SCENARIO,
@@ -43,6 +51,9 @@ const SCENARIOS: [Scenario; 16] = [
     all_pods_deleted::SCENARIO,
     nodes_drained::SCENARIO,
     bad_image::SCENARIO,
+    volume_deleted::SCENARIO,
+    node_deleted::SCENARIO,
+    storage_changed::SCENARIO,
     rights::EVERYWHERE,
     installation::SCENARIO,
     quiet::SCENARIO,
@@ -52,6 +63,11 @@ const SCENARIOS: [Scenario; 16] = [
     rights::IN_ONE_NAMESPACE,
     namespace_deleted::SCENARIO,
     leader_killed::SCENARIO,
+    hibernation::SCENARIO,
+    follower_killed::SCENARIO,
+    api_server_down::SCENARIO,
+    certificates::SCENARIO,
+    quorum_lost::SCENARIO,
 ];
 
 fn main() -> ExitCode {

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use crds::RaftCluster;
 use crds::overlay::MEMBER_CONTAINER;
 use e2e::kind::{nodes, samples};
 use e2e::wait;
@@ -16,7 +17,7 @@ use kube::{Api, ResourceExt};
 use plan::names;
 use serde_json::json;
 
-use crate::stage::{LOOK_EVERY, PATIENCE, Stage};
+use crate::stage::{LOOK_EVERY, NAME, PATIENCE, Stage};
 
 /// How long one member may take to say something; one on a paused node never does.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -61,6 +62,26 @@ impl Stage<'_> {
             }
         });
         Ok(found.await?)
+    }
+
+    /// A member that does not lead.
+    pub(crate) async fn follower(&self) -> Result<String> {
+        let leader = self.leader().await?;
+        let mut members = self.pod_names().await?.into_iter();
+        members
+            .find(|it| *it != leader)
+            .context("a cluster of several has a follower")
+    }
+
+    /// Waits until the cluster's status tells of members, and this one is none of them.
+    pub(crate) async fn is_without(&self, member: &str) -> Result<()> {
+        let is_out = |cluster: &RaftCluster| {
+            let members = cluster.status.iter().flat_map(|it| &it.members);
+            let mut names = members.map(|it| it.name.as_str()).peekable();
+            names.peek().is_some() && names.all(|it| it != member)
+        };
+        let what = format!("without {member}");
+        self.is(NAME, &what, is_out).await.map(drop)
     }
 
     /// Waits until so many members say that they know a leader.

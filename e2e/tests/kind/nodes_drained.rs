@@ -1,19 +1,17 @@
 //! Promise: each node is drained and comes back, as for an upgrade of Kubernetes; the budget lets one member go and no
-//! second, a leader hands over before it stops, and the cluster serves throughout.
+//! second, a leader hands over as soon as its node is cordoned, and the cluster serves throughout.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::folder::Folder;
 use e2e::kind::traffic::Remote;
 use e2e::wait;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 
-use crate::engine::{BOTH, Engine};
+use crate::engine::BOTH;
 use crate::members::node_of;
 use crate::scenario::Scenario;
 use crate::stage::{LOOK_EVERY, PATIENCE, Stage};
@@ -57,18 +55,14 @@ async fn drain(stage: &Stage<'_>, traffic: &Remote, node: &str, other: &str) -> 
         "drain {node}, whose member {}",
         if leads_here { "leads" } else { "follows" }
     ));
-    let mut folder = Folder::new("drained")?;
-    let log = folder.path().join("leader.log");
-    let follow = ["logs", "-f", "-n", stage.namespace(), &leader];
-    let kubectl = stage.house().kubectl();
-    let _following = kubectl.spawn(&follow, std::fs::File::create(&log)?)?;
+    if leads_here {
+        stage.kubectl(&["cordon", node]).await?;
+        left(stage, &leader).await?;
+    }
     stage
         .kubectl(&[&drain_of(node), ["--timeout=300s"].as_slice()].concat())
         .await?;
     is_away(stage, node).await?;
-    if leads_here {
-        handed_over(stage.engine(), &log).await?;
-    }
     traffic.flows(100, PATIENCE).await?;
     stage.say(&format!("{other} cannot be drained now"));
     let refused = stage
@@ -83,7 +77,6 @@ async fn drain(stage: &Stage<'_>, traffic: &Remote, node: &str, other: &str) -> 
         said.contains("disruption budget"),
         "refused, but not by the budget: {said}"
     );
-    folder.discard();
     Ok(())
 }
 
@@ -114,15 +107,19 @@ async fn is_away(stage: &Stage<'_>, node: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the log of a leader that was stopped says that it has handed over, which it does before it stops.
-async fn handed_over(engine: Engine, log: &Path) -> Result<()> {
-    let says = engine.says_of_hand_over();
-    let what = format!("the leader's log to say {says:?}");
+/// Waits until a leader whose node is cordoned has handed over, while its pod runs on.
+async fn left(stage: &Stage<'_>, leader: &str) -> Result<()> {
+    let before = stage.pod(leader).await?.uid();
+    let what = format!("{leader} to hand over");
     wait::until_every(LOOK_EVERY, what, PATIENCE, async || {
-        let text = std::fs::read_to_string(log).map_err(|e| e.to_string())?;
-        let last = text.lines().last().unwrap_or_default().to_owned();
-        text.contains(says).then_some(()).ok_or(last)
+        let leads = stage.leader().await.map_err(|e| format!("{e:#}"))?;
+        (leads != leader).then_some(()).ok_or(leads)
     })
     .await?;
+    let pod = stage.pod(leader).await?;
+    ensure!(
+        pod.uid() == before && pod.metadata.deletion_timestamp.is_none(),
+        "its pod was touched"
+    );
     Ok(())
 }

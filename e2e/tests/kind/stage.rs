@@ -8,6 +8,7 @@ use crds::RaftCluster;
 use e2e::FIGURE;
 use e2e::kind::traffic::{Order, Remote};
 use e2e::lab::{is_ready, told};
+use e2e::secured::Papers;
 use e2e::traffic::Mix;
 use e2e::verdict::judge;
 use e2e::wait;
@@ -170,7 +171,13 @@ impl<'a> Stage<'a> {
 
     /// Applies a cluster of so many members.
     pub(crate) async fn apply(&self, replicas: u32) -> Result<()> {
+        self.apply_with(replicas, json!({})).await
+    }
+
+    /// Applies a cluster of so many members with further wishes.
+    pub(crate) async fn apply_with(&self, replicas: u32, wishes: Value) -> Result<()> {
         let mut spec = json!({ "replicas": replicas, "storage": { "size": "1Gi" } });
+        merge(&mut spec, wishes);
         merge(&mut spec, self.choice()?);
         let manifest = json!({
             "apiVersion": "quorate.io/v1alpha1",
@@ -267,6 +274,15 @@ impl<'a> Stage<'a> {
 
     /// Starts traffic at a cluster of this name, in place of what there was, and waits until it flows.
     pub(crate) async fn traffic_at(&self, cluster: &str) -> Result<Remote> {
+        self.traffic_with(cluster, None).await
+    }
+
+    /// The same, with what clients show to members with TLS.
+    pub(crate) async fn traffic_with(
+        &self,
+        cluster: &str,
+        papers: Option<Papers>,
+    ) -> Result<Remote> {
         let service = names::peer_service(cluster);
         let order = Order {
             mix: Mix {
@@ -279,6 +295,7 @@ impl<'a> Stage<'a> {
                 self.namespace,
                 names::CLIENT_PORT
             ),
+            papers,
         };
         let traffic = Remote::start(self.client(), &self.namespace, &order).await?;
         traffic.flows(ENOUGH, PATIENCE).await?;

@@ -33,7 +33,11 @@ const KUBELETS_STEP: Duration = Duration::from_millis(200);
 const AT_ONCE: usize = 3;
 
 /// What happens in the middle of a cluster's life, and which right the operator needs then.
-const ACTS: [(&str, &str, Act); 5] = [
+const ACTS: [(&str, &str, Act); 9] = [
+    ("secrets", "patch", Act::SpoilCertificate),
+    ("raftoperations", "get", Act::Ask("one")),
+    ("raftoperations/status", "update", Act::Ask("two")),
+    ("raftoperations", "delete", Act::Ask("three")),
     ("pods", "patch", Act::Scale(3)),
     ("persistentvolumeclaims", "patch", Act::DeleteVolumes),
     ("pods", "delete", Act::FailPod),
@@ -50,6 +54,10 @@ enum Act {
     DeleteVolumes,
     /// A kubelet ends a pod for good.
     FailPod,
+    /// Somebody takes a certificate out of its Secret.
+    SpoilCertificate,
+    /// The user asks for something to be done once, and its answer to go at once.
+    Ask(&'static str),
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -111,7 +119,7 @@ async fn beginning(plane: Arc<ControlPlane>, log: Log, mode: Mode, right: Right)
     let scene = Scene::set(&plane, mode).await?;
     scene.grant(Some(right)).await?;
     scene
-        .create(json!({ "replicas": 1, "storage": { "size": "1Gi" } }))
+        .create(json!({ "replicas": 1, "storage": { "size": "1Gi" }, "tls": scene::tls() }))
         .await?;
     scene.start_operator(&plane, &Model::default()).await?;
     named(&scene, &log, right)
@@ -125,7 +133,7 @@ async fn life(plane: Arc<ControlPlane>, log: Log, mode: Mode) -> Result<()> {
     let scene = Scene::set(&plane, mode).await?;
     scene.grant(None).await?;
     scene
-        .create(json!({ "replicas": 2, "storage": { "size": "1Gi" } }))
+        .create(json!({ "replicas": 2, "storage": { "size": "1Gi" }, "tls": scene::tls() }))
         .await?;
     let model = Model::default();
     let _kubelets = Kubelets::start(plane.client().await?, &model);
@@ -142,6 +150,8 @@ async fn life(plane: Arc<ControlPlane>, log: Log, mode: Mode) -> Result<()> {
             Act::Scale(replicas) => scene.change(json!({ "replicas": replicas })).await?,
             Act::DeleteVolumes => scene.change(json!({ "deletionPolicy": "Delete" })).await?,
             Act::FailPod => scene.fail_pod(&model).await?,
+            Act::SpoilCertificate => scene.spoil_certificate().await?,
+            Act::Ask(name) => scene.ask(name).await?,
         }
         named(&scene, &log, right)
             .await

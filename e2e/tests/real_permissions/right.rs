@@ -24,10 +24,11 @@ pub(crate) enum Told {
 }
 
 impl Right {
-    /// Every right there is.
+    /// Every right that the operator cannot do without.
     pub(crate) fn all() -> Vec<Self> {
         let of = |of: &'static Permission| of.verbs.iter().map(move |verb| Self { of, verb });
-        PERMISSIONS.iter().flat_map(of).collect()
+        let needed = PERMISSIONS.iter().filter(|it| it.place != Place::Whole);
+        needed.flat_map(of).collect()
     }
 
     pub(crate) fn find(resource: &str, verb: &str) -> Result<Self> {
@@ -51,8 +52,10 @@ impl Right {
     pub(crate) fn told(&self) -> Told {
         match (self.of.resource, self.verb) {
             _ if self.of.place == Place::Own => Told::Log,
-            ("raftclusters" | "raftclusters/status" | "events", _) | (_, "watch") => Told::Log,
-            (_, "list") => Told::Event,
+            ("raftclusters" | "raftclusters/status" | "events", _)
+            | (_, "watch")
+            | ("raftoperations", "get") => Told::Log,
+            (_, "list") | ("secrets", "get") => Told::Event,
             _ => Told::Status,
         }
     }

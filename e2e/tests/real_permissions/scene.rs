@@ -10,7 +10,7 @@ use e2e::simulated::{Crash, Model};
 use e2e::wait;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::authorization::v1::SubjectAccessReview;
-use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Pod, Secret, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
@@ -67,6 +67,11 @@ pub(crate) async fn define(admin: &Client) -> Result<()> {
     })
     .await?;
     Ok(())
+}
+
+/// Certificates on both surfaces, so that the rights to Secrets are needed.
+pub(crate) fn tls() -> Value {
+    json!({ "peer": { "mode": "Operator" }, "client": { "mode": "Operator" } })
 }
 
 impl Scene {
@@ -166,7 +171,7 @@ impl Scene {
             .split_once('/')
             .unwrap_or((right.of.resource, ""));
         let namespace = match right.of.place {
-            Place::Clusters => &self.namespace,
+            Place::Clusters | Place::Whole => &self.namespace,
             Place::Own => &self.own,
         };
         let asked = json!({ "metadata": {}, "spec": {
@@ -248,6 +253,29 @@ impl Scene {
     pub(crate) async fn delete(&self) -> Result<()> {
         self.clusters()
             .delete(CLUSTER, &DeleteParams::background())
+            .await?;
+        Ok(())
+    }
+
+    /// Somebody takes a certificate out of its Secret.
+    pub(crate) async fn spoil_certificate(&self) -> Result<()> {
+        let secrets: Api<Secret> = Api::namespaced(self.admin.clone(), &self.namespace);
+        let spoil = Patch::Merge(json!({ "data": { "tls.crt": null } }));
+        let name = format!("{CLUSTER}-peer-tls");
+        secrets
+            .patch(&name, &PatchParams::default(), &spoil)
+            .await?;
+        Ok(())
+    }
+
+    /// Something to be done once, of which nothing stays when it is done.
+    pub(crate) async fn ask(&self, name: &str) -> Result<()> {
+        let spec = json!({ "clusterName": CLUSTER, "compact": {}, "ttlSecondsAfterFinished": 0 });
+        let operation = crds::RaftOperation::new(name, serde_json::from_value(spec)?);
+        let operations: Api<crds::RaftOperation> =
+            Api::namespaced(self.admin.clone(), &self.namespace);
+        operations
+            .create(&PostParams::default(), &operation)
             .await?;
         Ok(())
     }
@@ -337,7 +365,7 @@ fn rules(place: Place, without: Option<Right>) -> Value {
     };
     let here = PERMISSIONS.iter().filter(|it| it.place == place);
     let rules = here.flat_map(|of| match place {
-        Place::Clusters => vec![granted(of, of.verbs)],
+        Place::Clusters | Place::Whole => vec![granted(of, of.verbs)],
         Place::Own => {
             let (create, others): (Vec<_>, Vec<_>) =
                 of.verbs.iter().partition(|it| **it == "create");

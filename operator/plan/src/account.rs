@@ -6,11 +6,13 @@ use crds::{Leader, MemberStatus, Quorum};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use crate::{
+    autogrow, certificates,
     draft::majority,
+    evacuate, hibernate,
     names::{self, Role},
-    objects,
+    progress, recovery, repair,
     report::{HandsOff, Memory, Report, Work},
-    upkeep,
+    retention, rotation, upkeep,
     view::{ClaimState, Member, View},
 };
 
@@ -38,7 +40,9 @@ pub(crate) fn account(
     Report {
         at: view.now,
         invalid: view.invalid.clone(),
+        asleep: hibernate::asleep(view),
         hands_off,
+        recovery: recovery::recovery(view, work.as_ref()),
         work,
         wanted: i32::try_from(view.spec.replicas).unwrap_or(i32::MAX),
         ready: count(view.roster().iter().filter(|it| it.settled()).count()),
@@ -49,6 +53,8 @@ pub(crate) fn account(
         notices: notices(view),
         alarms: alarms(view),
         support: view.support.clone(),
+        fallen: progress::fallen(view),
+        first_expiry: certificates::first_expiry(view),
         members,
         memory,
     }
@@ -58,7 +64,8 @@ pub(crate) fn account(
 fn is_shown(view: &View<'_>, member: &Member<'_>) -> bool {
     let maybe = view.membership.is_none() && member.known_id.is_some();
     let identified = member.identity.is_some() || member.identity_ending;
-    identified || member.listed.is_some() || member.pod.is_some() || maybe
+    let runs = member.pod.is_some() && !upkeep::is_stranded(view, member);
+    identified || member.listed.is_some() || runs || maybe
 }
 
 fn quorate(view: &View<'_>) -> Option<bool> {
@@ -110,9 +117,15 @@ fn notices(view: &View<'_>) -> Vec<String> {
         .values()
         .filter_map(|it| name(retained(view, it)?))
         .collect();
-    let mut notices = Vec::new();
+    let mut notices = repair::recommendations(view);
+    notices.extend(repair::blindness(view));
+    notices.extend(stranded(view));
     notices.extend(volumes(view, &strangers, "an earlier cluster of this name"));
     notices.extend(volumes(view, &remains, "members that were removed"));
+    notices.extend(certificates::notices(view));
+    notices.extend(rotation::notices(view));
+    notices.extend(autogrow::notice(view));
+    notices.extend(evacuate::notice(view));
     if view.spec.replicas.is_multiple_of(2) {
         notices.push(format!(
             "{} members tolerate no more failures than {}; an odd number is better",
@@ -133,12 +146,25 @@ fn alarms(view: &View<'_>) -> Vec<String> {
     view.members.values().flat_map(of).collect()
 }
 
+/// Pods that cannot end.
+fn stranded(view: &View<'_>) -> impl Iterator<Item = String> {
+    let members = view.members.values();
+    members.filter(|it| upkeep::is_stranded(view, it)).map(|it| {
+        let node = it.pod.and_then(|it| it.spec.as_ref()?.node_name.as_deref());
+        format!(
+            "the pod of member {}, which is no member any more, cannot end on node {}; it goes when the node answers, or when its Node object is deleted",
+            it.name,
+            node.unwrap_or("unknown")
+        )
+    })
+}
+
 /// The claim of a member of which nothing else is left and that the policy keeps.
 fn retained<'a>(view: &View<'_>, member: &Member<'a>) -> Option<&'a PersistentVolumeClaim> {
     let ClaimState::Present(claim) = member.claim else {
         return None;
     };
-    let kept = objects::claim::owner(&view.spec).is_none();
+    let kept = retention::keeps(view, claim);
     (kept && upkeep::is_remains(view, member) && !is_shown(view, member)).then_some(claim)
 }
 

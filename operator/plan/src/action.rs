@@ -8,11 +8,12 @@
 
 use std::fmt;
 
-use crds::RaftMember;
+use crds::{RaftMember, RaftOperation};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
+use crate::certificates::Issue;
 use crate::names::Role;
 
 /// One call to the API server or to a member.
@@ -22,6 +23,9 @@ pub enum Action {
     ApplyService(Box<Service>),
     /// Server-side apply, forced, of the whole disruption budget.
     ApplyBudget(Box<PodDisruptionBudget>),
+    /// Make keys and certificates and keep them in a Secret: created, which fails if the name is taken, or replaced by a merge
+    /// patch that carries the uid.
+    IssueCertificates(Box<Issue>),
     /// Create; fails if the name is taken.
     CreateMember(Box<RaftMember>),
     /// Create; fails if the name is taken.
@@ -41,6 +45,22 @@ pub enum Action {
         claim: Target,
         /// The one owner, or none.
         owner: Option<OwnerReference>,
+    },
+    /// Ask for another size by a merge patch that carries the uid; the annotation `quorate.io/size` says the same.
+    GrowClaim {
+        /// The claim.
+        claim: Target,
+        /// The size, a quantity.
+        size: String,
+    },
+    /// Set an annotation by a merge patch that carries the uid.
+    MarkClaim {
+        /// The claim.
+        claim: Target,
+        /// The annotation.
+        key: &'static str,
+        /// Its value.
+        value: String,
     },
     /// Delete with the uid as precondition, with the pod's own grace period.
     DeletePod {
@@ -95,6 +115,34 @@ pub enum Action {
         /// The membership this was planned on.
         ground: Ground,
     },
+    /// `Maintenance.Defragment`, sent to the member, which serves nobody meanwhile.
+    Defragment {
+        /// Its name.
+        name: String,
+        /// The membership this was planned on.
+        ground: Ground,
+    },
+    /// `KV.Compact`, with the physical removal waited for.
+    Compact {
+        /// The oldest revision that is kept.
+        revision: i64,
+        /// The membership this was planned on.
+        ground: Ground,
+    },
+    /// `Maintenance.Alarm`, which ends the alarm NOSPACE of one member.
+    DisarmNoSpace {
+        /// The member's id.
+        id: u64,
+        /// The membership this was planned on.
+        ground: Ground,
+    },
+    /// Replace the status of an operation, as of the version that was seen.
+    TellOperation(Box<RaftOperation>),
+    /// Delete with the uid as precondition, in the background.
+    DeleteOperation {
+        /// The `RaftOperation`.
+        operation: Target,
+    },
 }
 
 impl Action {
@@ -109,6 +157,7 @@ impl Action {
                 | Self::CreatePod(_)
                 | Self::LabelPod { .. }
                 | Self::OwnClaim { .. }
+                | Self::GrowClaim { .. }
         )
     }
 
@@ -162,6 +211,13 @@ impl fmt::Display for Action {
             Self::ApplyBudget(it) => {
                 write!(f, "apply disruption budget {}", name(&it.metadata.name))
             }
+            Self::IssueCertificates(it) => {
+                write!(
+                    f,
+                    "issue certificates in {}",
+                    name(&it.secret.metadata.name)
+                )
+            }
             Self::CreateMember(it) => write!(f, "create member {}", name(&it.metadata.name)),
             Self::CreateClaim(it) => write!(f, "create claim {}", name(&it.metadata.name)),
             Self::CreatePod(it) => write!(f, "create pod {}", name(&it.metadata.name)),
@@ -177,6 +233,10 @@ impl fmt::Display for Action {
             Self::OwnClaim { claim, owner: None } => {
                 write!(f, "make claim {} stay behind", claim.name)
             }
+            Self::GrowClaim { claim, size } => write!(f, "grow claim {} to {size}", claim.name),
+            Self::MarkClaim { claim, key, value } => {
+                write!(f, "mark claim {}: {key}={value}", claim.name)
+            }
             Self::DeletePod { pod, why } => write!(f, "delete pod {}: {why}", pod.name),
             Self::DeleteMember { member } => write!(f, "delete member {}", member.name),
             Self::DeleteClaim { claim } => write!(f, "delete claim {}", claim.name),
@@ -186,6 +246,20 @@ impl fmt::Display for Action {
             Self::MoveLeader { to, ground, .. } => {
                 write!(f, "hand leadership over from {} to {to}", ground.via)
             }
+            Self::Defragment { name, .. } => write!(f, "defragment {name}"),
+            Self::Compact { revision, .. } => write!(f, "compact to revision {revision}"),
+            Self::DisarmNoSpace { id, .. } => write!(f, "disarm NOSPACE of {id:x}"),
+            Self::TellOperation(it) => {
+                let status = it.status.clone().unwrap_or_default();
+                let said = status.message.unwrap_or_default();
+                write!(
+                    f,
+                    "tell operation {} {:?}: {said}",
+                    name(&it.metadata.name),
+                    status.phase
+                )
+            }
+            Self::DeleteOperation { operation } => write!(f, "delete operation {}", operation.name),
         }
     }
 }

@@ -7,7 +7,7 @@ use crds::{BlockedBy, Joining, OperationType};
 
 use crate::{
     action::{Action, Target},
-    objects,
+    autogrow, footing, objects, replace,
     report::{Memory, Work},
     view::{ClaimState, Member, View},
 };
@@ -21,7 +21,7 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// An empty plan that remembers what the status does, less the name of a member whose id is known by now, plus the
-    /// image in force and the default one.
+    /// image in force, the default one, and the size that volumes are to have.
     pub(crate) fn new(view: &View<'_>) -> Self {
         let mut memory = view.memory.clone();
         let entered = |name: &str| {
@@ -32,6 +32,7 @@ impl Draft {
         memory.joining = memory.joining.filter(|it| !entered(&it.name));
         memory.image = Some(view.spec.image.clone()).filter(|it| !it.is_empty());
         memory.default_image.clone_from(&view.spec.default_image);
+        memory.storage = autogrow::next(view);
         Self {
             actions: Vec::new(),
             memory,
@@ -107,12 +108,34 @@ pub(crate) fn hand_over(
     kind: OperationType,
     from: &Member<'_>,
 ) -> Work {
-    const STEP: &str = "HandOver";
     let heir = view
         .members
         .values()
         .filter(|it| it.good && it.name != from.name)
-        .min_by_key(|it| (!it.current, !it.pod_ready(), it.lag, it.serial));
+        .min_by_key(|it| {
+            let goes = replace::reason(view, it).is_some();
+            let emptied = footing::stays(view, it) == Some(false);
+            (
+                goes,
+                !it.current,
+                !it.pod_ready(),
+                emptied,
+                it.lag,
+                it.serial,
+            )
+        });
+    hand_over_to(view, draft, kind, from, heir)
+}
+
+/// Starts handing the leadership over from `from` to this heir, or says why it cannot be.
+pub(crate) fn hand_over_to(
+    view: &View<'_>,
+    draft: &mut Draft,
+    kind: OperationType,
+    from: &Member<'_>,
+    heir: Option<&Member<'_>>,
+) -> Work {
+    const STEP: &str = "HandOver";
     let ground = view.ground("").filter(|it| it.via == from.name);
     match (heir, ground) {
         (None, _) => waiting(

@@ -10,7 +10,7 @@
 mod lineage;
 mod version;
 
-use crds::Engine;
+use crds::{Downgrade, Engine, StableTemplate};
 
 use crate::{
     report::{Invalid, Support},
@@ -33,6 +33,12 @@ pub(crate) struct Traits {
     pub(crate) alive: &'static str,
     /// Path that answers 200 while a majority confirms that the member is up to date. It must do so at a learner too.
     pub(crate) ready: &'static str,
+    /// Whether a running process believes in the CAs that its files name by now. (All read certificates of their own anew.)
+    pub(crate) reads_authorities_anew: bool,
+    /// The program in the image that makes a new cluster of a member's data, where it is another one.
+    pub(crate) restorer: Option<&'static str>,
+    /// What it reads, in the data directory of a member that has stopped.
+    pub(crate) restored_from: &'static str,
     /// Which versions run on which data; none if any does.
     lineage: Option<Lineage>,
 }
@@ -43,6 +49,9 @@ const QUORATE: Traits = Traits {
     default_image: Some("quorate-node"),
     alive: "/livez",
     ready: "/readyz",
+    reads_authorities_anew: true,
+    restorer: None,
+    restored_from: "",
     lineage: None,
 };
 
@@ -55,6 +64,9 @@ const ETCD: Traits = Traits {
     default_image: None,
     alive: "/health?serializable=true&exclude=NOSPACE&exclude=CORRUPT",
     ready: "/health?exclude=NOSPACE",
+    reads_authorities_anew: false,
+    restorer: Some("etcdutl"),
+    restored_from: "/member/snap/db",
     lineage: Some(Lineage {
         oldest: Version(Minor(3, 5), 3),
         why: "3.4 cannot read its membership through a majority, on which the operator's safety rests, and 3.5.0 to 3.5.2 can \
@@ -64,6 +76,22 @@ const ETCD: Traits = Traits {
     }),
 };
 
+/// How far the revisions of a rebuilt cluster jump. Writes may have been lost that clients have seen; they must not meet others
+/// under the same revisions. etcd's guide for restores names this number: no cluster makes as many writes between two looks.
+const REVISION_JUMP: u32 = 1_000_000_000;
+
+/// Flags that make revisions jump, and everything before compacted, where the restorer has them: etcd's has since 3.6.
+pub(crate) fn jump(spec: &Spec) -> Vec<String> {
+    let minor = Version::of_image(&spec.image).map(|it| it.0);
+    if spec.engine == Engine::Etcd && minor.is_none_or(|it| it < Minor(3, 6)) {
+        return Vec::new();
+    }
+    vec![
+        format!("--bump-revision={REVISION_JUMP}"),
+        "--mark-compacted=true".to_owned(),
+    ]
+}
+
 /// The table.
 pub(crate) const fn of(engine: Engine) -> &'static Traits {
     match engine {
@@ -72,15 +100,20 @@ pub(crate) const fn of(engine: Engine) -> &'static Traits {
     }
 }
 
-/// Whether the engine can do what the spec asks for, given the data that the members hold.
+/// Whether the engine can do what the spec asks for, given the data that the members hold and the template on which the
+/// cluster last converged.
 pub(crate) fn support<'m, 'a: 'm>(
     spec: &Spec,
     members: impl Iterator<Item = &'m Member<'a>> + Clone,
+    stable: Option<&StableTemplate>,
 ) -> Support {
     let traits = of(spec.engine);
     let name = traits.name;
     let Some(lineage) = &traits.lineage else {
-        return Support::Full(format!("{name} does all that the spec asks for"));
+        return downgrade(spec, stable).map_or_else(
+            || Support::Full(format!("{name} does all that the spec asks for")),
+            Support::Lacking,
+        );
     };
     let running = members.clone().filter(|it| it.current);
     let running = running.filter_map(|it| Version::parse(&it.answer?.version));
@@ -106,4 +139,22 @@ pub(crate) fn support<'m, 'a: 'm>(
         "{name} {minor} does all that the spec asks for; it cannot skip a minor version, nor go back to the one before \
          without `etcdctl downgrade enable`"
     ))
+}
+
+/// Why an older minor version than the one on which the cluster last converged is not run, where the engine itself has no word
+/// in it. What has never converged can always be left again.
+fn downgrade(spec: &Spec, stable: Option<&StableTemplate>) -> Option<Invalid> {
+    let stable = stable?.template.get("image")?.as_str()?;
+    let (asked, last) = (
+        Version::of_image(&spec.image)?.0,
+        Version::of_image(stable)?.0,
+    );
+    let denied = spec.update.version_policy.downgrade == Downgrade::Deny && asked < last;
+    denied.then(|| Invalid {
+        field: "spec.image".to_owned(),
+        message: format!(
+            "{asked} is older than {last}, on which the cluster last converged; set the version back, or set \
+             spec.updateStrategy.versionPolicy.downgrade to Allow if {asked} can read the data of {last}"
+        ),
+    })
 }

@@ -5,12 +5,12 @@
 //!
 //! This file deliberately never removes anyone: a spec that no longer wants the member makes `leave.rs` take it away again.
 
-use crds::OperationType::ScaleUp;
+use crds::OperationType::{self, Replace, ScaleUp};
 
 use crate::{
     action::Action,
     draft::{Draft, majority, make, make_claim, moving, no_quorum, waiting},
-    names,
+    names, progress, replace,
     report::Work,
     view::{ClaimState, LAG_GATE, Member, View},
 };
@@ -21,17 +21,17 @@ pub(crate) fn join(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
         return Some(step(view, draft, member));
     }
     let there = view.roster().len() + view.missed().len();
-    if draft.memory.joining.is_none() && there >= view.spec.replicas {
+    if draft.memory.joining.is_none() && there >= replace::wanted(view) {
         return None;
     }
     let joining = draft.memory.joining.clone().filter(|it| !view.spoilt(it));
     Some(match (&joining, no_quorum(view)) {
         (Some(joining), _) => {
             make(view, draft, joining);
-            moving(ScaleUp, "CreateMember", &joining.name)
+            moving(kind(view), "CreateMember", &joining.name)
         }
         (None, Some(why)) => waiting(
-            ScaleUp,
+            kind(view),
             "ChooseName",
             &view.next_joining().name,
             "Quorum",
@@ -39,7 +39,7 @@ pub(crate) fn join(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
         ),
         (None, None) => {
             let name = draft.choose(view.next_joining());
-            moving(ScaleUp, "ChooseName", &name)
+            moving(kind(view), "ChooseName", &name)
         }
     })
 }
@@ -54,15 +54,24 @@ fn in_hand<'v, 'a>(view: &'v View<'a>) -> Option<&'v Member<'a>> {
     learner.or_else(unlisted).copied()
 }
 
+/// Whether the member that comes replaces another one.
+fn kind(view: &View<'_>) -> OperationType {
+    if replace::wanted(view) > view.spec.replicas {
+        Replace
+    } else {
+        ScaleUp
+    }
+}
+
 fn step(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
     let name = &member.name;
     match &member.claim {
         ClaimState::Absent if member.listed.is_none() => {
             make_claim(view, draft, name, member.serial);
-            moving(ScaleUp, "CreateVolume", name)
+            moving(kind(view), "CreateVolume", name)
         }
         ClaimState::Foreign => waiting(
-            ScaleUp,
+            kind(view),
             "CreateVolume",
             name,
             "Volume",
@@ -71,9 +80,13 @@ fn step(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
                 names::claim(name)
             ),
         ),
-        ClaimState::Absent | ClaimState::Lost | ClaimState::Ending => {
-            waiting(ScaleUp, "StartMember", name, "Volume", member.trouble(view))
-        }
+        ClaimState::Absent | ClaimState::Lost | ClaimState::Ending => waiting(
+            kind(view),
+            "StartMember",
+            name,
+            "Volume",
+            member.trouble(view),
+        ),
         ClaimState::Present(_) if member.listed.is_none() => add(view, draft, member),
         ClaimState::Present(_) => promote(view, draft, member),
     }
@@ -83,22 +96,22 @@ fn add(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
     const STEP: &str = "AddLearner";
     let name = &member.name;
     match (no_quorum(view), view.ground(name)) {
-        (Some(why), _) => waiting(ScaleUp, STEP, name, "Quorum", why),
+        (Some(why), _) => waiting(kind(view), STEP, name, "Quorum", why),
         (None, None) => waiting(
-            ScaleUp,
+            kind(view),
             STEP,
             name,
             "Quorum",
             "the membership is not known".to_owned(),
         ),
         (None, Some(ground)) => {
-            let peer_url = names::peer_url(&view.spec.namespace, &view.spec.name, name);
+            let peer_url = view.spec.peer_url(name);
             draft.actions.push(Action::AddLearner {
                 name: name.clone(),
                 peer_url,
                 ground,
             });
-            moving(ScaleUp, STEP, name)
+            moving(kind(view), STEP, name)
         }
     }
 }
@@ -106,21 +119,21 @@ fn add(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
 fn promote(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
     let name = &member.name;
     if member.known_id.is_none() {
-        return moving(ScaleUp, "RememberMember", name);
+        return moving(kind(view), "RememberMember", name);
     }
     // It may still answer while its pod ends, or is about to be replaced in this very round: as a voter it would be missed.
-    let outdated = !member.current && !member.pod_ready();
+    let outdated = progress::is_outdated(view, member) && !member.pod_ready();
     if member.answer.is_some() && (member.pod.is_none() || member.pod_ending() || outdated) {
         let why = member.trouble(view);
-        return waiting(ScaleUp, "StartMember", name, "MemberReady", why);
+        return waiting(kind(view), "StartMember", name, "MemberReady", why);
     }
     // Readiness is not asked: a learner may rightly call itself not ready for clients.
     let (Some(_), Some(lag)) = (member.answer, member.lag) else {
         return if member.pod.is_none() && member.known_claim.is_some() {
-            moving(ScaleUp, "StartMember", name)
+            moving(kind(view), "StartMember", name)
         } else {
             waiting(
-                ScaleUp,
+                kind(view),
                 "StartMember",
                 name,
                 "MemberReady",
@@ -129,22 +142,22 @@ fn promote(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
         };
     };
     if lag > LAG_GATE {
-        return waiting(ScaleUp, "CatchUp", name, "CaughtUp", member.behind(lag));
+        return waiting(kind(view), "CatchUp", name, "CaughtUp", member.behind(lag));
     }
     let (voters, good) = (view.voters().len() + 1, view.good() + 1);
     let id = member.listed.as_ref().map_or(0, |it| it.id);
     match (no_quorum(view), view.ground(name)) {
-        (Some(why), _) => waiting(ScaleUp, "Promote", name, "Quorum", why),
+        (Some(why), _) => waiting(kind(view), "Promote", name, "Quorum", why),
         (None, Some(ground)) if good >= majority(voters) => {
             draft.actions.push(Action::Promote {
                 name: name.clone(),
                 id,
                 ground,
             });
-            moving(ScaleUp, "Promote", name)
+            moving(kind(view), "Promote", name)
         }
         (None, _) => waiting(
-            ScaleUp,
+            kind(view),
             "Promote",
             name,
             "Quorum",

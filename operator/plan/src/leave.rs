@@ -1,4 +1,5 @@
-//! Taking members out of the membership: those that nobody owns any more, and those that the spec no longer wants.
+//! Taking members out of the membership: those that nobody owns any more, those that the spec no longer wants, those that
+//! `repair.rs` has given up, and those that a `RaftOperation` replaces.
 //!
 //! Any member can go, not only the last: broken ones first, then learners, then the newest, and the leader last, after it
 //! has handed over and the hand-over was seen to have worked. A majority of the old configuration must be there to agree
@@ -9,12 +10,14 @@
 
 use std::cmp::Reverse;
 
-use crds::OperationType::{self, Repair, ScaleDown};
+use crds::OperationType::{self, Repair, Replace, Requested, ScaleDown};
 
 use crate::{
     action::Action,
     draft::{Draft, hand_over, majority, moving, no_quorum, waiting},
+    operate, repair, replace,
     report::Work,
+    retention,
     view::{Member, View},
 };
 
@@ -28,26 +31,49 @@ pub(crate) fn leaving<'v, 'a>(view: &'v View<'a>) -> Option<(&'v Member<'a>, Ope
         .values()
         .filter(|it| it.listed.is_some() && it.identity.is_none());
     let leftover = leftovers.min_by_key(|it| order(view, it));
-    let surplus = || {
-        let roster = view.roster();
-        (roster.len() > view.spec.replicas.max(1))
-            .then(|| roster.into_iter().min_by_key(|it| order(view, it)))
-            .flatten()
-    };
     leftover
         .map(|it| (it, Repair))
-        .or_else(|| surplus().map(|it| (it, ScaleDown)))
+        .or_else(|| {
+            repair::given_up(view)
+                .filter(|_| surplus(view).is_none())
+                .map(|it| (it, Repair))
+        })
+        .or_else(|| replaced(view))
+        .or_else(|| operate::given_up(view).map(|it| (it, Requested)))
+        .or_else(|| surplus(view).map(|it| (it, ScaleDown)))
 }
 
-/// Who goes first: one that never came in, a broken one, a learner, the newest, the leader last.
+/// One that is to be replaced goes when its replacement votes, or at once if it is not in yet itself.
+fn replaced<'v, 'a>(view: &'v View<'a>) -> Option<(&'v Member<'a>, OperationType)> {
+    let (member, _) = replace::to_replace(view)?;
+    let roster = view.roster();
+    let one_more = roster.len() == view.spec.replicas.max(1) + 1;
+    let all_in = || {
+        roster
+            .iter()
+            .all(|it| it.is_voter() && it.known_id.is_some())
+    };
+    let goes = replace::is_on_its_way_in(view, member) || (one_more && all_in());
+    goes.then_some((member, Replace))
+}
+
+/// One that the spec no longer wants; while one is to be replaced, its replacement is no surplus.
+fn surplus<'v, 'a>(view: &'v View<'a>) -> Option<&'v Member<'a>> {
+    let roster = view.roster();
+    (roster.len() > replace::wanted(view).max(1))
+        .then(|| roster.into_iter().min_by_key(|it| order(view, it)))
+        .flatten()
+}
+
+/// Who goes first: one that never came in, a broken one, a learner, one that is to be replaced, the newest, the leader last.
 fn order(view: &View<'_>, member: &Member<'_>) -> (u8, Reverse<i64>) {
-    let leads = view.leading().is_some_and(|it| it.name == member.name);
+    let leads = view.leads(member);
     let class = match () {
         () if view.membership.is_some() && member.listed.is_none() => 0,
         () if !member.good && !member.pod_ready() => 1,
         () if member.is_learner() => 2,
-        () if leads => 4,
-        () => 3,
+        () if replace::reason(view, member).is_some() => 3 + u8::from(leads),
+        () => 5 + u8::from(leads),
     };
     (class, Reverse(member.serial))
 }
@@ -56,8 +82,12 @@ fn order(view: &View<'_>, member: &Member<'_>) -> (u8, Reverse<i64>) {
 pub(crate) fn leave(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
     forget_unwanted(view, draft);
     let (member, kind) = leaving(view)?;
+    // What keeps it from being replaced may be a member that cannot come back, and that one must not wait for it.
+    if kind == Replace && blocked(view, member).is_some() && repair::begins(view) {
+        return None;
+    }
     if view.membership.is_some() && member.listed.is_none() {
-        return Some(cancel(draft, member, kind));
+        return Some(cancel(view, draft, member, kind));
     }
     Some(remove(view, draft, member, kind))
 }
@@ -74,13 +104,17 @@ fn forget_unwanted(view: &View<'_>, draft: &mut Draft) {
         .joining
         .as_ref()
         .is_some_and(|it| unused(&it.name));
-    if view.born() && chosen && view.roster().len() >= view.spec.replicas {
+    if view.born() && chosen && view.roster().len() >= replace::wanted(view) {
         draft.memory.joining = None;
     }
 }
 
 /// A member that has never been in the membership has never run: its identity can simply go.
-fn cancel(draft: &mut Draft, member: &Member<'_>, kind: OperationType) -> Work {
+fn cancel(view: &View<'_>, draft: &mut Draft, member: &Member<'_>, kind: OperationType) -> Work {
+    if let Some(mark) = retention::mark(view, member, kind) {
+        draft.actions.push(mark);
+        return moving(kind, "MarkVolume", &member.name);
+    }
     if draft
         .memory
         .joining
@@ -103,8 +137,12 @@ fn remove(view: &View<'_>, draft: &mut Draft, member: &Member<'_>, kind: Operati
     if let Some(why) = blocked(view, member) {
         return waiting(kind, STEP, name, "Quorum", why);
     }
-    if view.leading().is_some_and(|it| it.name == *name) {
+    if view.leads(member) {
         return hand_over(view, draft, kind, member);
+    }
+    if let Some(mark) = retention::mark(view, member, kind) {
+        draft.actions.push(mark);
+        return moving(kind, "MarkVolume", name);
     }
     match (view.ground(name), &member.listed) {
         (Some(ground), Some(listed)) => {
@@ -130,7 +168,7 @@ fn remove(view: &View<'_>, draft: &mut Draft, member: &Member<'_>, kind: Operati
 }
 
 /// Why the member cannot go now, if it cannot.
-fn blocked(view: &View<'_>, member: &Member<'_>) -> Option<String> {
+pub(crate) fn blocked(view: &View<'_>, member: &Member<'_>) -> Option<String> {
     let name = &member.name;
     let voters = view.voters().len();
     if !member.is_voter() {

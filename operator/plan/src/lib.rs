@@ -20,20 +20,37 @@ pub mod report;
 pub mod safety;
 
 mod account;
+mod autogrow;
 mod bootstrap;
+pub mod certificates;
 mod draft;
 mod engine;
+mod evacuate;
+mod footing;
+mod hibernate;
 mod join;
 mod leave;
+mod maintenance;
 mod objects;
+mod operate;
 mod overlay;
+mod progress;
 mod quantity;
+mod reclaim;
+mod recovery;
+mod repair;
+mod replace;
+mod resize;
+mod retention;
 mod rollout;
+pub mod rotation;
 mod settle;
 mod spec;
 mod status;
+mod syntax;
 mod upkeep;
 mod view;
+mod volume;
 
 use std::time::Duration;
 
@@ -41,10 +58,13 @@ use crds::{Operation, RaftCluster};
 use jiff::Timestamp;
 
 pub use action::{Action, Ground, Target};
-pub use observed::{Answer, Listed, Observed, Probe};
+pub use certificates::{Authority, Issue, Leaf};
+pub use footing::is_about_to_be_emptied;
+pub use observed::{Answer, Footing, Handshake, Keyring, Listed, Observed, Probe, Seen};
 pub use report::{Failure, Outcome, Report, Support};
 pub use spec::OPERATOR_VERSION;
 pub use status::status;
+pub use volume::classes_in_question;
 
 use draft::Draft;
 use report::{HandsOff, Work};
@@ -64,31 +84,68 @@ pub struct Plan {
 /// A policy: the work in hand, if there is any, with its actions added to the draft.
 type Policy = fn(&View<'_>, &mut Draft) -> Option<Work>;
 
-/// The order in which policies are asked. A cluster is founded first; who has to go goes before anyone comes, so that a
-/// change of mind takes the half-added member away again; templates change when the membership is as it should be.
-const POLICIES: [Policy; 5] = [
+/// The order in which policies are asked. Whether a lost cluster is to be rebuilt is asked first, for nothing else can end then.
+/// Certificates come before all else, for no pod starts without them; what a CA that is replaced waits for holds nothing up. A
+/// cluster is founded first; a leader whose node is about to be emptied moves, which hinders nothing else; who has to go goes
+/// before anyone comes, so that a change of mind takes the half-added member away again; templates change when the membership is as it should be, and what a `RaftOperation` asks for is done when the templates
+/// are. What volumes wait for holds nothing up.
+const POLICIES: [Policy; 17] = [
+    operate::recover::consider,
+    certificates::certificates,
+    rotation::rotate,
     bootstrap::bootstrap,
+    evacuate::evacuate,
     leave::leave,
+    repair::replace,
     join::join,
+    reclaim::reclaim,
     rollout::rollout,
+    resize::resize,
+    operate::operate,
+    |view, _| repair::wait(view),
+    |view, _| reclaim::wait(view),
+    |view, _| rotation::wait(view),
+    |view, _| maintenance::wait(view),
     |view, _| settle::settle(view),
 ];
+
+/// What is asked instead while a lost cluster is rebuilt.
+const REBUILDING: [Policy; 1] = [operate::recover::go_on];
+
+/// What is asked instead while the user wants no member to run.
+const ASLEEP: [Policy; 1] = [hibernate::hibernate];
 
 /// Decides one round. Total: whatever is handed in, there is a plan, if only one that does nothing and says why.
 #[must_use]
 pub fn plan(cluster: &RaftCluster, observed: &Observed, now: Timestamp) -> Plan {
     let view = View::new(cluster, observed, now);
     let hands_off = hands_off(cluster);
-    let leaving = leave::leaving(&view).map(|(member, _)| member.name.as_str());
+    let sleeps = hibernate::wanted(&view);
+    let leaving = leave::leaving(&view).filter(|_| !sleeps);
+    let leaving = leaving.map(|(member, _)| member.name.as_str());
     let mut draft = Draft::new(&view);
     let mut work = None;
     if hands_off.is_none() && view.invalid.is_empty() {
         upkeep::upkeep(&view, leaving, &mut draft);
-        work = POLICIES.iter().find_map(|policy| policy(&view, &mut draft));
+        draft.memory.repair.suspects = repair::suspects(&view);
+        let rebuilds = operate::recover::is_under_way(&view);
+        let policies: &[Policy] = match () {
+            () if sleeps => &ASLEEP,
+            () if rebuilds => &REBUILDING,
+            () => &POLICIES,
+        };
+        work = policies.iter().find_map(|policy| policy(&view, &mut draft));
+        if sleeps || rebuilds {
+            progress::interrupt(&mut draft);
+        } else {
+            progress::note(&view, work.is_none(), &mut draft);
+        }
     } else {
         draft.memory = view.memory.clone();
+        progress::interrupt(&mut draft);
         upkeep::release(&view, &mut draft);
     }
+    operate::queue(&view, &mut draft, hands_off, work.as_ref());
     let Draft { actions, memory } = draft;
     let report = account::account(&view, hands_off, work, memory, leaving);
     let requeue = requeue(&view, &actions, &report);
@@ -121,7 +178,8 @@ fn requeue(view: &View<'_>, actions: &[Action], report: &Report) -> Duration {
         _ if !only_applies => Duration::from_millis(20),
         // The members may come to hold other data, and nothing wakes the operator then.
         None if matches!(report.support, Support::Lacking(_)) => Duration::from_secs(5),
-        None => Duration::from_secs(30),
+        None => rest(view),
+        Some(work) if status::is_held(work) => Duration::from_secs(30),
         Some(_)
             if view
                 .status
@@ -133,6 +191,13 @@ fn requeue(view: &View<'_>, actions: &[Action], report: &Report) -> Duration {
         }
         Some(_) => Duration::from_millis(500),
     }
+}
+
+/// How long nothing is expected to be due.
+fn rest(view: &View<'_>) -> Duration {
+    const LONGEST: Duration = Duration::from_secs(30);
+    let due = rotation::due_in(view);
+    due.map_or(LONGEST, |due| due.unsigned_abs().min(LONGEST))
 }
 
 /// Whether the status will remember something that the next step needs and the last one had not.

@@ -16,6 +16,9 @@ pub const PEER_PORT: i32 = 2380;
 /// Port of health and metrics, over plain HTTP.
 pub const METRICS_PORT: i32 = 2381;
 
+/// Common name of the certificate that the operator shows: where users and roles are in force, it is the user's name.
+pub const ROOT: &str = "root";
+
 /// Where the volume is mounted in the member's container.
 pub const MOUNT_PATH: &str = "/var/lib/quorate";
 /// The data directory: a folder inside the volume, because the root of a volume may hold `lost+found`.
@@ -36,8 +39,93 @@ pub const ROLE_LABEL: &str = "quorate.io/role";
 pub const CLUSTER_UID: &str = "quorate.io/cluster-uid";
 /// Annotation on claims: the serial of the member, so that serials are never reused even if the status is lost.
 pub const SERIAL: &str = "quorate.io/serial";
+/// Annotation on claims: the size that the operator last asked for.
+pub const SIZE: &str = "quorate.io/size";
+/// Annotation on claims: the storage class that the operator asked for, if it asked for one.
+pub const CLASS: &str = "quorate.io/storage-class";
+/// Annotation on claims: why the member left, `Scaled` or `Replaced`.
+pub const LEFT: &str = "quorate.io/left";
+/// Annotation on claims: since when the volume of a replaced member is kept.
+pub const KEPT_SINCE: &str = "quorate.io/kept-since";
+/// Annotation on claims: uid of the pod that rebuilt a lost cluster of this volume. It is part of the data directory's name and
+/// of the cluster's token from then on; what lay there before stays as it was.
+pub const RESTORED: &str = "quorate.io/restored";
+/// Annotation on pods: the acknowledged plan by which the pod rebuilds a lost cluster of its member's data.
+pub const RESTORES: &str = "quorate.io/restores";
 /// Annotation on pods: hash of the user's inputs to the template.
 pub const TEMPLATE_HASH: &str = "quorate.io/template-hash";
+/// Annotation: the hash of the pod as this operator makes it, which another one may make in another way.
+pub const RENDERING_HASH: &str = "quorate.io/rendering-hash";
+
+/// What can have TLS, each with a CA, a Secret and flags of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Surface {
+    /// Between members.
+    Peer,
+    /// Between clients and members.
+    Client,
+}
+
+impl Surface {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Peer, Self::Client];
+
+    /// The field below `spec.tls`.
+    #[must_use]
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::Peer => "peer",
+            Self::Client => "client",
+        }
+    }
+
+    /// With what etcd's flags for its certificates begin.
+    #[must_use]
+    pub const fn flag_prefix(self) -> &'static str {
+        match self {
+            Self::Peer => "peer-",
+            Self::Client => "",
+        }
+    }
+
+    /// Name of the volume with its certificates in the pod.
+    #[must_use]
+    pub const fn volume(self) -> &'static str {
+        match self {
+            Self::Peer => "peer-tls",
+            Self::Client => "client-tls",
+        }
+    }
+
+    /// Where that is mounted.
+    #[must_use]
+    pub const fn folder(self) -> &'static str {
+        match self {
+            Self::Peer => "/etc/quorate/tls/peer",
+            Self::Client => "/etc/quorate/tls/client",
+        }
+    }
+}
+
+/// The scheme of a surface's URLs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scheme {
+    /// Without TLS.
+    Http,
+    /// With it.
+    Https,
+}
+
+impl Scheme {
+    /// As URLs begin.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
 
 /// A member's vote, as its pod's label says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -99,28 +187,77 @@ pub fn budget(cluster: &str) -> String {
     cluster.to_owned()
 }
 
+/// Name of the Secret that members mount, with a CA that the operator has made.
+#[must_use]
+pub fn members_secret(cluster: &str, surface: Surface) -> String {
+    match surface {
+        Surface::Peer => format!("{cluster}-peer-tls"),
+        Surface::Client => format!("{cluster}-server-tls"),
+    }
+}
+
+/// Name of the Secret that applications mount to be believed by the members.
+#[must_use]
+pub fn application_secret(cluster: &str) -> String {
+    format!("{cluster}-client-tls")
+}
+
+/// Common name of the CA of a surface.
+#[must_use]
+pub fn authority(cluster_uid: &str, surface: Surface) -> String {
+    format!("quorate-{}-{cluster_uid}", surface.field())
+}
+
+/// The host at which a member is reached.
+#[must_use]
+pub fn host(namespace: &str, cluster: &str, member: &str) -> String {
+    format!("{member}.{}.{namespace}.svc", peer_service(cluster))
+}
+
+/// Every host that a member may be called by: through either service, by itself, and through a forwarded port.
+#[must_use]
+pub fn hosts(namespace: &str, cluster: &str) -> Vec<String> {
+    let (client, any) = (client_service(cluster), host(namespace, cluster, "*"));
+    vec![
+        client.clone(),
+        format!("{client}.{namespace}"),
+        format!("{client}.{namespace}.svc"),
+        format!("{client}.{namespace}.svc.cluster.local"),
+        any.clone(),
+        format!("{any}.cluster.local"),
+        "localhost".to_owned(),
+        "127.0.0.1".to_owned(),
+        "::1".to_owned(),
+    ]
+}
+
 /// URL at which a member's peers reach it. It is how a member is told in the membership before it has started.
 #[must_use]
-pub fn peer_url(namespace: &str, cluster: &str, member: &str) -> String {
-    format!(
-        "http://{member}.{}.{namespace}.svc:{PEER_PORT}",
-        peer_service(cluster)
-    )
+pub fn peer_url(scheme: Scheme, namespace: &str, cluster: &str, member: &str) -> String {
+    let host = host(namespace, cluster, member);
+    format!("{}://{host}:{PEER_PORT}", scheme.as_str())
 }
 
 /// URL that a member tells clients that ask for the membership.
 #[must_use]
-pub fn client_url(namespace: &str, cluster: &str, member: &str) -> String {
-    format!(
-        "http://{member}.{}.{namespace}.svc:{CLIENT_PORT}",
-        peer_service(cluster)
-    )
+pub fn client_url(scheme: Scheme, namespace: &str, cluster: &str, member: &str) -> String {
+    let host = host(namespace, cluster, member);
+    format!("{}://{host}:{CLIENT_PORT}", scheme.as_str())
 }
 
 /// The cluster token: two clusters never take each other's messages, nor a new one those of its namesake before it.
 #[must_use]
 pub fn token(namespace: &str, cluster: &str, cluster_uid: &str) -> String {
     format!("{namespace}-{cluster}-{cluster_uid}")
+}
+
+/// The data directory of a member: its first one, or that which a pod restored.
+#[must_use]
+pub fn data_dir(restored: Option<&str>) -> String {
+    restored.map_or_else(
+        || DATA_DIR.to_owned(),
+        |pod| format!("{MOUNT_PATH}/restored-{pod}"),
+    )
 }
 
 /// Labels on every object of a cluster.

@@ -6,12 +6,15 @@
 //!
 //! This file deliberately draws no conclusions: see `view.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crds::RaftMember;
+use crds::{RaftMember, RaftOperation, Recovering, RunState};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+
+use crate::action::Target;
+use crate::names::Surface;
 
 /// How old an answer of a member may be and still count. A round takes less than a second; what is older was read before
 /// something that mattered.
@@ -22,6 +25,10 @@ pub const PROBE_AGE_MAX: SignedDuration = SignedDuration::from_secs(10);
 pub struct Observed {
     /// When the reads were made; answers of members are judged by their age at this time.
     pub taken_at: Timestamp,
+    /// Whether the resource, as it was read, asks for members to run at all.
+    pub run_state: RunState,
+    /// What the resource, as it was read, remembers of a recovery from quorum loss.
+    pub recovering: Option<Recovering>,
     /// The members' identities.
     pub members: Vec<RaftMember>,
     /// The members' pods, those that are ending included.
@@ -32,8 +39,22 @@ pub struct Observed {
     pub services: Vec<Service>,
     /// The cluster's disruption budget.
     pub budgets: Vec<PodDisruptionBudget>,
+    /// Whether the volumes of a storage class can grow in place, by the class's name. A class that was not asked about, or that
+    /// the operator may not read, is not among them.
+    pub classes: BTreeMap<String, bool>,
+    /// What is known of the Secrets that TLS needs.
+    pub keyrings: Vec<Keyring>,
+    /// How members shook hands, or, in words for a person, why they did not; asked for only while [`watched`] says so.
+    ///
+    /// [`watched`]: crate::rotation::watched
+    pub handshakes: BTreeMap<(String, Surface), Result<Handshake, String>>,
+    /// The operations that name the cluster, those that have ended included.
+    pub operations: Vec<RaftOperation>,
     /// What each member said when asked, by member name. Members whose pod has no address are not asked.
     pub probes: BTreeMap<String, Probe>,
+    /// Where members stand that did not answer, by member name; of those that did, the node of the leader, and of the others
+    /// where the leadership may have to move.
+    pub footings: BTreeMap<String, Footing>,
 }
 
 impl Observed {
@@ -42,14 +63,95 @@ impl Observed {
     pub const fn empty(taken_at: Timestamp) -> Self {
         Self {
             taken_at,
+            run_state: RunState::Running,
+            recovering: None,
             members: Vec::new(),
             pods: Vec::new(),
             claims: Vec::new(),
             services: Vec::new(),
             budgets: Vec::new(),
+            classes: BTreeMap::new(),
+            keyrings: Vec::new(),
+            handshakes: BTreeMap::new(),
+            operations: Vec::new(),
             probes: BTreeMap::new(),
+            footings: BTreeMap::new(),
         }
     }
+}
+
+/// What is known of one Secret with certificates. No key is among it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keyring {
+    /// Name of the Secret.
+    pub secret: String,
+    /// Its uid.
+    pub uid: String,
+    /// Its resource version.
+    pub version: Option<String>,
+    /// The cluster it says that it was made for.
+    pub cluster_uid: Option<String>,
+    /// Names of its entries that are not empty.
+    pub entries: BTreeSet<String>,
+    /// A fingerprint of `ca.crt`.
+    pub authority: Option<String>,
+    /// When each certificate ends, by the stem of its entry; those that could be read.
+    pub ends: BTreeMap<String, Timestamp>,
+    /// A fingerprint of each certificate, by the stem of its entry.
+    pub fingerprints: BTreeMap<String, String>,
+    /// Common names of the CAs in `ca.crt`, in their order: the first one signs, the others are believed beside it.
+    pub roots: Vec<String>,
+}
+
+/// What one handshake with a member showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Handshake {
+    /// Common names of the CAs from which it takes certificates, as it says itself.
+    pub trusts: BTreeSet<String>,
+    /// Fingerprint of the certificate that it has shown, and that was believed.
+    pub shows: String,
+    /// Common name of the CA that has signed it.
+    pub issuer: String,
+}
+
+impl Keyring {
+    /// Whether it has an entry.
+    #[must_use]
+    pub fn has(&self, entry: &str) -> bool {
+        self.entries.contains(entry)
+    }
+
+    /// The Secret as a target.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        Target {
+            name: self.secret.clone(),
+            uid: self.uid.clone(),
+        }
+    }
+}
+
+/// Where a member stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Footing {
+    /// The node that its pod is on.
+    pub node: Seen<Node>,
+    /// The nodes on which its volume can be used, where that is not everywhere.
+    pub within: Seen<Vec<Node>>,
+}
+
+/// What came of looking for something that the operator can do without.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum Seen<T> {
+    /// There was nothing to look for.
+    #[default]
+    Nothing,
+    /// The operator is not permitted to look.
+    Forbidden,
+    /// It is not there.
+    Absent,
+    /// It is there.
+    There(T),
 }
 
 /// One member asked once.
@@ -76,12 +178,20 @@ pub struct Answer {
     pub raft_index: u64,
     /// Index of the last entry it has applied.
     pub applied_index: u64,
+    /// Revision of its data.
+    pub revision: i64,
     /// Whether it follows without a vote.
     pub is_learner: bool,
+    /// Bytes that its database takes on disk (etcd's `dbSize`).
+    pub db_size: Option<u64>,
+    /// How many of them are in use (etcd's `dbSizeInUse`); a defragmentation gives the rest back.
+    pub db_size_in_use: Option<u64>,
     /// Version of the program.
     pub version: String,
     /// Version whose data it holds on disk (etcd's `storageVersion`); etcd says so since 3.6.
     pub storage_version: Option<String>,
+    /// Ids of the members that have raised the alarm NOSPACE, as it knows.
+    pub no_space: Vec<u64>,
     /// Alarms and troubles that it reports of itself.
     pub errors: Vec<String>,
     /// The membership as a *linearizable* `MemberList` through this member answered it: proof that a majority answers.

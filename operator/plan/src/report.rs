@@ -3,7 +3,11 @@
 //! Conditions, `blockedBy`, events, logs and the command line all read from it. Building the status from it is
 //! `status.rs`'s work; this file deliberately holds no rule.
 
-use crds::{BlockedBy, Joining, Leader, MemberStatus, OperationType, Quorum, RaftClusterStatus};
+use crds::{
+    BlockedBy, CertificateRotation, Joining, Leader, MemberStatus, OperationType, Quorum,
+    RaftClusterStatus, Reclaiming, Recovering, Recovery, RepairStatus, RolloutStatus,
+    StableTemplate, StorageStatus,
+};
 use jiff::Timestamp;
 
 use crate::action::Action;
@@ -15,6 +19,8 @@ pub struct Report {
     pub at: Timestamp,
     /// What is wrong with the spec; while anything is, nothing is changed.
     pub invalid: Vec<Invalid>,
+    /// Whether no member runs because the user wants none to.
+    pub asleep: bool,
     /// Why the operator keeps its hands off, if it does.
     pub hands_off: Option<HandsOff>,
     /// The one piece of work in hand; none when all is done.
@@ -39,8 +45,14 @@ pub struct Report {
     pub support: Support,
     /// What the status must remember.
     pub memory: Memory,
+    /// The rollout that has failed, if one has and the template has not changed since.
+    pub fallen: Option<Fallen>,
     /// What a person should know and only a person can decide.
     pub notices: Vec<String>,
+    /// How the last failure of a voter goes.
+    pub recovery: Option<Recovery>,
+    /// When the first certificate ends that is shown, or a CA that signs; none without TLS.
+    pub first_expiry: Option<Timestamp>,
 }
 
 /// What must stand in the status before the next round may build on it.
@@ -56,6 +68,20 @@ pub struct Memory {
     pub image: Option<String>,
     /// The image where the spec names none.
     pub default_image: Option<String>,
+    /// Members that cannot come back, and replacements begun.
+    pub repair: RepairStatus,
+    /// How far volumes have grown by themselves.
+    pub storage: Option<StorageStatus>,
+    /// The rollout that is watched or has failed.
+    pub rollout: Option<RolloutStatus>,
+    /// The template on which the cluster last converged.
+    pub stable_template: Option<StableTemplate>,
+    /// Space that is being reclaimed.
+    pub reclaiming: Option<Reclaiming>,
+    /// CAs that are being replaced.
+    pub rotations: Vec<CertificateRotation>,
+    /// A recovery from quorum loss that is under way.
+    pub recovering: Option<Recovering>,
 }
 
 impl Memory {
@@ -68,6 +94,17 @@ impl Memory {
             cluster_id: status.cluster_id.clone(),
             image: status.image.clone(),
             default_image: status.default_image.clone(),
+            repair: status.repair.clone().unwrap_or_default(),
+            storage: status.storage.clone(),
+            rollout: status.rollout.clone(),
+            stable_template: status.stable_template.clone(),
+            reclaiming: status.reclaiming.clone(),
+            rotations: status
+                .certificates
+                .as_ref()
+                .map(|it| it.rotations.clone())
+                .unwrap_or_default(),
+            recovering: status.recovering.clone(),
         }
     }
 }
@@ -79,6 +116,15 @@ pub enum HandsOff {
     Deletion,
     /// `spec.paused` is set.
     Paused,
+}
+
+/// A rollout that has failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fallen {
+    /// Whether the members go back, or have gone, to the template on which the cluster last converged.
+    pub rolled_back: bool,
+    /// What failed, how the members stand and the way out.
+    pub sentence: String,
 }
 
 /// Whether the engine can do what the spec asks for.

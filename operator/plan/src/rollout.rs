@@ -7,6 +7,8 @@
 //! A cluster of one restarts its only member. A cluster of two cannot lose one and keep its majority: it restarts one after
 //! the other, with both healthy before each, and stands still for the length of a restart. Three or more never do.
 //!
+//! Whether a rollout may go on, soaks, or has failed, is `progress.rs`'s business.
+//!
 //! This file deliberately makes no pods: it takes one away, and `upkeep.rs` makes it again.
 
 use crds::OperationType::Rollout;
@@ -14,20 +16,30 @@ use crds::OperationType::Rollout;
 use crate::{
     action::Action,
     draft::{Draft, hand_over, majority, moving, waiting},
+    maintenance, progress,
     report::Work,
-    view::{Member, View},
+    view::{Awaited, Member, View},
 };
 
 /// Restarts the next member, or says why not yet; no work when all are of the template in force.
 pub(crate) fn rollout(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
     let roster = view.roster();
-    let leads = |it: &Member<'_>| view.leading().is_some_and(|leader| leader.name == it.name);
     // One that `upkeep.rs` stops in this round comes first, lest two are stopped.
     let spared = |it: &Member<'_>| !it.pod_target().is_some_and(|pod| draft.stops(&pod));
     let next = *roster
         .iter()
         .filter(|it| it.pod.is_some() && !it.current && !it.pod_ending())
-        .min_by_key(|it| (spared(it), it.good && it.pod_ready(), leads(it), it.serial))?;
+        .min_by_key(|it| {
+            (
+                spared(it),
+                it.good && it.pod_ready(),
+                view.leads(it),
+                it.serial,
+            )
+        })?;
+    if let Some(held) = progress::stopped(view, next) {
+        return Some(held);
+    }
     if let Some(unsettled) = roster
         .iter()
         .find(|it| it.name != next.name && in_transit(it))
@@ -41,10 +53,21 @@ pub(crate) fn rollout(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
             why,
         ));
     }
+    if let Some(watched) = progress::soaking(view, next) {
+        return Some(watched);
+    }
+    // `maintenance.rs` says so.
+    if maintenance::holds(view, next) {
+        return None;
+    }
+    // `replace.rs` sees to it.
+    if progress::surges(view, next) {
+        return None;
+    }
     if let Some(why) = blocked(view, next) {
         return Some(waiting(Rollout, "RestartMember", &next.name, "Quorum", why));
     }
-    if leads(next) && view.voters().len() > 1 {
+    if view.leads(next) && view.voters().len() > 1 {
         return Some(hand_over(view, draft, Rollout, next));
     }
     let pod = next.pod_target()?;
@@ -53,18 +76,21 @@ pub(crate) fn rollout(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
         .retain(|it| !matches!(it, Action::DeletePod { pod: other, .. } if *other == pod));
     draft.actions.push(Action::DeletePod {
         pod,
-        why: "its template has changed".to_owned(),
+        why: next
+            .awaits_restart
+            .map_or("its template has changed", Awaited::why)
+            .to_owned(),
     });
     Some(moving(Rollout, "RestartMember", &next.name))
 }
 
 /// Whether a member is on its way back, or should be and is not: the next must wait for it.
-fn in_transit(member: &Member<'_>) -> bool {
+pub(crate) fn in_transit(member: &Member<'_>) -> bool {
     !member.settled() && (member.current || member.pod.is_none() || member.pod_ending())
 }
 
 /// Why the member must not be stopped now, if it must not.
-fn blocked(view: &View<'_>, member: &Member<'_>) -> Option<String> {
+pub(crate) fn blocked(view: &View<'_>, member: &Member<'_>) -> Option<String> {
     if member.is_learner() {
         return None;
     }

@@ -8,12 +8,18 @@
 //!    or one stop of a working voter is in a plan, and at most one stop of a voter that answers at all, for it may work again
 //!    in a moment; while nobody can read the membership, no ready pod is stopped;
 //! 2. a volume is deleted only by the uid that was seen, when its member is out of the membership, no pod uses it and a
-//!    majority is healthy without it; no member starts on a volume that is not its own;
+//!    majority is healthy without it; none is asked to be smaller than it is; no member starts on a volume that is not its own,
+//!    nor on data that its volume was rebuilt from; a cluster is rebuilt only by an acknowledged plan and while nobody runs;
 //! 8. a leader is neither stopped nor removed while it leads and another voter exists.
 //!
+//! A cluster whose user wants no member to run may have them all stopped, the leader last, and nothing else done to it.
 //! Restarting the only voter, or one of two healthy ones, is allowed: there is no other way, and no data are at stake.
 //! It deliberately cannot tell whether a plan is a good one, only that it is not a fatal one.
 
+mod certificates;
+mod operation;
+mod recover;
+mod sleep;
 mod volume;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,10 +27,13 @@ use std::fmt;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::action::{Action, Target};
+use crate::certificates::{Authority, Issue};
 use crate::observed::{Answer, Listed, Observed};
-use volume::{create_volume, delete_identity, delete_volume, start};
+use operation::{compact, delete_operation, disarm, pause, tell};
+use volume::{create_volume, delete_identity, delete_volume, grow_volume, start};
 
 /// A plan that must not be carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,18 +56,31 @@ impl fmt::Display for Violation {
 /// The first violation found.
 pub fn check(observed: &Observed, actions: &[Action]) -> Result<(), Violation> {
     let ground = Facts::of(observed);
-    one_disruption(&ground, actions)?;
-    one_that_answers(&ground, actions)?;
+    let sleeps = sleep::asked_for(&ground);
+    if sleeps {
+        sleep::no_change(actions)?;
+    } else {
+        one_disruption(&ground, actions)?;
+        one_that_answers(&ground, actions)?;
+    }
     actions.iter().try_for_each(|action| match action {
-        Action::DeletePod { pod, .. } => stop(&ground, pod),
+        Action::DeletePod { pod, .. } => stop(&ground, pod, sleeps),
         Action::RemoveMember { id, name, .. } => remove(&ground, *id, name),
         Action::Promote { id, name, .. } => promote(&ground, *id, name),
         Action::AddLearner { name, .. } => add(&ground, name),
         Action::MoveLeader { to_id, to, .. } => move_leader(&ground, *to_id, to),
         Action::DeleteClaim { claim } => delete_volume(&ground, claim),
         Action::DeleteMember { member } => delete_identity(&ground, member),
-        Action::CreatePod(pod) => start(&ground, pod),
+        Action::CreatePod(pod) => start(&ground, pod).and_then(|()| recover::start(&ground, pod)),
+        Action::MarkClaim { claim, key, value } => recover::mark(&ground, claim, key, value),
+        Action::IssueCertificates(issue) => issue_certificates(&ground, issue),
         Action::CreateClaim(claim) => create_volume(&ground, claim.metadata.name.as_deref()),
+        Action::GrowClaim { claim, size } => grow_volume(&ground, claim, size),
+        Action::Defragment { name, .. } => pause(&ground, name),
+        Action::Compact { revision, .. } => compact(&ground, *revision),
+        Action::DisarmNoSpace { id, .. } => disarm(&ground, *id),
+        Action::TellOperation(told) => tell(&ground, told),
+        Action::DeleteOperation { operation } => delete_operation(&ground, operation),
         Action::ApplyService(_)
         | Action::ApplyBudget(_)
         | Action::CreateMember(_)
@@ -173,14 +195,15 @@ fn is_majority(of_them: usize, all: usize) -> bool {
     2 * of_them > all
 }
 
-/// What counts: a change of the membership, a hand-over, or the stop of a voter that works.
+/// What counts: a change of the membership, a hand-over, or the stop or the pause of a voter that works.
 fn one_disruption(facts: &Facts<'_>, actions: &[Action]) -> Result<(), Violation> {
     let sound = facts.sound();
     let disrupts = |action: &&Action| match action {
         Action::AddLearner { .. }
         | Action::Promote { .. }
         | Action::RemoveMember { .. }
-        | Action::MoveLeader { .. } => true,
+        | Action::MoveLeader { .. }
+        | Action::Defragment { .. } => true,
         Action::DeletePod { pod, .. } => {
             facts.id_in(&pod.name).is_some_and(|id| sound.contains(&id))
         }
@@ -228,7 +251,7 @@ fn one_that_answers(facts: &Facts<'_>, actions: &[Action]) -> Result<(), Violati
     Ok(())
 }
 
-fn stop(facts: &Facts<'_>, target: &Target) -> Result<(), Violation> {
+fn stop(facts: &Facts<'_>, target: &Target, sleeps: bool) -> Result<(), Violation> {
     let Some(pod) = facts.pod(&target.name) else {
         return refuse(
             3,
@@ -243,6 +266,9 @@ fn stop(facts: &Facts<'_>, target: &Target) -> Result<(), Violation> {
                 target.name
             ),
         );
+    }
+    if sleeps {
+        return sleep::stop(facts, target);
     }
     if facts.list.is_none() && is_ready(pod) && !is_dead(pod) {
         return refuse(
@@ -299,6 +325,48 @@ fn is_ready(pod: &Pod) -> bool {
     conditions
         .iter()
         .any(|it| it.type_ == "Ready" && it.status == "True")
+}
+
+/// Whether a pod may have read this Secret.
+fn holds(pod: &Pod, secret: &str) -> bool {
+    let mut volumes = pod.spec.iter().flat_map(|it| it.volumes.iter().flatten());
+    volumes.any(|it| {
+        let source = it.secret.as_ref();
+        source.is_some_and(|it| it.secret_name.as_deref() == Some(secret))
+    })
+}
+
+/// A new CA splits those that hold it from those that hold the old one, and a Secret of somebody else's is theirs.
+fn issue_certificates(facts: &Facts<'_>, issue: &Issue) -> Result<(), Violation> {
+    let name = issue.secret.metadata.name.as_deref().unwrap_or_default();
+    let annotation = |meta: &ObjectMeta| {
+        meta.annotations
+            .as_ref()?
+            .get("quorate.io/cluster-uid")
+            .cloned()
+    };
+    let ours = annotation(&issue.secret.metadata);
+    let mut pods = facts.observed.pods.iter();
+    let found = facts.observed.keyrings.iter().find(|it| it.secret == name);
+    let known =
+        |it: &Target| found.is_some_and(|found| found.uid == it.uid && found.cluster_uid == ours);
+    match (&issue.authority, &issue.replaces) {
+        (Authority::New { .. }, _) if pods.any(|it| holds(it, name)) => refuse(
+            1,
+            format!("{name} is to hold a new CA while a member may hold the old one"),
+        ),
+        (Authority::New { .. }, Some(_)) => {
+            refuse(1, format!("the CA in {name} is to be replaced"))
+        }
+        (_, Some(target)) if !known(target) => refuse(
+            3,
+            format!("{name} is to be replaced and is not the one that was seen"),
+        ),
+        (Authority::Next { .. } | Authority::Alone { .. }, _) => {
+            certificates::replace(facts, issue, name, found)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn remove(facts: &Facts<'_>, id: u64, name: &str) -> Result<(), Violation> {

@@ -2,12 +2,12 @@
 //!
 //! This file deliberately acts on nothing; it puts into words what `upkeep.rs` has set in motion.
 
-use crds::{BlockedBy, OperationType};
+use crds::{BlockedBy, MemberPhase, MemberStatus, Operation, OperationType};
 
 use crate::{
     draft::moving,
     report::Work,
-    upkeep::is_remains,
+    upkeep::{is_remains, is_stranded},
     view::{Member, View},
 };
 
@@ -37,7 +37,7 @@ pub(crate) fn settle(view: &View<'_>) -> Option<Work> {
     let remains = view
         .members
         .values()
-        .find(|it| is_remains(view, it) && leaves_something(it))?;
+        .find(|it| is_remains(view, it) && leaves_something(it) && !is_stranded(view, it))?;
     Some(moving(kind(view, remains), "ClearAway", &remains.name))
 }
 
@@ -48,8 +48,15 @@ fn kind(view: &View<'_>, member: &Member<'_>) -> OperationType {
         .operation
         .as_ref()
         .filter(|it| it.member.as_deref() == Some(&member.name));
+    let slept = |it: &MemberStatus| it.phase == MemberPhase::Hibernated;
+    let wakes = |it: &Operation| it.kind == OperationType::Wake;
+    if view.status.operation.as_ref().is_some_and(wakes) || view.status.members.iter().any(slept) {
+        return OperationType::Wake;
+    }
     match begun.map(|it| it.kind) {
-        Some(kind @ (OperationType::Rollout | OperationType::ScaleDown)) => kind,
+        Some(
+            kind @ (OperationType::Rollout | OperationType::ScaleDown | OperationType::Replace),
+        ) => kind,
         _ => OperationType::Repair,
     }
 }

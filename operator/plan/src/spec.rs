@@ -6,17 +6,31 @@
 //!
 //! This file deliberately looks at the resource only: whether the cluster follows its spec is asked elsewhere.
 
+mod template;
+
 use std::collections::BTreeMap;
 
 use crds::overlay::{MEMBER_CONTAINER, RESERVED, RESERVED_IN_MEMBER};
-use crds::{DeletionPolicy, Engine, Options, RaftCluster, Resources};
+use crds::{
+    AntiAffinity, AutoGrow, ChangePolicy, Engine, MaintenanceWindow, OnNoSpace, OperatorChanges,
+    Options, RaftCluster, RepairPolicy, Resources, RunState, SingleMemberEviction, Tls, TlsMode,
+    UpdateStrategy,
+};
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use serde_json::{Map, Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::{Value, json};
 
-use crate::{engine, names, overlay, quantity, report::Invalid};
+use crate::{
+    autogrow, certificates, engine, maintenance,
+    names::{self, Scheme, Surface},
+    overlay, quantity,
+    report::Invalid,
+    retention::Retention,
+    syntax,
+};
+
+pub(crate) use template::hash;
 
 /// The version of the operator, and of the image it runs where the spec names none.
 pub const OPERATOR_VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -47,29 +61,55 @@ pub(crate) struct Spec {
     /// Quota in bytes.
     pub(crate) quota_bytes: u64,
     /// Size of each volume, as the user wrote it.
+    pub(crate) asked_size: String,
+    /// Size that each volume is to have: the one asked for, or what it has grown to from there.
     pub(crate) size: String,
+    /// Whether and how volumes grow by themselves.
+    pub(crate) auto_grow: Option<AutoGrow>,
     /// Storage class, if not the default.
     pub(crate) storage_class: Option<String>,
+    /// How volumes may be changed.
+    pub(crate) change_policy: ChangePolicy,
     /// Resources of the member's container.
     pub(crate) resources: Resources,
+    /// Whose certificates are shown and believed.
+    pub(crate) tls: Tls,
     /// The partial pod.
     pub(crate) overlay: Value,
+    /// Whether the only member may be evicted.
+    pub(crate) eviction: SingleMemberEviction,
+    /// When members that work may be taken down for a change; at any time if there are none.
+    pub(crate) windows: Vec<MaintenanceWindow>,
+    /// Whether members run at all.
+    pub(crate) run_state: RunState,
+    /// How members are kept apart.
+    pub(crate) apart: AntiAffinity,
     /// What becomes of unused volumes.
-    pub(crate) deletion_policy: DeletionPolicy,
+    pub(crate) retention: Retention,
+    /// When a member is replaced.
+    pub(crate) repair: RepairPolicy,
+    /// What is done where members have no space left.
+    pub(crate) on_no_space: OnNoSpace,
     /// Hash of the user's inputs to the pod: a pod with another hash is outdated.
     pub(crate) template_hash: String,
+    /// How changes of the template reach the members.
+    pub(crate) update: UpdateStrategy,
 }
 
 impl Spec {
     /// Reads a resource; `remembered` is the default image that its status remembers.
     pub(crate) fn parse(cluster: &RaftCluster, remembered: Option<&str>) -> (Self, Vec<Invalid>) {
         let spec = &cluster.spec;
+        let deferred = spec.update_strategy.operator_changes == OperatorChanges::Deferred;
+        let remembered = remembered.filter(|_| deferred);
         let image = image(cluster, remembered);
         let named = spec.image.is_some() || spec.version.is_some() || image.is_empty();
         let default_image = remembered
             .map(ToOwned::to_owned)
             .or_else(|| (!named).then(|| image.clone()));
-        let size = spec.storage.size.0.clone();
+        let size = autogrow::size(cluster);
+        let auto_grow = spec.storage.auto_grow.clone();
+        let largest = auto_grow.as_ref().map_or(&size, |it| &it.max_size.0);
         let mut parsed = Self {
             name: cluster.metadata.name.clone().unwrap_or_default(),
             namespace: cluster.metadata.namespace.clone().unwrap_or_default(),
@@ -79,13 +119,24 @@ impl Spec {
             image,
             default_image,
             options: spec.options.clone(),
-            quota_bytes: quota(&spec.options, &size),
+            quota_bytes: quota(&spec.options, largest),
+            asked_size: spec.storage.size.0.clone(),
             size,
+            auto_grow,
             storage_class: spec.storage.storage_class_name.clone(),
+            change_policy: spec.storage.change_policy,
             resources: spec.resources.clone().unwrap_or_default(),
+            tls: spec.tls.clone().unwrap_or_default(),
             overlay: serde_json::to_value(&spec.pod_template).unwrap_or_default(),
-            deletion_policy: spec.deletion_policy,
+            eviction: spec.disruption.single_member_eviction,
+            windows: spec.maintenance_windows.clone(),
+            run_state: spec.run_state,
+            apart: spec.scheduling.anti_affinity,
+            retention: Retention::of(cluster),
+            repair: spec.repair_policy.clone(),
+            on_no_space: spec.on_no_space,
             template_hash: String::new(),
+            update: spec.update_strategy.clone(),
         };
         parsed.template_hash = parsed.hash();
         let invalid = parsed.faults();
@@ -104,26 +155,42 @@ impl Spec {
         }
     }
 
-    /// Over what the user asked for, and only where it differs from the default: a newer operator that renders the pod
-    /// another way, or knows one more option, restarts nothing.
-    fn hash(&self) -> String {
-        let mut options = json!(self.options);
-        let defaults = json!(Options::default());
-        if let Some(map) = options.as_object_mut() {
-            map.retain(|key, value| defaults.get(key) != Some(value));
+    /// The scheme of a surface's URLs.
+    pub(crate) fn scheme(&self, surface: Surface) -> Scheme {
+        match certificates::mode(&self.tls, surface) {
+            TlsMode::Disabled => Scheme::Http,
+            TlsMode::Operator | TlsMode::Secret => Scheme::Https,
         }
-        let inputs = json!({
-            "image": self.image,
-            "options": options,
-            "resources": self.resources,
-            "overlay": self.overlay,
-        });
-        let digest = Sha256::digest(canonical(&inputs).to_string().as_bytes());
-        digest
-            .iter()
-            .take(5)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+    }
+
+    /// URL at which a member's peers reach it.
+    pub(crate) fn peer_url(&self, member: &str) -> String {
+        names::peer_url(
+            self.scheme(Surface::Peer),
+            &self.namespace,
+            &self.name,
+            member,
+        )
+    }
+
+    /// URL that a member tells clients.
+    pub(crate) fn client_url(&self, member: &str) -> String {
+        // Who lives without TLS must be able to follow it, and who lives with TLS is served there too.
+        let plain = certificates::serves_plaintext(&self.tls);
+        let scheme = if plain { Scheme::Http } else { Scheme::Https };
+        names::client_url(scheme, &self.namespace, &self.name, member)
+    }
+
+    /// The size that a volume can come to have.
+    fn largest(&self) -> &str {
+        let grows = self.auto_grow.as_ref();
+        grows.map_or(&self.size, |it| &it.max_size.0)
+    }
+
+    /// Whether the members' quota is another one than it would be without `autoGrow`.
+    fn quota_grows(&self) -> bool {
+        let without = quota(&self.options, &self.asked_size);
+        self.auto_grow.is_some() && self.quota_bytes != without
     }
 
     fn faults(&self) -> Vec<Invalid> {
@@ -152,6 +219,13 @@ impl Spec {
                 format!("`{}` is no quantity; write one such as 4Gi", self.size),
             );
         }
+        let max = self.auto_grow.as_ref().map(|it| &it.max_size.0);
+        if let Some(max) = max.filter(|it| quantity::bytes(it).is_none()) {
+            fault(
+                "spec.storage.autoGrow.maxSize",
+                format!("`{max}` is no quantity; write one such as 200Gi"),
+            );
+        }
         if let Some(quota) = self
             .options
             .quota_backend_bytes
@@ -163,10 +237,14 @@ impl Spec {
                 format!("`{}` is no quantity; write one such as 2Gi", quota.0),
             );
         }
+        let class = self.storage_class.as_deref();
+        faults.extend(class.and_then(syntax::class_fault));
         faults.extend(amount_faults("requests", &self.resources.requests));
         faults.extend(amount_faults("limits", &self.resources.limits));
         faults.extend(resource_faults(&self.resources));
+        faults.extend(maintenance::faults(&self.windows));
         faults.extend(overlay_faults(&self.overlay));
+        faults.extend(syntax::faults(&self.overlay, &self.resources));
         faults
     }
 }
@@ -294,15 +372,14 @@ fn pinned(overlay: &Value) -> Vec<Invalid> {
         message: message.to_owned(),
     };
     let mut faults = Vec::new();
-    if items(&spec["volumes"])
-        .iter()
-        .any(|it| it["name"] == names::DATA_VOLUME)
-    {
-        let field = "spec.podTemplate.spec.volumes[data]";
-        faults.push(fault(
-            field,
-            "cannot be overlaid: it is the member's own claim; add volumes under other names",
-        ));
+    for (name, what) in PINNED_VOLUMES {
+        if items(&spec["volumes"]).iter().any(|it| it["name"] == name) {
+            let way_out = format!("cannot be overlaid: {what}; add volumes under other names");
+            faults.push(fault(
+                &format!("spec.podTemplate.spec.volumes[{name}]"),
+                &way_out,
+            ));
+        }
     }
     for member in items(&spec["containers"])
         .iter()
@@ -330,6 +407,16 @@ fn pinned(overlay: &Value) -> Vec<Invalid> {
     faults
 }
 
+/// Volumes of the pod that the overlay may not set.
+const PINNED_VOLUMES: [(&str, &str); 3] = [
+    (names::DATA_VOLUME, "it is the member's own claim"),
+    (Surface::Peer.volume(), "it holds the member's certificates"),
+    (
+        Surface::Client.volume(),
+        "it holds the member's certificates",
+    ),
+];
+
 /// Variables of the member's container that the overlay may not set.
 const PINNED_VARIABLES: [(&str, &str); 2] = [
     ("POD_IP", "cannot be overlaid: the member listens on it"),
@@ -338,23 +425,6 @@ const PINNED_VARIABLES: [(&str, &str); 2] = [
         "cannot be overlaid: each restart would cut the member off from the others; drop it",
     ),
 ];
-
-/// The same value with keys in order, whatever order the map type keeps.
-fn canonical(value: &Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let sorted: BTreeMap<_, _> = map.iter().collect();
-            Value::Object(
-                sorted
-                    .into_iter()
-                    .map(|(k, v)| (k.clone(), canonical(v)))
-                    .collect::<Map<_, _>>(),
-            )
-        }
-        Value::Array(items) => Value::Array(items.iter().map(canonical).collect()),
-        other => other.clone(),
-    }
-}
 
 /// Whether a rendered pod with the overlay on it is still a pod.
 pub(crate) fn overlaid(pod: &Pod, overlay: &Value) -> Pod {

@@ -5,17 +5,22 @@
 //!
 //! This file deliberately looks at no object: what is known stands in the report.
 
-use crds::{BlockedBy, ConditionType, Operation, RaftCluster, RaftClusterStatus, Reason, Truth};
+use crds::{
+    BlockedBy, CertificatesStatus, ConditionType, MemberPhase, MemberStatus, Operation,
+    OperationType, RaftCluster, RaftClusterStatus, Reason, Reclaiming, RepairStatus, Truth,
+};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
-    names,
+    action::Action,
+    maintenance, names,
     observed::Observed,
-    report::{HandsOff, Outcome, Report, Support, Work},
+    progress,
+    report::{Fallen, HandsOff, Outcome, Report, Support, Work},
 };
 
-/// How long one piece of work on one member may take before the cluster counts as degraded.
+/// How long one piece of work on one member may take before the cluster counts as degraded; of a rollout, the spec says it.
 const DEADLINE: SignedDuration = SignedDuration::from_mins(10);
 
 /// The status after a round. `observed` is what the report was made from; nothing but the report's conclusions is used.
@@ -31,7 +36,7 @@ pub fn status(
     let operation = report
         .work
         .as_ref()
-        .map(|work| operation(&old, work, report.at, outcome));
+        .map(|work| operation(cluster, &old, work, report.at, outcome));
     RaftClusterStatus {
         observed_generation: cluster.metadata.generation,
         conditions: conditions(cluster, &old, report, operation.as_ref(), outcome),
@@ -46,11 +51,38 @@ pub fn status(
         leader: report.leader.clone(),
         quorum: report.quorum,
         members: report.members.clone(),
+        storage: report.memory.storage.clone(),
         operation,
         serial: report.memory.serial,
         joining: report.memory.joining.clone(),
+        reclaiming: reclaiming(report, outcome),
         notices: report.notices.clone(),
+        recovery: report.recovery.clone(),
+        repair: Some(report.memory.repair.clone()).filter(|it| *it != RepairStatus::default()),
+        rollout: report.memory.rollout.clone(),
+        stable_template: report.memory.stable_template.clone(),
+        certificates: certificates(report),
+        recovering: report.memory.recovering.clone(),
     }
+}
+
+fn certificates(report: &Report) -> Option<CertificatesStatus> {
+    let status = CertificatesStatus {
+        first_expiry: report.first_expiry.map(Time),
+        rotations: report.memory.rotations.clone(),
+    };
+    Some(status).filter(|it| *it != CertificatesStatus::default())
+}
+
+/// Revisions count as given up once the call that gave them up is known to have taken effect.
+fn reclaiming(report: &Report, outcome: &Outcome) -> Option<Reclaiming> {
+    let mut reclaiming = report.memory.reclaiming.clone()?;
+    let gave_up = |it: &Action| match it {
+        Action::Compact { revision, .. } => *revision >= reclaiming.revision,
+        _ => false,
+    };
+    reclaiming.compacted |= outcome.done.iter().any(gave_up);
+    Some(reclaiming)
 }
 
 /// The oldest version that any member runs.
@@ -69,15 +101,23 @@ fn version(report: &Report) -> Option<String> {
 }
 
 /// The operation, with the time it began if it is the one that was in hand before.
-fn operation(old: &RaftClusterStatus, work: &Work, now: Timestamp, outcome: &Outcome) -> Operation {
+fn operation(
+    cluster: &RaftCluster,
+    old: &RaftClusterStatus,
+    work: &Work,
+    now: Timestamp,
+    outcome: &Outcome,
+) -> Operation {
     let same = old
         .operation
         .as_ref()
-        .filter(|it| it.kind == work.kind && it.member == work.member);
+        .filter(|it| it.kind == work.kind && it.member == work.member)
+        // What waited for its window has its whole time when that opens.
+        .filter(|it| held(&it.blocked_by) == is_held(work));
     // The API server keeps whole seconds.
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
     let (started_at, deadline) = same.map_or_else(
-        || (Time(now), Time(now + DEADLINE)),
+        || (Time(now), Time(now + deadline(cluster, work))),
         |it| (it.started_at.clone(), it.deadline.clone()),
     );
     let postponed = outcome.postponed.iter().map(|message| BlockedBy {
@@ -92,6 +132,37 @@ fn operation(old: &RaftClusterStatus, work: &Work, now: Timestamp, outcome: &Out
         deadline,
         blocked_by: work.blocked_by.iter().cloned().chain(postponed).collect(),
     }
+}
+
+fn deadline(cluster: &RaftCluster, work: &Work) -> SignedDuration {
+    let seconds = cluster.spec.update_strategy.progress_deadline_seconds;
+    match work.kind {
+        OperationType::Rollout => SignedDuration::from_secs(seconds.clamp(1, 604_800)),
+        _ => DEADLINE,
+    }
+}
+
+/// Whether it waits because the user wants it to.
+fn waits_on_purpose(operation: &Operation) -> bool {
+    let mut gates = operation.blocked_by.iter().map(|it| it.gate.as_str());
+    gates.any(|gate| {
+        [
+            progress::ON_DELETE,
+            progress::CANARY,
+            progress::FAILED,
+            maintenance::GATE,
+        ]
+        .contains(&gate)
+    })
+}
+
+/// Whether a piece of work only waits for its maintenance window, which may be for days.
+pub(crate) fn is_held(work: &Work) -> bool {
+    held(&work.blocked_by)
+}
+
+fn held(gates: &[BlockedBy]) -> bool {
+    gates.iter().any(|it| it.gate == maintenance::GATE)
 }
 
 /// What one condition says.
@@ -116,7 +187,7 @@ fn conditions(
     operation: Option<&Operation>,
     outcome: &Outcome,
 ) -> Vec<Condition> {
-    let late = operation.filter(|it| it.deadline.0 < report.at);
+    let late = operation.filter(|it| it.deadline.0 < report.at && !waits_on_purpose(it));
     ConditionType::ALL
         .into_iter()
         .map(|kind| {
@@ -163,10 +234,16 @@ fn ready(report: &Report, operation: Option<&Operation>) -> Verdict {
             verdict(false, Reason::Deletion, "the cluster is being deleted")
         }
         _ if !report.invalid.is_empty() => verdict(false, Reason::InvalidSpec, faults(report)),
+        _ if report.fallen.is_some() => fallen(false, report),
         (_, Some(operation)) => verdict(
             false,
             reason(operation),
             format!("{count}; {}", sentence(operation)),
+        ),
+        _ if report.asleep && !report.members.iter().any(is_unhealthy) => verdict(
+            true,
+            Reason::Hibernated,
+            "all members are stopped, as spec.runState asks for; set it to Running to start them",
         ),
         _ if ready == wanted && report.members.len() == usize::try_from(wanted).unwrap_or(0) => {
             verdict(true, Reason::Converged, count)
@@ -183,7 +260,7 @@ fn ready(report: &Report, operation: Option<&Operation>) -> Verdict {
 fn available(report: &Report) -> Verdict {
     match (report.quorate, report.endpoints) {
         (None, _) => verdict(false, Reason::NotBootstrapped, "no member has answered yet"),
-        (Some(false), _) => verdict(false, Reason::QuorumLost, "no majority answers"),
+        (Some(false), _) => no_majority(report),
         (Some(true), 0) => verdict(false, Reason::NoEndpoint, "no voter's pod is ready"),
         (Some(true), 1) => verdict(true, Reason::Serving, "1 member takes clients"),
         (Some(true), many) => verdict(
@@ -209,8 +286,15 @@ fn progressing(
             "spec.paused is set; unset it to let the operator work",
         ),
         _ if !report.invalid.is_empty() => verdict(false, Reason::InvalidSpec, faults(report)),
+        (None, _, None) if report.fallen.is_some() => fallen(false, report),
+        (None, _, Some(operation)) if is_paused(operation) => fallen(false, report),
         (None, Some(late), _) => verdict(false, Reason::DeadlineExceeded, sentence(late)),
         (None, None, Some(operation)) => verdict(true, reason(operation), sentence(operation)),
+        (None, None, None) if report.asleep => verdict(
+            false,
+            Reason::Hibernated,
+            "nothing is left to do until spec.runState is Running",
+        ),
         (None, None, None) => verdict(false, Reason::Converged, "nothing is left to do"),
     }
 }
@@ -226,6 +310,9 @@ fn degraded(report: &Report, late: Option<&Operation>, outcome: &Outcome) -> Ver
             format!("could not {}: {}", failure.action, failure.error),
         );
     }
+    if report.fallen.is_some() {
+        return fallen(true, report);
+    }
     if let Some(late) = late {
         return verdict(true, Reason::DeadlineExceeded, sentence(late));
     }
@@ -233,16 +320,11 @@ fn degraded(report: &Report, late: Option<&Operation>, outcome: &Outcome) -> Ver
     let unhealthy: Vec<&str> = report
         .members
         .iter()
-        .filter(|it| {
-            matches!(
-                it.phase,
-                crds::MemberPhase::Unhealthy | crds::MemberPhase::VolumeLost
-            )
-        })
+        .filter(|it| is_unhealthy(it))
         .filter(|it| !(is_disruption(report) && expected == Some(&it.name)))
         .map(|it| it.name.as_str())
         .collect();
-    if report.quorate == Some(false) {
+    if report.quorate == Some(false) && !stopped(report) {
         return verdict(true, Reason::QuorumLost, "no majority answers");
     }
     if let (true, Some(alarm)) = (unhealthy.is_empty(), report.alarms.first()) {
@@ -258,12 +340,46 @@ fn degraded(report: &Report, late: Option<&Operation>, outcome: &Outcome) -> Ver
     )
 }
 
+fn is_unhealthy(member: &MemberStatus) -> bool {
+    matches!(
+        member.phase,
+        MemberPhase::Unhealthy | MemberPhase::VolumeLost
+    )
+}
+
+/// Whether there is no majority because the user wanted none, or wants one again only since a moment ago.
+fn stopped(report: &Report) -> bool {
+    let kind = report.work.as_ref().map(|it| it.kind);
+    report.asleep || matches!(kind, Some(OperationType::Hibernate | OperationType::Wake))
+}
+
+/// Why there is no majority.
+fn no_majority(report: &Report) -> Verdict {
+    match report.work.as_ref().map(|it| it.kind) {
+        _ if report.asleep => verdict(
+            false,
+            Reason::Hibernated,
+            "all members are stopped, as spec.runState asks for",
+        ),
+        Some(OperationType::Hibernate) => {
+            verdict(false, Reason::Hibernate, "members are being stopped")
+        }
+        Some(OperationType::Wake) => verdict(false, Reason::Wake, "members are starting again"),
+        _ => verdict(false, Reason::QuorumLost, "no majority answers"),
+    }
+}
+
 /// Whether the work in hand is one that takes a member down on purpose.
 fn is_disruption(report: &Report) -> bool {
     let kind = report.work.as_ref().map(|it| it.kind);
     matches!(
         kind,
-        Some(crds::OperationType::Rollout | crds::OperationType::ScaleDown)
+        Some(
+            OperationType::Rollout
+                | OperationType::ScaleDown
+                | OperationType::Requested
+                | OperationType::RotateCertificates
+        )
     )
 }
 
@@ -278,7 +394,7 @@ fn quorate(report: &Report) -> Verdict {
             ),
         ),
         (Some(true), None) => verdict(true, Reason::QuorumHealthy, "a majority answers"),
-        (Some(false), _) => verdict(false, Reason::QuorumLost, "no majority answers"),
+        (Some(false), _) => no_majority(report),
         (None, _) => verdict(
             Truth::Unknown,
             Reason::NotBootstrapped,
@@ -311,13 +427,41 @@ fn faults(report: &Report) -> String {
     )
 }
 
+/// What a condition says while a failed rollout is not mended.
+fn fallen(truth: bool, report: &Report) -> Verdict {
+    let (reason, message) = match &report.fallen {
+        Some(Fallen {
+            rolled_back: true,
+            sentence,
+        }) => (Reason::RolledBack, sentence.as_str()),
+        other => (
+            Reason::RolloutFailed,
+            other.as_ref().map_or("", |it| it.sentence.as_str()),
+        ),
+    };
+    verdict(truth, reason, message)
+}
+
+/// Whether all that is left to do waits for another template.
+fn is_paused(operation: &Operation) -> bool {
+    let mut gates = operation.blocked_by.iter();
+    gates.any(|it| it.gate == progress::FAILED)
+}
+
 fn reason(operation: &Operation) -> Reason {
     match operation.kind {
-        crds::OperationType::Bootstrap => Reason::Bootstrap,
-        crds::OperationType::Repair => Reason::Repair,
-        crds::OperationType::ScaleUp => Reason::ScaleUp,
-        crds::OperationType::ScaleDown => Reason::ScaleDown,
-        crds::OperationType::Rollout => Reason::Rollout,
+        OperationType::Bootstrap => Reason::Bootstrap,
+        OperationType::Repair => Reason::Repair,
+        OperationType::ScaleUp => Reason::ScaleUp,
+        OperationType::ScaleDown => Reason::ScaleDown,
+        OperationType::Rollout => Reason::Rollout,
+        OperationType::Evacuate => Reason::Evacuate,
+        OperationType::Hibernate => Reason::Hibernate,
+        OperationType::Wake => Reason::Wake,
+        OperationType::Replace => Reason::Replace,
+        OperationType::Resize => Reason::Resize,
+        OperationType::Requested => Reason::Requested,
+        OperationType::RotateCertificates => Reason::RotateCertificates,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is kept in order in every round, whatever else is in hand: services, budget, owners of claims, role labels,
+//! What is kept in order in every round, whatever else is in hand: services, budget, owners and sizes of claims, role labels,
 //! identities, pods, and the remains of members that are gone.
 //!
 //! Nothing here takes away a voter that works. A pod that has ended, or is silent, not ready and of an old template, is not
@@ -7,17 +7,26 @@
 //! goes at a time, when it has had its chance and the last one that went has had its own, so that a blip never becomes an
 //! outage.
 //!
+//! While a lost cluster is rebuilt, its members are `operate/recover.rs`'s alone.
+//!
 //! This file deliberately makes no volumes and changes no membership: see `bootstrap.rs`, `join.rs`, `leave.rs`.
 
 use jiff::SignedDuration;
-use k8s_openapi::api::core::v1::Pod;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 
 use crate::{
     action::{Action, Target},
+    certificates,
     draft::Draft,
+    footing, hibernate,
     names::Role,
-    objects::{self, pod::Beginning},
+    objects::{
+        self,
+        pod::{Beginning, Data},
+    },
+    operate::recover,
+    progress, resize, retention,
     view::{ClaimState, Member, View},
 };
 
@@ -28,7 +37,7 @@ const REST: SignedDuration = SignedDuration::from_secs(5);
 /// How long a pod that answers may be not ready before it is replaced, and how long another one that is on its way holds that
 /// back: counted from when a new one was made, or from when an ending one should have been gone. What is not back by then may
 /// never be, as on a node that is dead.
-const CHANCE: SignedDuration = SignedDuration::from_secs(30);
+pub(crate) const CHANCE: SignedDuration = SignedDuration::from_secs(30);
 
 /// Why a pod of no use that is not of the template in force is deleted.
 const OUTDATED: &str = "it is not ready, and its template is an old one";
@@ -37,15 +46,23 @@ const OUTDATED: &str = "it is not ready, and its template is an old one";
 pub(crate) fn upkeep(view: &View<'_>, leaving: Option<&str>, draft: &mut Draft) {
     services(view, draft);
     budget(view, draft);
+    if recover::is_under_way(view) {
+        return;
+    }
     restore_identities(view, draft);
+    resize::grow(view, draft);
     for member in view.members.values() {
         own_claim(view, member, draft);
         label(view, member, leaving, draft);
-        end_pod(view, member, draft);
-        make_pod(view, member, draft);
+        if !hibernate::wanted(view) {
+            end_pod(view, member, draft);
+            make_pod(view, member, draft);
+        }
         sweep(view, member, draft);
     }
-    end_one_that_answers(view, draft);
+    if !hibernate::wanted(view) {
+        end_one_that_answers(view, draft);
+    }
 }
 
 fn services(view: &View<'_>, draft: &mut Draft) {
@@ -85,7 +102,7 @@ fn own_claim(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
     let ClaimState::Present(claim) = member.claim else {
         return;
     };
-    let wanted = objects::claim::owner(&view.spec);
+    let wanted = owner(view, member, claim);
     let found = claim
         .metadata
         .owner_references
@@ -103,11 +120,23 @@ fn own_claim(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
     }
 }
 
+/// Who has to own a claim. That of a member which has left is kept for a reason that outlives the cluster, or about to go.
+fn owner(
+    view: &View<'_>,
+    member: &Member<'_>,
+    claim: &PersistentVolumeClaim,
+) -> Option<OwnerReference> {
+    let kept = is_remains(view, member) && retention::keeps(view, claim);
+    objects::claim::owner(&view.spec).filter(|_| !kept)
+}
+
 /// Lets go of volumes that are to be retained, even while the operator keeps its hands off: whoever deletes the cluster now
 /// has said that they stay. The other way round waits.
 pub(crate) fn release(view: &View<'_>, draft: &mut Draft) {
-    if objects::claim::owner(&view.spec).is_none() {
-        for member in view.members.values() {
+    for member in view.members.values() {
+        if let ClaimState::Present(claim) = member.claim
+            && owner(view, member, claim).is_none()
+        {
             own_claim(view, member, draft);
         }
     }
@@ -149,7 +178,7 @@ fn end_pod(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
             "it has ended and its kind is never restarted in place"
         }
         () if member.pod_ended() => return,
-        () if idle && at_once && !member.current => OUTDATED,
+        () if idle && at_once && progress::is_outdated(view, member) => OUTDATED,
         () if idle && misled(view, member) => "the membership changed before it could join",
         () => return,
     };
@@ -166,13 +195,13 @@ fn end_one_that_answers(view: &View<'_>, draft: &mut Draft) {
     if draft.actions.iter().any(stops) {
         return;
     }
-    let leads = |it: &Member<'_>| view.leading().is_some_and(|leader| leader.name == it.name);
     let counts = |it: &Member<'_>| it.is_voter() && it.follows(view);
     let idle = |it: &Member<'_>| !it.pod_ending() && !it.pod_ended() && had_its_chance(view, it);
     let candidates = view.members.values().filter(|it| {
-        it.identity.is_some() && !it.current && idle(it) && speaks(view, it) && !counts(it)
+        let gives_way = it.identity.is_some() && progress::is_outdated(view, it);
+        gives_way && idle(it) && speaks(view, it) && !counts(it)
     });
-    let Some(next) = candidates.min_by_key(|it| (leads(it), it.serial)) else {
+    let Some(next) = candidates.min_by_key(|it| (view.leads(it), it.serial)) else {
         return;
     };
     let mut others = view.members.values().filter(|it| it.name != next.name);
@@ -191,7 +220,7 @@ fn had_its_chance(view: &View<'_>, member: &Member<'_>) -> bool {
 }
 
 /// Whether the process in a member's pod answers, whatever it says.
-fn speaks(view: &View<'_>, member: &Member<'_>) -> bool {
+pub(crate) fn speaks(view: &View<'_>, member: &Member<'_>) -> bool {
     let probe = view.observed.probes.get(&member.name);
     probe.is_some_and(|it| it.answer.is_ok())
 }
@@ -209,11 +238,30 @@ fn on_its_way(view: &View<'_>, member: &Member<'_>) -> bool {
         return recent(due);
     }
     let young = meta.creation_timestamp.as_ref().is_some_and(recent);
-    member.current && young && !member.settled() && !member.pod_ended()
+    !progress::is_outdated(view, member) && young && !member.settled() && !member.pod_ended()
+}
+
+/// Whether a member's pod should have been gone for [`CHANCE`] and is not, as on a node that is dead.
+pub(crate) fn is_overdue(view: &View<'_>, member: &Member<'_>) -> bool {
+    let due = member
+        .pod
+        .and_then(|it| it.metadata.deletion_timestamp.as_ref());
+    due.is_some_and(|it| view.now.duration_since(it.0) >= CHANCE)
+}
+
+/// Whether a member's pod was told to end and cannot: there is nobody on its node to end it, or it should have ended long ago.
+pub(crate) fn cannot_end(view: &View<'_>, member: &Member<'_>) -> bool {
+    is_overdue(view, member) || (member.pod_ending() && footing::is_on_dead_node(view, member))
+}
+
+/// Whether nothing of a member is left that could be cleared away: its pod cannot end, and whatever else there is, is in use by
+/// it. It is nobody's work then, and waits for its node.
+pub(crate) fn is_stranded(view: &View<'_>, member: &Member<'_>) -> bool {
+    is_remains(view, member) && cannot_end(view, member) && member.identity.is_none()
 }
 
 /// Whether a pod that has ended was made long enough ago.
-fn rested(view: &View<'_>, member: &Member<'_>) -> bool {
+pub(crate) fn rested(view: &View<'_>, member: &Member<'_>) -> bool {
     let made = member
         .pod
         .and_then(|it| it.metadata.creation_timestamp.as_ref());
@@ -252,13 +300,19 @@ fn missing_pod(view: &View<'_>, member: &Member<'_>) -> Option<Pod> {
     if member.known_claim.is_none() || member.known_claim != claim.metadata.uid {
         return None;
     }
+    if !certificates::complete(view) {
+        return None;
+    }
     let beginning = beginning(view, member)?;
     let mut peers = view.peers();
     peers.insert(member.name.clone(), view.peer_url(&member.name));
     let role = member.role(view);
-    Some(objects::pod::pod(
-        &view.spec, identity, role, beginning, &peers,
-    ))
+    let spec = progress::template(view, member);
+    let data = Data {
+        beginning,
+        restored: member.restored(),
+    };
+    Some(objects::pod::pod(spec, identity, role, data, &peers))
 }
 
 /// How a member would begin, if it may start now.
@@ -277,19 +331,19 @@ fn sweep(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
     if !is_remains(view, member) {
         return;
     }
-    let claim = member
-        .claim_target()
-        .filter(|_| objects::claim::owner(&view.spec).is_some());
-    let action = match (member.pod_target(), member.identity_target(), claim) {
-        (Some(_), _, _) if member.pod_ending() => return,
-        (Some(pod), _, _) => delete_pod(pod, "its member is no longer in the membership"),
-        (None, Some(member), _) => Action::DeleteMember { member },
-        (None, None, Some(claim))
-            if !member.identity_ending && crate::draft::no_quorum(view).is_none() =>
-        {
-            Action::DeleteClaim { claim }
+    let settled = || !member.identity_ending && crate::draft::no_quorum(view).is_none();
+    let action = match (member.pod_target(), member.identity_target()) {
+        (Some(_), Some(identity)) if cannot_end(view, member) => {
+            Action::DeleteMember { member: identity }
         }
-        (None, None, _) => return,
+        (Some(_), _) if member.pod_ending() => return,
+        (Some(pod), _) => delete_pod(pod, "its member is no longer in the membership"),
+        (None, Some(member)) => Action::DeleteMember { member },
+        (None, None) if !settled() => return,
+        (None, None) => match retention::last(view, member) {
+            Some(action) => action,
+            None => return,
+        },
     };
     draft.actions.retain(|it| !concerns(it, &action));
     draft.actions.push(action);

@@ -14,12 +14,13 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-pub(crate) use member::{ClaimState, Member};
+pub(crate) use member::{Awaited, ClaimState, Member, thousands};
 
 use crate::{
     action::Ground,
-    engine, names,
+    certificates, engine, names,
     observed::{Answer, Listed, Observed, PROBE_AGE_MAX},
+    progress,
     report::{Invalid, Memory, Support},
     spec::Spec,
 };
@@ -54,6 +55,12 @@ pub(crate) struct Leadership {
 pub(crate) struct View<'a> {
     pub(crate) spec: Spec,
     pub(crate) invalid: Vec<Invalid>,
+    /// Hash of the template that the spec asks for; `spec` has that of the one in force.
+    pub(crate) asked: String,
+    /// Whether the template in force is not the one asked for, but the one on which the cluster last converged.
+    pub(crate) rolled_back: bool,
+    /// The same wishes with the template on which the cluster last converged, if that is another one and can still be had.
+    pub(crate) last: Option<Spec>,
     /// Whether the engine can do what the spec asks for; what it cannot is among what is invalid.
     pub(crate) support: Support,
     pub(crate) observed: &'a Observed,
@@ -73,9 +80,31 @@ pub(crate) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(crate) fn new(cluster: &RaftCluster, observed: &'a Observed, now: Timestamp) -> Self {
+        let view = Self::of(cluster, observed, now, true);
+        // What the members' data have left behind cannot be gone back to.
+        if view.rolled_back && matches!(view.support, Support::Lacking(_)) {
+            return Self::of(cluster, observed, now, false);
+        }
+        view
+    }
+
+    /// `may_roll_back`: whether a failed template gives way to the last one that worked.
+    fn of(
+        cluster: &RaftCluster,
+        observed: &'a Observed,
+        now: Timestamp,
+        may_roll_back: bool,
+    ) -> Self {
         let status = cluster.status.clone().unwrap_or_default();
         let memory = Memory::of(&status);
-        let (spec, invalid) = Spec::parse(cluster, memory.default_image.as_deref());
+        let (mut spec, invalid) = Spec::parse(cluster, memory.default_image.as_deref());
+        let asked = spec.template_hash.clone();
+        let last = progress::last(&spec, &memory);
+        let undone = last
+            .clone()
+            .filter(|_| may_roll_back && progress::is_to_be_undone(&spec, &memory));
+        let rolled_back = undone.is_some();
+        spec = undone.unwrap_or(spec);
         let answers = answers(observed, &spec.uid, memory.cluster_id.as_deref());
         let membership = membership(&spec, &answers);
         let leader = leader(&answers, membership.as_ref());
@@ -93,6 +122,9 @@ impl<'a> View<'a> {
                 .collect(),
             spec,
             invalid,
+            asked,
+            rolled_back,
+            last,
             support: Support::Untold(String::new()),
             observed,
             now,
@@ -111,10 +143,18 @@ impl<'a> View<'a> {
             .into_iter()
             .map(|it| (it.name.clone(), it))
             .collect();
-        view.support = engine::support(&view.spec, view.members.values());
+        let stable = view.memory.stable_template.as_ref();
+        view.support = engine::support(&view.spec, view.members.values(), stable);
         if let Support::Lacking(fault) = &view.support {
             view.invalid.push(fault.clone());
         }
+        let had = |last: &Spec| engine::support(last, view.members.values(), None);
+        let lost = view.last.as_ref().map(had);
+        if matches!(lost, Some(Support::Lacking(_))) {
+            view.last = None;
+        }
+        let stranded = certificates::stranded(&view);
+        view.invalid.extend(stranded);
         view
     }
 
@@ -204,6 +244,11 @@ impl<'a> View<'a> {
         self.members.get(self.leader.as_ref()?.name.as_deref()?)
     }
 
+    /// Whether a member is the leader.
+    pub(crate) fn leads(&self, member: &Member<'_>) -> bool {
+        self.leading().is_some_and(|it| it.name == member.name)
+    }
+
     /// The ground that a change of the membership stands on now; asked for and made through another member than `besides`.
     pub(crate) fn ground(&self, besides: &str) -> Option<Ground> {
         let membership = self.membership.as_ref()?;
@@ -257,7 +302,7 @@ impl<'a> View<'a> {
             .and_then(|it| it.listed.get(name)?.peer_urls.first())
         {
             Some(url) => url.clone(),
-            None => names::peer_url(&self.spec.namespace, &self.spec.name, name),
+            None => self.spec.peer_url(name),
         }
     }
 

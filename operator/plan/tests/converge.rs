@@ -8,11 +8,18 @@
 
 mod model;
 
-use crds::{DeletionPolicy, MemberPhase};
+use crds::{
+    Canary, DeletionPolicy, Downgrade, Engine, MaintenanceWindow, MemberPhase, OnFailure,
+    OperationPhase, Plaintext, RepairMode, RollingUpdate, RunState, Tls, UpdateStrategy,
+    UpdateType,
+};
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use model::{World, facts};
 use plan::{Failure, Outcome, safety};
 use rand::Rng;
+use serde_json::json;
 
 /// Rounds in which things go wrong.
 const WILD: usize = 120;
@@ -106,24 +113,43 @@ fn misfortune(world: &mut World) {
             world.lose_pod(&victim);
         }
         4 => pods.iter().for_each(|it| world.lose_pod(it)),
+        10 => world.expandable = !world.expandable,
+        12 => world.db_size = world.rng.random_range(0..4) << 30,
         5 if !members.is_empty() => {
             let victim = &members[world.rng.random_range(0..members.len())];
             world.members.remove(victim);
         }
         6..=8 => edit(world),
         9 => world.lose_volume(),
+        11 => world.spoil_certificate(),
+        16..=19 => world.cordon(),
+        14 | 15 => ask(world),
+        13 => world.etcd.fill(),
         _ => {}
     }
 }
 
 fn edit(world: &mut World) {
-    let (kind, number) = (world.rng.random_range(0..6), world.rng.random_range(1..=5));
+    let (kind, number) = (world.rng.random_range(0..14), world.rng.random_range(1..=5));
     world.edit(|spec| match kind {
         0 => spec.replicas = number,
         1 => spec.image = Some(format!("quorate-node:{number}.0.0")),
         2 => spec.image = Some("quorate-node:bad".to_owned()),
         3 => spec.options.snapshot_count = 1000 * i64::from(number),
         4 => spec.paused = number == 1,
+        5 => {
+            spec.run_state = if number <= 2 {
+                RunState::Hibernated
+            } else {
+                RunState::Running
+            };
+        }
+        6 | 7 => spec.storage.size = Quantity(format!("{}Gi", 4 + number)),
+        10 => spec.storage.auto_grow = grows(number),
+        9 => spec.storage.retention_policy = retention(number),
+        8 => spec.storage.storage_class_name = Some(format!("class-{}", number % 2)),
+        11 => spec.update_strategy = strategy(number),
+        12 => spec.maintenance_windows = windows(number),
         _ => {
             spec.deletion_policy = if number % 2 == 0 {
                 DeletionPolicy::Delete
@@ -134,8 +160,121 @@ fn edit(world: &mut World) {
     });
 }
 
-/// The user does what the status tells him: a member whose volume is gone is replaced by deleting its `RaftMember`.
+/// No window, one that is not open while the test lasts, or one that is.
+fn windows(number: i32) -> Vec<MaintenanceWindow> {
+    let window = |start_time: &str| MaintenanceWindow {
+        days: Vec::new(),
+        start_time: start_time.to_owned(),
+        duration_seconds: 7200,
+        time_zone: "Asia/Kathmandu".to_owned(),
+    };
+    match number {
+        1 | 2 => Vec::new(),
+        3 | 4 => vec![window("04:00")],
+        _ => vec![window("04:00"), window("16:45")],
+    }
+}
+
+/// One of the update strategies, impatient ones among them.
+fn strategy(number: i32) -> UpdateStrategy {
+    UpdateStrategy {
+        kind: match number {
+            1 => UpdateType::OnDelete,
+            5 => UpdateType::Surge,
+            _ => UpdateType::RollingUpdate,
+        },
+        progress_deadline_seconds: 10,
+        on_failure: match number {
+            1 => None,
+            2 => Some(OnFailure::Pause),
+            _ => Some(OnFailure::Rollback),
+        },
+        rolling_update: (number > 3).then_some(RollingUpdate {
+            canary: Some(Canary {
+                count: number - 3,
+                soak_seconds: 5,
+            }),
+        }),
+        ..UpdateStrategy::default()
+    }
+}
+
+/// Some way to grow by itself.
+fn grows(number: i32) -> Option<crds::AutoGrow> {
+    let auto = |increment: &str, cooldown_seconds| crds::AutoGrow {
+        threshold_percent: 70,
+        increment: increment.to_owned(),
+        max_size: Quantity("9Gi".to_owned()),
+        cooldown_seconds,
+    };
+    match number {
+        1 => Some(auto("1Gi", 0)),
+        2 => Some(auto("50%", 5)),
+        3 => Some(auto("1Gi", 3600)),
+        _ => None,
+    }
+}
+
+/// Some way to treat volumes by why their members left.
+fn retention(number: i32) -> Option<crds::RetentionPolicy> {
+    let (delete, retain) = (Some(DeletionPolicy::Delete), Some(DeletionPolicy::Retain));
+    let (when_scaled, when_replaced, ttl) = match number {
+        1 => (delete, retain, None),
+        2 => (retain, delete, None),
+        3 => (delete, retain, Some(3)),
+        4 => (None, retain, Some(60)),
+        _ => return None,
+    };
+    Some(crds::RetentionPolicy {
+        when_deleted: None,
+        when_scaled,
+        when_replaced,
+        replaced_ttl_seconds: ttl,
+    })
+}
+
+/// The user asks for something to be done once.
+fn ask(world: &mut World) {
+    let members: Vec<String> = world.members.keys().cloned().collect();
+    let Some(first) = members.first() else { return };
+    let asked = match world.rng.random_range(0..7) {
+        0 => json!({"restart": {}}),
+        5 => json!({"replaceMember": {"member": first}}),
+        1 => json!({"restart": {"members": [first]}}),
+        2 => json!({"transferLeader": {"to": first}}),
+        3 => json!({"defragment": {}}),
+        4 => json!({"compact": {}}),
+        _ => json!({"compact": {}, "dryRun": true}),
+    };
+    let mut spec = asked;
+    spec["clusterName"] = json!("kv");
+    spec["ttlSecondsAfterFinished"] = json!(10);
+    world.ask(spec);
+}
+
+/// The user does what the status tells him: a cluster of which a volume is all that is left, because its first member was
+/// deleted before it was born, begins without it; and, unless the operator does it, a member whose volume is gone is replaced
+/// by deleting its `RaftMember`. Where a member has no space left, he deletes keys; and where one is to lead whose node is cordoned,
+/// he uncordons it.
 fn heed(world: &mut World) {
+    if !world.etcd.alarms.is_empty() {
+        world.db_size = 0;
+    }
+    let waits = |gate: &str| {
+        let operation = world.cluster.status.iter().flat_map(|it| &it.operation);
+        let mut gates = operation.flat_map(|it| &it.blocked_by);
+        gates.any(|it| it.gate == gate)
+    };
+    if waits("Heir") {
+        world.cordoned.clear();
+    }
+    if waits("Status") && world.members.is_empty() && world.pods.is_empty() {
+        world.claims.clear();
+        world.etcd = model::etcd::Etcd::default();
+    }
+    if world.cluster.spec.repair_policy.mode == RepairMode::Automatic {
+        return;
+    }
     let members = world.cluster.status.iter().flat_map(|it| &it.members);
     let lost = members.filter(|it| it.phase == MemberPhase::VolumeLost);
     let lost: Vec<String> = lost.map(|it| it.name.clone()).collect();
@@ -179,14 +318,38 @@ fn examine(world: &World, seed: u64) {
     assert_eq!(world.etcd.list.len(), wanted, "seed {seed}: membership");
     assert_eq!(world.members.len(), wanted, "seed {seed}: identities");
     assert_eq!(world.pods.len(), wanted, "seed {seed}: pods");
+    assert!(world.etcd.alarms.is_empty(), "seed {seed}: alarms");
+    assert_eq!(world.operations.len(), 0, "seed {seed}: operations");
+    let calm = world.on_good_nodes();
+    assert!(
+        calm.is_empty() || calm.iter().any(|it| world.etcd.leads(it)),
+        "seed {seed}: the leader is on a cordoned node, and {calm:?} are not"
+    );
     for pod in world.pods.values() {
         let image = pod.spec.as_ref().unwrap().containers[0].image.clone();
         assert_eq!(image, world.cluster.spec.image, "seed {seed}: image");
         let role = &pod.metadata.labels.as_ref().unwrap()["quorate.io/role"];
         assert_eq!(role, "voter", "seed {seed}: role label");
     }
-    if world.cluster.spec.deletion_policy == DeletionPolicy::Delete {
+    let by_reason = world.cluster.spec.storage.retention_policy.is_some();
+    if world.cluster.spec.deletion_policy == DeletionPolicy::Delete && !by_reason {
         assert_eq!(world.claims.len(), wanted, "seed {seed}: claims");
+    }
+    for name in world.members.keys() {
+        let claim = &world.claims[&format!("data-{name}")];
+        let storage = &world.cluster.spec.storage;
+        let held = model::capacity(claim);
+        let grown = world.cluster.status.as_ref().unwrap().storage.as_ref();
+        let wanted = grown.map_or(&storage.size.0, |it| &it.size);
+        let size = |it: &str| model::bytes(it);
+        assert_eq!(size(&held), size(wanted), "seed {seed}: size of {name}");
+        assert!(
+            size(wanted) <= size(&storage.size.0).max(9 << 30),
+            "seed {seed}: {name} has grown too far"
+        );
+        let class = claim.spec.as_ref().unwrap().storage_class_name.clone();
+        let right = storage.storage_class_name.is_none() || class == storage.storage_class_name;
+        assert!(right, "seed {seed}: class of {name} is {class:?}");
     }
     for claim in world.claims.values() {
         let owned = claim
@@ -194,7 +357,14 @@ fn examine(world: &World, seed: u64) {
             .owner_references
             .as_ref()
             .is_some_and(|it| !it.is_empty());
-        let delete = world.cluster.spec.deletion_policy == DeletionPolicy::Delete;
+        let member = claim
+            .metadata
+            .name
+            .as_ref()
+            .unwrap()
+            .trim_start_matches("data-");
+        let delete = world.cluster.spec.deletion_policy == DeletionPolicy::Delete
+            && world.members.contains_key(member);
         assert_eq!(
             owned, delete,
             "seed {seed}: owner of {:?}",
@@ -203,9 +373,21 @@ fn examine(world: &World, seed: u64) {
     }
 }
 
+/// TLS on both surfaces, with CAs that the operator makes.
+fn own_certificates() -> Tls {
+    serde_json::from_value(
+        serde_json::json!({"peer": {"mode": "Operator"}, "client": {"mode": "Operator"}}),
+    )
+    .unwrap()
+}
+
 fn live(seed: u64) -> World {
     let mut world = World::new(seed, 3);
     world.cluster.spec.replicas = world.rng.random_range(1..=5);
+    world.cluster.spec.tls = seed.is_multiple_of(2).then(own_certificates);
+    if world.rng.random_bool(0.3) {
+        world.cluster.spec.repair_policy.mode = RepairMode::Recommend;
+    }
     let faults = facts::Faults {
         silent: 0.05,
         stale: 0.02,
@@ -218,7 +400,10 @@ fn live(seed: u64) -> World {
     }
     world.edit(|spec| {
         spec.image = Some("quorate-node:9.0.0".to_owned());
+        spec.update_strategy = UpdateStrategy::default();
+        spec.maintenance_windows = Vec::new();
         spec.paused = false;
+        spec.run_state = RunState::Running;
     });
     come_to_rest(&mut world, seed);
     examine(&world, seed);
@@ -263,7 +448,8 @@ fn every_seed_comes_to_rest_and_no_plan_is_unsafe() {
 }
 
 /// The first word or two of every action: each must have been tried, or the seeds prove less than they seem to.
-const DEEDS: [&str; 14] = [
+const DEEDS: [&str; 22] = [
+    "issue certificates",
     "apply service",
     "apply disruption",
     "create member",
@@ -271,6 +457,8 @@ const DEEDS: [&str; 14] = [
     "create pod",
     "label pod",
     "make",
+    "grow",
+    "mark",
     "delete pod",
     "delete member",
     "delete claim",
@@ -278,6 +466,11 @@ const DEEDS: [&str; 14] = [
     "promote",
     "remove",
     "hand",
+    "tell",
+    "defragment",
+    "compact",
+    "disarm",
+    "delete operation",
 ];
 
 #[test]
@@ -297,6 +490,283 @@ fn a_quiet_creation_takes_few_rounds() {
     }
     let quantity = Quantity("4Gi".to_owned());
     assert_eq!(world.cluster.spec.storage.size, quantity);
+}
+
+/// Certificates are made anew under the CA that all believe in, long before they end, and no member restarts for it.
+#[test]
+fn certificates_are_renewed_in_time_and_nothing_restarts() {
+    let mut world = World::new(3, 3);
+    world.cluster.spec.tls = Some(own_certificates());
+    come_to_rest(&mut world, 3);
+    let (before, authorities) = (pods(&world), authorities(&world));
+    let writes = world.writes;
+    world.now += SignedDuration::from_hours(24 * 240);
+    come_to_rest(&mut world, 3);
+    assert_eq!(
+        world.writes, writes,
+        "nothing is due in the first two thirds of their time"
+    );
+    world.now += SignedDuration::from_hours(24 * 10);
+    come_to_rest(&mut world, 3);
+    assert_eq!(world.writes, writes + 3, "one write for each Secret");
+    assert_eq!(
+        (pods(&world), self::authorities(&world)),
+        (before, authorities)
+    );
+    let due = world.now + SignedDuration::from_hours(24 * 300);
+    assert!(world.keyrings.values().all(|it| it.ends["tls"] > due));
+}
+
+fn authorities(world: &World) -> Vec<Option<String>> {
+    world
+        .keyrings
+        .values()
+        .map(|it| it.authority.clone())
+        .collect()
+}
+
+/// A cluster of this engine with TLS on both surfaces, at rest.
+fn secured(engine: Engine, seed: u64) -> World {
+    let mut world = World::new(seed, 3);
+    if engine == Engine::Etcd {
+        world.cluster.spec.engine = engine;
+        world.cluster.spec.image = Some("etcd:v3.7.1".to_owned());
+        world.version = "3.7.1".to_owned();
+    }
+    world.cluster.spec.tls = Some(own_certificates());
+    come_to_rest(&mut world, seed);
+    world
+}
+
+fn roots(world: &World) -> Vec<Vec<String>> {
+    world.keyrings.values().map(|it| it.roots.clone()).collect()
+}
+
+/// CAs are replaced on demand, while everybody believes everybody (the model looks all the time), with crashes at any write:
+/// members of quorate-node go on, those of etcd restart one by one.
+#[test]
+fn authorities_are_replaced_under_members_that_believe_each_other() {
+    for (engine, seed) in [Engine::Quorate, Engine::Etcd]
+        .into_iter()
+        .flat_map(|it| (0..12).map(move |seed| (it, seed)))
+    {
+        let mut world = secured(engine, seed);
+        let (old, pods) = (roots(&world), pods(&world));
+        let asked = world.ask(json!({"clusterName": "kv", "rotateCertificates":
+            {"certificateAuthority": true, "overlapSeconds": 20}}));
+        for _ in 0..200 {
+            world.tick();
+            let mishap = mishap(&mut world);
+            round(&mut world, facts::NONE, mishap);
+        }
+        come_to_rest(&mut world, seed);
+        let status = world.operations[&asked].status.clone().unwrap();
+        assert_eq!(status.phase, OperationPhase::Succeeded, "{status:#?}");
+        let new = roots(&world);
+        let replaced = |(old, new): (&Vec<String>, &Vec<String>)| new.len() == 1 && old != new;
+        assert!(old.iter().zip(&new).all(replaced), "{old:?} {new:?}");
+        let kept = self::pods(&world) == pods;
+        assert_eq!(
+            kept,
+            engine == Engine::Quorate,
+            "{engine:?}: pods are the same: {kept}"
+        );
+        let status = world.cluster.status.clone().unwrap().certificates.unwrap();
+        assert_eq!(status.rotations, [], "seed {seed}");
+        world.operations.clear();
+        examine(&world, seed);
+    }
+}
+
+/// A CA that ends within a year is replaced by itself, with a month for applications after each step, in which the cluster is
+/// Ready and nothing is written; between members nobody needs the month.
+#[test]
+fn an_authority_is_replaced_before_it_ends() {
+    let mut world = secured(Engine::Quorate, 8);
+    let (old, pods) = (roots(&world), pods(&world));
+    world.now += SignedDuration::from_hours(24 * (3_650 - 366));
+    come_to_rest(&mut world, 8);
+    assert_eq!(roots(&world), old, "there is time yet");
+    world.now += SignedDuration::from_hours(48);
+    come_to_rest(&mut world, 8);
+    let peer = |world: &World| world.keyrings["kv-peer-tls"].roots.clone();
+    let client = |world: &World| world.keyrings["kv-client-tls"].roots.clone();
+    assert_ne!(peer(&world), old[1]);
+    assert_eq!(client(&world).len(), 2, "{:?}", roots(&world));
+    let status = world.cluster.status.clone().unwrap();
+    assert!(
+        status
+            .notices
+            .iter()
+            .any(|it| it.contains("is being replaced: until")),
+        "{:?}",
+        status.notices
+    );
+    assert!(status.operation.is_none());
+    let before = client(&world);
+    for _ in 0..2 {
+        world.now += SignedDuration::from_hours(24 * 29);
+        let writes = world.writes;
+        come_to_rest(&mut world, 8);
+        assert_eq!(world.writes, writes);
+        world.now += SignedDuration::from_hours(48);
+        come_to_rest(&mut world, 8);
+    }
+    assert_eq!(client(&world), before[1..], "the new one alone");
+    let first = world
+        .cluster
+        .status
+        .clone()
+        .unwrap()
+        .certificates
+        .unwrap()
+        .first_expiry
+        .unwrap();
+    assert!(
+        first.0 < world.now + SignedDuration::from_hours(24 * 366),
+        "a certificate ends first: {first:?}"
+    );
+    assert_eq!(self::pods(&world), pods);
+}
+
+/// A status that is lost in the middle of it, or a spec that takes TLS away, leaves nothing half-done.
+#[test]
+fn a_rotation_is_brought_to_its_end_without_the_status() {
+    let mut world = secured(Engine::Quorate, 9);
+    world.ask(json!({"clusterName": "kv", "rotateCertificates":
+        {"certificateAuthority": true, "surfaces": ["Peer"], "overlapSeconds": 0}}));
+    for rounds in [1, 9, 14, 25] {
+        (0..rounds).for_each(|_| steady_round(&mut world, "a rotation"));
+        if let Some(status) = world.cluster.status.as_mut() {
+            status.certificates = None;
+        }
+    }
+    come_to_rest(&mut world, 9);
+    assert!(
+        roots(&world).iter().all(|it| it.len() == 1),
+        "{:?}",
+        roots(&world)
+    );
+    assert!(!world.keyrings["kv-peer-tls"].has("next-ca.key"));
+}
+
+/// New certificates under the CA there is, on demand.
+#[test]
+fn certificates_are_renewed_on_demand() {
+    let mut world = secured(Engine::Etcd, 10);
+    let (old, pods) = (roots(&world), pods(&world));
+    let before = world.keyrings.clone();
+    let asked = world.ask(json!({"clusterName": "kv", "rotateCertificates": {}}));
+    come_to_rest(&mut world, 10);
+    let status = world.operations[&asked].status.clone().unwrap();
+    assert_eq!(status.phase, OperationPhase::Succeeded, "{status:#?}");
+    for (name, keyring) in &world.keyrings {
+        assert_ne!(
+            keyring.fingerprints["tls"], before[name].fingerprints["tls"],
+            "{name}"
+        );
+    }
+    assert_eq!((roots(&world), self::pods(&world)), (old, pods));
+}
+
+fn pods(world: &World) -> Vec<Option<String>> {
+    let pods = world.pods.values();
+    pods.map(|it| it.metadata.uid.clone()).collect()
+}
+
+/// From plaintext to TLS and back, with plaintext beside it on the way: never without a majority, and the CA stays.
+#[test]
+fn clients_move_to_tls_and_back_without_an_outage() {
+    let mut world = World::new(5, 3);
+    settle_steadily(&mut world, "plaintext");
+    let client = |plaintext| {
+        let tls = serde_json::json!({"client": {"mode": "Operator", "plaintext": plaintext}});
+        serde_json::from_value::<Tls>(tls).unwrap()
+    };
+    let ways = [
+        Some(client("Allowed")),
+        Some(client("Refused")),
+        Some(client("Allowed")),
+        None,
+    ];
+    let urls = ["http,https", "https", "http,https", "http"];
+    for (tls, schemes) in ways.into_iter().zip(urls) {
+        world.edit(|spec| spec.tls = tls);
+        settle_steadily(&mut world, schemes);
+        let urls = schemes
+            .split(',')
+            .map(|it| format!("{it}://$(POD_IP):2379"))
+            .collect::<Vec<_>>();
+        let flag = format!("--listen-client-urls={}", urls.join(","));
+        for pod in world.pods.values() {
+            let args = pod.spec.as_ref().unwrap().containers[0]
+                .args
+                .as_ref()
+                .unwrap();
+            assert!(args.contains(&flag), "{schemes}: {args:?}");
+        }
+    }
+    assert_eq!(world.deeds["issue certificates"], 2);
+}
+
+/// Whoever drops TLS before the members have restarted with plaintext beside it is told so, and is back by the way out.
+#[test]
+fn dropping_tls_too_soon_changes_nothing() {
+    let mut world = World::new(6, 3);
+    world.cluster.spec.tls = Some(own_certificates());
+    settle_steadily(&mut world, "TLS");
+    let writes = world.writes;
+    let peer =
+        serde_json::from_value::<Tls>(serde_json::json!({"peer": {"mode": "Operator"}})).unwrap();
+    world.edit(|spec| spec.tls = Some(peer.clone()));
+    (0..50).for_each(|_| steady_round(&mut world, "TLS dropped too soon"));
+    assert_eq!(world.writes, writes);
+    let status = world.cluster.status.clone().unwrap();
+    let ready = status
+        .conditions
+        .iter()
+        .find(|it| it.type_ == "Ready")
+        .unwrap();
+    assert!(
+        ready.message.contains("with plaintext Allowed"),
+        "{}",
+        ready.message
+    );
+    let mut both = own_certificates();
+    both.client.as_mut().unwrap().plaintext = Plaintext::Allowed;
+    for tls in [both, peer] {
+        world.edit(|spec| spec.tls = Some(tls));
+        settle_steadily(&mut world, "the way out");
+    }
+    examine(&world, 6);
+}
+
+/// A CA that is lost is said to be, not made anew under members that believe in the old one.
+#[test]
+fn a_lost_authority_is_made_anew_only_when_no_member_runs() {
+    let mut world = World::new(4, 3);
+    world.cluster.spec.tls = Some(own_certificates());
+    come_to_rest(&mut world, 4);
+    let lost = world.keyrings.remove("kv-peer-tls").unwrap();
+    (0..100).for_each(|_| steady_round(&mut world, "a lost CA"));
+    assert!(!world.keyrings.contains_key("kv-peer-tls"));
+    let status = world.cluster.status.clone().unwrap();
+    let blocked = status.operation.unwrap().blocked_by;
+    assert_eq!(blocked[0].gate, "Certificates");
+    assert!(
+        blocked[0]
+            .message
+            .contains("delete all pods of the cluster"),
+        "{blocked:?}"
+    );
+    let names: Vec<String> = world.pods.keys().cloned().collect();
+    for name in names {
+        world.etcd.stop(&name);
+        world.pods.remove(&name);
+    }
+    come_to_rest(&mut world, 4);
+    examine(&world, 4);
+    assert_ne!(world.keyrings["kv-peer-tls"].authority, lost.authority);
 }
 
 #[test]
@@ -350,7 +820,10 @@ fn scaling_and_rolling_never_cost_the_majority() {
             if replicas == 1 {
                 continue;
             }
-            world.edit(|spec| spec.image = Some(format!("quorate-node:{replicas}.0.0")));
+            world.edit(|spec| {
+                spec.image = Some(format!("quorate-node:{replicas}.0.0"));
+                spec.update_strategy.version_policy.downgrade = Downgrade::Allow;
+            });
             settle_steadily(&mut world, &format!("seed {seed}: rolling {replicas}"));
             examine(&world, seed);
         }
@@ -370,5 +843,63 @@ fn a_bad_spec_and_its_revert_heal_at_every_step_of_creation() {
         world.edit(|spec| spec.image = good);
         settle_steadily(&mut world, &doing);
         examine(&world, step);
+    }
+}
+
+/// What must be true of a cluster that was put to sleep while it had `before`.
+fn examine_sleep(world: &World, step: u64) {
+    let status = world.cluster.status.as_ref().unwrap();
+    let said = |kind: &str| {
+        let mut all = status.conditions.iter();
+        let found = all.find(|it| it.type_ == kind).unwrap();
+        (found.status.clone(), found.reason.clone())
+    };
+    let as_is = |truth: &str, reason: &str| (truth.to_owned(), reason.to_owned());
+    assert!(world.pods.is_empty(), "step {step}: a pod runs");
+    assert_eq!(said("Ready"), as_is("True", "Hibernated"), "step {step}");
+    assert_eq!(
+        said("Progressing"),
+        as_is("False", "Hibernated"),
+        "step {step}"
+    );
+    assert_eq!(said("Degraded").0, "False", "step {step}: {status:#?}");
+    assert_eq!(said("Available").0, "False", "step {step}");
+    assert_eq!(status.operation, None, "step {step}");
+    let as_slept = |it: &crds::MemberStatus| it.phase == MemberPhase::Hibernated;
+    assert!(
+        status.members.iter().all(as_slept),
+        "step {step}: {status:#?}"
+    );
+}
+
+#[test]
+fn a_cluster_sleeps_and_wakes_at_every_step_of_its_creation_with_all_its_data() {
+    for step in 0..60 {
+        let mut world = World::new(step, 3);
+        for _ in 0..step {
+            steady_round(&mut world, "creation");
+        }
+        world.edit(|spec| spec.run_state = RunState::Hibernated);
+        come_to_rest(&mut world, step);
+        examine_sleep(&world, step);
+        let (writes, volumes) = (world.writes, world.claims.clone());
+        let commit = world.etcd.commit;
+        for _ in 0..20 {
+            world.tick();
+            round(&mut world, facts::NONE, Mishap::None);
+        }
+        assert_eq!(world.writes, writes, "step {step}: a write in its sleep");
+        world.edit(|spec| spec.run_state = RunState::Running);
+        come_to_rest(&mut world, step);
+        examine(&world, step);
+        // It may have been bound, and named its class or size, meanwhile.
+        let uid = |claim: &PersistentVolumeClaim| claim.metadata.uid.clone();
+        let kept =
+            |(name, claim): (&String, &_)| world.claims.get(name).map(uid) == Some(uid(claim));
+        assert!(volumes.iter().all(kept), "step {step}: a volume changed");
+        assert!(
+            world.etcd.commit >= commit,
+            "step {step}: entries were lost"
+        );
     }
 }

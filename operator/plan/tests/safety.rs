@@ -383,3 +383,174 @@ fn labels_and_owners_are_harmless() {
         ],
     );
 }
+
+#[test]
+fn who_hibernates_may_be_stopped_whole_but_the_leader_last() {
+    let asleep = |members: &str| format!("cluster replicas=3 run=Hibernated\n{members}");
+    let three = asleep("m1 leader\nm2\nm3");
+    safe(&three, &[stop(2), stop(3)]);
+    unsafe_by(1, THREE, &[stop(2), stop(3)]);
+    unsafe_by(8, &three, &[stop(2), stop(3), stop(1)]);
+    unsafe_by(8, &asleep("m1 leader\nm2 pod=none\nm3"), &[stop(1)]);
+    safe(&asleep("m1 leader\nm2 pod=ending\nm3 pod=none"), &[stop(1)]);
+}
+
+#[test]
+fn who_hibernates_keeps_its_membership_and_its_volumes() {
+    let asleep = "cluster replicas=3 run=Hibernated\nm1 leader\nm2\nm3 learner";
+    unsafe_by(1, asleep, &[remove(3)]);
+    let promotion = Action::Promote {
+        name: member(3),
+        id: id(3),
+        ground: ground(),
+    };
+    safe(WITH_LEARNER, std::slice::from_ref(&promotion));
+    unsafe_by(1, asleep, &[promotion]);
+    let volume = Action::DeleteClaim { claim: claim(2) };
+    unsafe_by(2, asleep, &[volume]);
+}
+
+#[test]
+fn a_volume_is_only_ever_asked_to_be_larger_than_it_is() {
+    let situation = "cluster replicas=3\nm1 leader\nm2\nm3 volume=4Gi/4Gi";
+    let grow = |serial: i64, size: &str| {
+        let claim = claim(serial);
+        let size = size.to_owned();
+        [Action::GrowClaim { claim, size }]
+    };
+    safe(situation, &grow(3, "5Gi"));
+    unsafe_by(2, situation, &grow(3, "4Gi"));
+    unsafe_by(2, situation, &grow(3, "2Gi"));
+    unsafe_by(2, situation, &grow(4, "5Gi"));
+    // One that was asked for too much, and has not got it.
+    safe(
+        "cluster replicas=3\nm1 leader\nm2\nm3 volume=800Gi/4Gi",
+        &grow(3, "5Gi"),
+    );
+}
+
+fn defragment(serial: i64) -> Action {
+    Action::Defragment {
+        name: member(serial),
+        ground: ground(),
+    }
+}
+
+#[test]
+fn a_member_pauses_only_where_the_others_can_do_without_it() {
+    safe(THREE, &[defragment(2)]);
+    safe(THREE, &[defragment(1)]);
+    safe(ONE_DOWN, &[defragment(3)]);
+    unsafe_by(1, ONE_DOWN, &[defragment(2)]);
+    unsafe_by(1, THREE, &[defragment(2), defragment(3)]);
+    unsafe_by(1, THREE, &[defragment(2), stop(3)]);
+    let headless = "cluster replicas=3\nm1\nm2\nm3";
+    unsafe_by(1, headless, &[defragment(2)]);
+}
+
+#[test]
+fn revisions_go_only_with_a_sound_majority() {
+    let compact = Action::Compact {
+        revision: 1,
+        ground: ground(),
+    };
+    let asked = |world: &str, phase: &str, revision: i64| {
+        let plan =
+            format!(r#"{{"steps":[{{"action":"Compact","revision":{revision},"done":false}}]}}"#);
+        let status = format!(r#"{{"phase":"{phase}","plan":{plan}}}"#);
+        format!("{world}\noperation one spec={{\"compact\":{{}}}} status={status}")
+    };
+    let two_down = "cluster replicas=3\nm1 leader\nm2 index=10\nm3 pod=notready answer=no";
+    let full = "cluster replicas=3\nm1 leader\nm2 no-space\nm3";
+    let compact = std::slice::from_ref(&compact);
+    safe(&asked(ONE_DOWN, "Running", 1), compact);
+    safe(full, compact);
+    unsafe_by(2, &asked(two_down, "Running", 1), compact);
+    unsafe_by(2, &asked(THREE, "Running", 2), compact);
+    unsafe_by(2, &asked(THREE, "Succeeded", 1), compact);
+    unsafe_by(2, THREE, compact);
+}
+
+#[test]
+fn an_operation_that_has_ended_is_told_nothing_more() {
+    let with = |phase: &str| {
+        let status = format!(r#"{{"phase":"{phase}"}}"#);
+        format!("{THREE}\noperation one spec={{\"restart\":{{}}}} status={status}")
+    };
+    let tell = |world: &str| {
+        let told = parse(world).observed.operations.remove(0);
+        Action::TellOperation(Box::new(told))
+    };
+    for open in ["Pending", "Running"] {
+        safe(&with(open), &[tell(&with(open))]);
+    }
+    for ended in ["Planned", "Succeeded", "Failed"] {
+        unsafe_by(3, &with(ended), &[tell(&with(ended))]);
+    }
+    unsafe_by(3, THREE, &[tell(&with("Running"))]);
+}
+
+#[test]
+fn only_an_operation_that_has_ended_is_deleted() {
+    let delete = Action::DeleteOperation {
+        operation: Target {
+            name: "one".to_owned(),
+            uid: "one".to_owned(),
+        },
+    };
+    let with = |phase: &str| {
+        let status = format!(r#"{{"phase":"{phase}"}}"#);
+        format!("{THREE}\noperation one spec={{\"restart\":{{}}}} status={status}")
+    };
+    for ended in ["Planned", "Succeeded", "Failed"] {
+        safe(&with(ended), std::slice::from_ref(&delete));
+    }
+    for open in ["Pending", "Running"] {
+        unsafe_by(3, &with(open), std::slice::from_ref(&delete));
+    }
+    unsafe_by(3, THREE, &[delete]);
+}
+
+#[test]
+fn a_certificate_authority_changes_only_where_every_member_was_seen_to_be_ready() {
+    let issue = |authority| {
+        let mut secret = k8s_openapi::api::core::v1::Secret::default();
+        secret.metadata.name = Some("kv-peer-tls".to_owned());
+        let uid = parse(THREE).cluster.metadata.uid;
+        let annotation = (plan::names::CLUSTER_UID.to_owned(), uid.unwrap_or_default());
+        secret.metadata.annotations = Some([annotation].into());
+        let target = Target {
+            name: "kv-peer-tls".to_owned(),
+            uid: "uid-kv-peer-tls".to_owned(),
+        };
+        Action::IssueCertificates(Box::new(plan::Issue {
+            surface: plan::names::Surface::Peer,
+            secret: Box::new(secret),
+            replaces: Some(target),
+            version: None,
+            authority,
+            leaves: Vec::new(),
+        }))
+    };
+    let secret = || Target {
+        name: "kv-peer-tls".to_owned(),
+        uid: "uid-kv-peer-tls".to_owned(),
+    };
+    let next = [issue(plan::Authority::Next { secret: secret() })];
+    let alone = [issue(plan::Authority::Alone { secret: secret() })];
+    let world = |has: &str, all: &str, last: &str| {
+        let tls = r#"tls={"peer":{"mode":"Operator"}} certificates"#;
+        format!("cluster replicas=3 {tls} {has}\nm1 leader {all}\nm2 {all}\nm3 {last}")
+    };
+    let old = "trusts=kv-peer-tls shows=kv-peer-tls/tls";
+    let both = "trusts=kv-peer-tls+new shows=kv-peer-tls/tls";
+    let shows = "trusts=kv-peer-tls+new shows=new/tls";
+    let (prepared, signs) = ("prepared=kv-peer-tls", "both=kv-peer-tls");
+    safe(&world(prepared, both, both), &next);
+    unsafe_by(1, &world(prepared, both, old), &next);
+    unsafe_by(1, &world(prepared, both, ""), &next);
+    unsafe_by(1, &world("", both, both), &next);
+    safe(&world(signs, shows, shows), &alone);
+    unsafe_by(1, &world(signs, shows, both), &alone);
+    unsafe_by(1, &world(signs, shows, "pod=notready answer=no"), &alone);
+}

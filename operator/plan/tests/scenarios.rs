@@ -8,7 +8,7 @@ mod scenario;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use plan::{Outcome, Plan, safety};
+use plan::{Action, Outcome, Plan, safety};
 use scenario::{Situation, parse, real};
 
 /// One scenario of a file.
@@ -76,6 +76,18 @@ fn transcript(situation: &Situation, outcome: &Outcome) -> String {
             member.name, member.role, member.phase
         );
     }
+    if let Some(it) = &status.recovery {
+        let (failed, seen) = (it.last_failure.0, it.detected.0);
+        let restored = it
+            .restored
+            .as_ref()
+            .map_or("not yet".to_owned(), |it| it.0.to_string());
+        let _ = writeln!(
+            text,
+            "failed {failed} detected {seen} restored {restored} at risk {}",
+            it.voters_at_risk
+        );
+    }
     for notice in &status.notices {
         let _ = writeln!(text, "notice {notice}");
     }
@@ -89,6 +101,25 @@ fn describe(plan: &Plan) -> String {
     let mut text = String::new();
     for action in &plan.actions {
         let _ = writeln!(text, "do {action}");
+        if let Action::TellOperation(told) = action {
+            let status = told.status.clone().unwrap_or_default();
+            for step in status.plan.iter().flat_map(|it| &it.steps) {
+                let of = step.member.as_deref().unwrap_or("all");
+                let state = if step.done { "done" } else { "open" };
+                let _ = writeln!(text, "  step {} {of}: {state}", step.action);
+            }
+            let recovery = status.plan.as_ref().and_then(|it| it.recovery.as_ref());
+            for it in recovery.iter().flat_map(|it| &it.survivors) {
+                let _ = writeln!(
+                    text,
+                    "  survives {}: term {}, index {}, revision {}",
+                    it.member, it.term, it.last_index, it.last_revision
+                );
+            }
+            for it in recovery.iter().flat_map(|it| &it.lost) {
+                let _ = writeln!(text, "  lost {}: {}", it.member, it.why);
+            }
+        }
     }
     match &plan.report.work {
         Some(work) => {
@@ -111,6 +142,30 @@ fn describe(plan: &Plan) -> String {
         "remembers cluster {born}, serial {}, joining {joining}",
         memory.serial
     );
+    if let Some(it) = &memory.rollout {
+        let since = it.canary_healthy_since.as_ref();
+        let since = since.map_or("never".to_owned(), |it| it.0.to_string());
+        let failure = it.failure.as_ref().map_or("none", |it| it.message.as_str());
+        let _ = writeln!(
+            text,
+            "remembers rollout with {} updated, got on {}, canaries healthy since {since}, soaked {}, failure {failure}",
+            it.updated, it.progressed_at.0, it.canary_soaked
+        );
+    }
+    if let Some(it) = &memory.recovering {
+        let _ = writeln!(
+            text,
+            "remembers to rebuild of {} by plan {}",
+            it.survivor, it.plan
+        );
+    }
+    if let Some(it) = &memory.reclaiming {
+        let _ = writeln!(
+            text,
+            "remembers to reclaim {}, {}",
+            it.revision, it.compacted
+        );
+    }
     let _ = writeln!(text, "again in {:?}", plan.requeue);
     text
 }

@@ -89,7 +89,7 @@ fn pod(state: &str) -> Action {
 
 async fn carry_out(ctx: &Context, actions: &[Action]) -> Outcome {
     let observed = Observed::empty(Timestamp::UNIX_EPOCH);
-    let outcome = act(ctx, "demo", &observed, actions).await;
+    let outcome = act(ctx, "demo", (&observed, None), actions).await;
     outcome.expect("the gate is open")
 }
 

@@ -3,34 +3,42 @@
 //! One channel per member is kept and shared; it is dropped when the member did not answer in time (its connection may
 //! lead nowhere) and when nobody asked for a while (its pod may be gone for good).
 //!
-//! It deliberately speaks plain HTTP/2 only: certificates come with the spec's TLS.
+//! A URL that asks for TLS is never spoken to without it.
+//!
+//! It deliberately makes no certificates: an [`Endpoint`] brings what to show.
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use plan::{Answer, Listed};
+use hyper_util::rt::TokioIo;
+use plan::{Answer, Handshake, Listed};
+use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::cluster_client::ClusterClient;
+use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use proto::etcdserverpb::{
-    Member, MemberAddRequest, MemberListRequest, MemberListResponse, MemberPromoteRequest,
-    MemberRemoveRequest, MoveLeaderRequest, StatusRequest, StatusResponse,
+    AlarmRequest, AlarmType, CompactionRequest, DefragmentRequest, Member, MemberAddRequest,
+    MemberListRequest, MemberListResponse, MemberPromoteRequest, MemberRemoveRequest,
+    MoveLeaderRequest, StatusRequest, StatusResponse,
 };
 use tokio::time::Instant;
-use tonic::transport::{Channel, Endpoint as Address};
+use tonic::transport::{Channel, Endpoint as Address, Uri};
 use tonic::{Code, Response, Status};
 
 use super::{
-    CHANGE_TIMEOUT, Endpoint, Members, MembersError, Membership, PROBE_TIMEOUT, READ_TIMEOUT,
+    CHANGE_TIMEOUT, Door, Endpoint, Members, MembersError, Membership, PROBE_TIMEOUT, READ_TIMEOUT,
+    SPACE_TIMEOUT, Secured,
 };
 
 /// How long a connection may take to be made: on a pod network that works it takes a millisecond.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long a channel that nobody uses is kept: longer than the resync, so that a quiet cluster keeps its own.
-const UNUSED: Duration = Duration::from_secs(900);
+/// How long a channel that nobody uses is kept. While something goes on a member is asked again within a second or two; a quiet
+/// cluster is looked at every few minutes, and its connections, some 40 KiB each, would be most of the operator's memory.
+const UNUSED: Duration = Duration::from_secs(5);
 
 /// What a member says that does not make a change of the membership yet: a peer has been connected for less than five
 /// seconds, or is not; a member has not been heard of yet; a learner lacks too much. The planner's own gates hold at the same
@@ -41,10 +49,13 @@ const NOT_YET: [&str; 3] = [
     "etcdserver: can only promote a learner member which is in sync with leader",
 ];
 
+/// What a member says whose old revisions are gone already.
+const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
+
 /// The real members.
 #[derive(Default)]
 pub struct EtcdMembers {
-    channels: Mutex<HashMap<String, (Channel, Instant)>>,
+    channels: Mutex<HashMap<Endpoint, (Channel, Instant)>>,
 }
 
 impl EtcdMembers {
@@ -52,16 +63,18 @@ impl EtcdMembers {
         let now = Instant::now();
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         channels.retain(|_, (_, used)| now.saturating_duration_since(*used) < UNUSED);
-        if let Some((channel, used)) = channels.get_mut(&at.url) {
+        if let Some((channel, used)) = channels.get_mut(at) {
             *used = now;
             return Ok(channel.clone());
         }
         let address = Address::from_shared(at.url.clone()).map_err(|_| unreachable(at))?;
-        let channel = address
-            .connect_timeout(CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
-            .connect_lazy();
-        channels.insert(at.url.clone(), (channel.clone(), now));
+        let address = address.connect_timeout(CONNECT_TIMEOUT).tcp_nodelay(true);
+        let channel = match (&at.tls, at.url.strip_prefix("https://")) {
+            (Some(tls), Some(authority)) => secured(&address, tls.clone(), authority),
+            (None, None) => address.connect_lazy(),
+            _ => return Err(unreachable(at)),
+        };
+        channels.insert(at.clone(), (channel.clone(), now));
         Ok(channel)
     }
 
@@ -69,7 +82,7 @@ impl EtcdMembers {
         self.channels
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-            .remove(&at.url);
+            .remove(at);
     }
 
     async fn ask<T, F>(
@@ -141,6 +154,10 @@ impl Members for EtcdMembers {
             Ok(answer(status?, list.ok()))
         }
         .boxed()
+    }
+
+    fn handshake<'a>(&'a self, door: &'a Door) -> BoxFuture<'a, Result<Handshake, String>> {
+        door.shake().boxed()
     }
 
     fn membership<'a>(
@@ -223,6 +240,65 @@ impl Members for EtcdMembers {
         .map(|answer| answer.map(drop))
         .boxed()
     }
+
+    fn defragment<'a>(&'a self, at: &'a Endpoint) -> BoxFuture<'a, Result<(), MembersError>> {
+        self.ask(at, ("Defragment", SPACE_TIMEOUT), |channel| async move {
+            MaintenanceClient::new(channel)
+                .defragment(DefragmentRequest {})
+                .await
+        })
+        .map(|answer| answer.map(drop))
+        .boxed()
+    }
+
+    fn compact<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        revision: i64,
+    ) -> BoxFuture<'a, Result<(), MembersError>> {
+        let request = CompactionRequest {
+            revision,
+            physical: true,
+        };
+        async move {
+            let done = self
+                .ask(at, ("Compact", SPACE_TIMEOUT), |channel| async move {
+                    KvClient::new(channel).compact(request).await
+                })
+                .await;
+            match done {
+                Err(MembersError::Refused { message, .. }) if message == COMPACTED => Ok(()),
+                done => done.map(drop),
+            }
+        }
+        .boxed()
+    }
+
+    fn disarm_no_space<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        id: u64,
+    ) -> BoxFuture<'a, Result<(), MembersError>> {
+        let request = AlarmRequest {
+            action: AlarmAction::Deactivate.into(),
+            member_id: id,
+            alarm: AlarmType::Nospace.into(),
+        };
+        self.ask(at, ("Alarm", CHANGE_TIMEOUT), move |channel| async move {
+            MaintenanceClient::new(channel).alarm(request).await
+        })
+        .map(|answer| answer.map(drop))
+        .boxed()
+    }
+}
+
+fn secured(address: &Address, tls: Secured, authority: &str) -> Channel {
+    let authority: Arc<str> = authority.into();
+    let connector = tower::service_fn(move |_: Uri| {
+        let (tls, authority) = (tls.clone(), Arc::clone(&authority));
+        async move { tls.connect(&authority).await.map(TokioIo::new) }
+    });
+    address.connect_with_connector_lazy(connector)
 }
 
 /// Whether the error came from the way there and not from the member.
@@ -251,12 +327,27 @@ fn answer(status: StatusResponse, list: Option<MemberListResponse>) -> Answer {
         term: status.raft_term,
         raft_index: status.raft_index,
         applied_index: status.raft_applied_index,
+        revision: header.revision,
         is_learner: status.is_learner,
+        db_size: u64::try_from(status.db_size).ok(),
+        db_size_in_use: u64::try_from(status.db_size_in_use).ok(),
         version: status.version,
         storage_version: Some(status.storage_version).filter(|it| !it.is_empty()),
+        no_space: no_space(&status.errors),
         errors: status.errors,
         membership: list.map(|list| list.members.into_iter().map(listed).collect()),
     }
+}
+
+/// Members under the alarm NOSPACE. A status has alarms only as the text of the message, which is `memberID:1 alarm:NOSPACE`
+/// with one space or two.
+fn no_space(errors: &[String]) -> Vec<u64> {
+    let alarmed = |text: &String| {
+        let mut words = text.split_whitespace();
+        let id = words.next()?.strip_prefix("memberID:")?.parse().ok()?;
+        (words.next()? == "alarm:NOSPACE").then_some(id)
+    };
+    errors.iter().filter_map(alarmed).collect()
 }
 
 fn listed(member: Member) -> Listed {

@@ -2,14 +2,17 @@ use super::*;
 
 #[test]
 fn no_right_reaches_further_than_its_purpose() {
-    for right in PERMISSIONS {
+    for right in PERMISSIONS.iter().chain(SIGHTS) {
         let words = [&right.group, &right.resource]
             .into_iter()
             .chain(right.verbs);
         assert!(!words.clone().any(|word| *word == "*"), "{right:?}");
         let resource = right.resource;
+        assert!(!resource.contains("exec"), "{right:?}");
+        let reaches_all =
+            |verb: &&str| ["list", "watch", "delete", "deletecollection"].contains(verb);
         assert!(
-            !resource.starts_with("secrets") && !resource.contains("exec"),
+            resource != "secrets" || !right.verbs.iter().any(reaches_all),
             "{right:?}"
         );
         assert_ne!(right.group, "rbac.authorization.k8s.io", "{right:?}");

@@ -117,3 +117,15 @@ fn what_was_done_is_told_by_the_kind_of_the_action() {
         ("DeletePod", "delete pod kv-a: it has ended")
     );
 }
+
+#[test]
+fn a_majority_that_nobody_wants_is_no_warning() {
+    let turned = |reason: &str| {
+        let (mut old, mut new) = <(RaftClusterStatus, RaftClusterStatus)>::default();
+        old.conditions = vec![condition("Quorate", "True", "QuorumHealthy")];
+        new.conditions = vec![condition("Quorate", "False", reason)];
+        news(&old, &new, &[])[0].warning
+    };
+    assert!(turned("QuorumLost"));
+    assert!(!turned("Hibernate") && !turned("Hibernated") && !turned("Wake"));
+}

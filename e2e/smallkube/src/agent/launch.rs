@@ -213,21 +213,55 @@ impl Source<'_> {
         if !volume.text("/hostPath/path").is_empty() {
             return Ok(PathBuf::from(volume.text("/hostPath/path")));
         }
-        for (field, name, resource) in [
-            ("configMap", "name", "configmaps"),
-            ("secret", "secretName", "secrets"),
-        ] {
-            if let Some(source) = volume.get(field) {
-                let reference = serde_json::json!({
-                    "name": source.text(&format!("/{name}")), "optional": source["optional"],
-                });
-                let entries = self.entries(resource, &reference)?;
-                self.write_files(&own(), &entries)?;
-                return Ok(own());
+        let files = self.files_of(volume)?.unwrap_or_default();
+        self.write_files(&own(), &files)?;
+        Ok(own())
+    }
+
+    /// The files of a volume that is made of a config map or a secret: all entries, or those that are listed.
+    fn files_of(&self, volume: &Value) -> Result<Option<BTreeMap<String, String>>, String> {
+        let sources = [
+            ("configMap", "/name", "configmaps"),
+            ("secret", "/secretName", "secrets"),
+        ];
+        let found = sources
+            .iter()
+            .find_map(|(field, name, resource)| Some((volume.get(field)?, name, resource)));
+        let Some((source, name, resource)) = found else {
+            return Ok(None);
+        };
+        let reference = serde_json::json!({
+            "name": source.text(name), "optional": source["optional"],
+        });
+        let mut entries = self.entries(resource, &reference)?;
+        let items = source.items("/items");
+        if items.is_empty() {
+            return Ok(Some(entries));
+        }
+        let optional = source["optional"] == true;
+        let listed = items.iter().map(|item| {
+            let (key, path) = (item.text("/key"), item.text("/path").to_owned());
+            let lacks = || format!("references non-existent secret key: {key}");
+            match entries.remove(key) {
+                None if !optional => Err(lacks()),
+                found => Ok(found.map(|text| (path, text))),
+            }
+        });
+        let listed: Result<Vec<_>, String> = listed.collect();
+        Ok(Some(listed?.into_iter().flatten().collect()))
+    }
+
+    /// Brings the files of a running pod up to what its config maps and secrets hold by now, as the kubelet does within a
+    /// minute; those that cannot be read stay as they were.
+    pub(super) fn refresh(&self) {
+        for volume in self.pod.items("/spec/volumes") {
+            let Some(folder) = &self.folder else { return };
+            let folder = folder.join("volumes").join(volume.text("/name"));
+            if let (Ok(Some(files)), true) = (self.files_of(volume), folder.exists()) {
+                // A disk that is full is the container's trouble as well.
+                let _ = self.write_files(&folder, &files);
             }
         }
-        self.write_files(&own(), &BTreeMap::new())?;
-        Ok(own())
     }
 
     fn claimed(&self, claim: &str) -> Result<PathBuf, String> {
@@ -261,7 +295,13 @@ impl Source<'_> {
             |e: std::io::Error| format!("cannot set up volume at {}: {e}", folder.display());
         std::fs::create_dir_all(folder).map_err(failed)?;
         for (name, text) in entries {
-            std::fs::write(folder.join(name), text).map_err(failed)?;
+            let (file, new) = (folder.join(name), folder.join(format!("..{name}")));
+            if std::fs::read(&file).is_ok_and(|now| now == text.as_bytes()) {
+                continue;
+            }
+            // Nobody reads half a file.
+            std::fs::write(&new, text).map_err(failed)?;
+            std::fs::rename(&new, &file).map_err(failed)?;
         }
         Ok(())
     }

@@ -144,6 +144,27 @@ impl Agent {
             });
         }
         hosts::write(self);
+        self.refresh();
+    }
+
+    /// Brings mounted config maps and secrets up to date, for every pod that runs.
+    fn refresh(&self) {
+        if self.state.is_none() {
+            return;
+        }
+        let running: Vec<String> = lock(&self.running).keys().map(|it| it.0.clone()).collect();
+        for pod in self.objects.list("pods") {
+            if running.iter().any(|uid| uid == pod.uid()) {
+                launch::Source {
+                    objects: &self.objects,
+                    pod: &pod,
+                    container: &Value::Null,
+                    address: "",
+                    folder: self.pod_folder(pod.uid()),
+                }
+                .refresh();
+            }
+        }
     }
 
     /// Waits until every worker has ended; the stop token makes them.

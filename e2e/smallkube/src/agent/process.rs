@@ -25,6 +25,8 @@ use tokio::sync::watch;
 #[derive(Debug, Clone, Default)]
 pub struct Images {
     binaries: BTreeMap<String, PathBuf>,
+    /// Other programs that are in every image, by the name that commands call them.
+    programs: BTreeMap<String, PathBuf>,
 }
 
 impl Images {
@@ -32,6 +34,13 @@ impl Images {
     #[must_use]
     pub fn with(mut self, image: &str, binary: impl Into<PathBuf>) -> Self {
         self.binaries.insert(image.to_owned(), binary.into());
+        self
+    }
+
+    /// Puts another program into every image, where a command names it.
+    #[must_use]
+    pub fn with_program(mut self, name: &str, binary: impl Into<PathBuf>) -> Self {
+        self.programs.insert(name.to_owned(), binary.into());
         self
     }
 
@@ -145,7 +154,13 @@ impl Runtime for Processes {
     fn start(&self, launch: Launch) -> Result<Arc<dyn Running>, String> {
         let binary = self.images.find(&launch.image).ok_or("the image is gone")?;
         let hosts = hosts::for_mounting(&self.state)?;
-        let mut command = command(&hosts, &launch.image, binary, &launch.command);
+        let named = launch.command.first();
+        let binary = named
+            .and_then(|it| self.images.programs.get(it))
+            .unwrap_or(binary);
+        let called = named.filter(|it| self.images.programs.contains_key(*it));
+        let image = called.unwrap_or(&launch.image);
+        let mut command = command(&hosts, image, binary, &launch.command);
         for folder in launch.mounts.values() {
             let made = std::fs::create_dir_all(folder);
             made.map_err(|e| format!("cannot make volume {}: {e}", folder.display()))?;

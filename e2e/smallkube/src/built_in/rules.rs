@@ -5,6 +5,7 @@
 use crate::kinds::Kind;
 use crate::object::Object;
 use crate::refusal::Cause;
+use crate::volumes::expansion::size_causes;
 use serde_json::{Value, json};
 
 /// What is wrong with `metadata`, whatever the kind.
@@ -141,6 +142,9 @@ fn claim(new: &Value, old: Option<&Value>) -> Vec<Cause> {
     let fixed = |claim: &Value| {
         let mut spec = claim["spec"].clone();
         spec.take_away(&["volumeName"]);
+        if new.text("/status/phase") == "Bound" {
+            spec.take_away(&["resources", "requests", "storage"]);
+        }
         spec
     };
     if let Some(old) = old
@@ -151,6 +155,7 @@ fn claim(new: &Value, old: Option<&Value>) -> Vec<Cause> {
             "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims",
         ));
     }
+    causes.extend(old.and_then(|old| size_causes(new, old)));
     causes
 }
 

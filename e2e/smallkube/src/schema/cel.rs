@@ -64,7 +64,12 @@ impl Rules {
             }
         };
         let field = if path.is_empty() { "<nil>" } else { path };
-        Cause::new(reason, field, message)
+        let mut cause = Cause::new(reason, field, message);
+        let named = rule_at(&self.source, &error.rule).and_then(|it| it["fieldPath"].as_str());
+        cause.rule_at = named
+            .and_then(|it| path.strip_suffix(it))
+            .map(ToOwned::to_owned);
+        cause
     }
 
     /// True when the schema has any rule at all.
@@ -87,15 +92,27 @@ fn first_error(schema: &CompiledSchema) -> Option<String> {
 
 /// The type of the place where a rule stands: the server shows no value that a rule refused, only this.
 fn type_at(source: &Value, rule: &str) -> Option<String> {
+    let form = place_of(source, rule)?["type"].as_str();
+    Some(form.unwrap_or_default().to_owned())
+}
+
+/// A rule as the schema has it.
+fn rule_at<'a>(source: &'a Value, rule: &str) -> Option<&'a Value> {
+    let rules = place_of(source, rule)?["x-kubernetes-validations"].as_array()?;
+    rules.iter().find(|it| it["rule"] == rule)
+}
+
+/// The schema that a rule stands in.
+fn place_of<'a>(source: &'a Value, rule: &str) -> Option<&'a Value> {
     let rules = source["x-kubernetes-validations"].as_array();
     if rules.is_some_and(|rules| rules.iter().any(|it| it["rule"] == rule)) {
-        return Some(source["type"].as_str().unwrap_or_default().to_owned());
+        return Some(source);
     }
     let properties = source["properties"].as_object();
     let fields = properties.into_iter().flat_map(|it| it.values());
     let below = ["items", "additionalProperties"].into_iter();
     let below = below.filter_map(|it| source.get(it));
-    fields.chain(below).find_map(|it| type_at(it, rule))
+    fields.chain(below).find_map(|it| place_of(it, rule))
 }
 
 #[cfg(test)]
@@ -130,6 +147,26 @@ mod tests {
             ]
         );
         assert!(rules.any());
+    }
+
+    #[test]
+    fn a_rule_that_names_another_field_still_judges_every_change_where_it_stands() {
+        let rules = Rules::compile(
+            &json!({"type": "object", "properties": {"spec": {"type": "object",
+            "properties": {"least": {"type": "integer"}, "most": {"type": "integer"}},
+            "x-kubernetes-validations": [
+                {"rule": "self.least <= self.most", "message": "raise the one", "fieldPath": ".most"}]}}}),
+        )
+        .unwrap();
+        let old = json!({"spec": {"least": 1, "most": 2}});
+        let new = json!({"spec": {"least": 3, "most": 2}});
+        let causes = rules.check(&new, Some(&old));
+        assert_eq!(causes[0].field, "spec.most");
+        assert!(
+            !causes[0].stood_before(&old, &new),
+            "the other field is not what has changed"
+        );
+        assert!(causes[0].stood_before(&new, &new));
     }
 
     #[test]

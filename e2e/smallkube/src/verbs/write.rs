@@ -11,6 +11,7 @@ use crate::refusal::{Cause, Refusal};
 use crate::schema::cel::Rules;
 use crate::schema::{defaults, prune, validate};
 use crate::store::State;
+use crate::volumes;
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -331,10 +332,14 @@ impl Edit<'_> {
             causes.extend(broken);
         }
         causes.extend(built_in::causes(kind, new, old));
-        if causes.is_empty() {
-            Ok(())
-        } else {
-            Err(self.invalid(&causes))
+        if !causes.is_empty() {
+            return Err(self.invalid(&causes));
+        }
+        match old {
+            Some(old) if kind.resource == volumes::CLAIMS => {
+                volumes::expansion::admit(self.state, new, old)
+            }
+            _ => Ok(()),
         }
     }
 

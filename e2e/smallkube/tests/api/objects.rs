@@ -1,6 +1,8 @@
 //! Objects one by one: versions, conflicts, preconditions, names, pages, selectors, patches, subresources.
 
 use crate::setting::{Setting, config_map, refusal, replicas};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::json;
@@ -526,6 +528,68 @@ pub(crate) async fn pods_and_claims_hold_what_cannot_change(at: Setting) {
     );
 }
 
+pub(crate) async fn claims_grow_where_their_class_can_and_never_shrink(at: Setting) {
+    let classes: kube::Api<StorageClass> = kube::Api::all(at.client.clone());
+    let claims: kube::Api<PersistentVolumeClaim> =
+        kube::Api::namespaced(at.client.clone(), &at.namespace);
+    let volumes: kube::Api<PersistentVolume> = kube::Api::all(at.client.clone());
+    let grow = async |claim: &str, size: &str| {
+        let size = json!({"spec": {"resources": {"requests": {"storage": size}}}});
+        let patch = Patch::Merge(size);
+        claims.patch(claim, &PatchParams::default(), &patch).await
+    };
+    for (kind, can) in [("grows", true), ("stays", false)] {
+        let class = format!("{kind}-{}", at.namespace);
+        let of_class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": class},
+            "provisioner": "example.com/none", "allowVolumeExpansion": can});
+        let of_class = serde_json::from_value(of_class).unwrap();
+        classes
+            .create(&PostParams::default(), &of_class)
+            .await
+            .unwrap();
+        let volume = json!({"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": class},
+            "spec": {"capacity": {"storage": "2Gi"}, "accessModes": ["ReadWriteOnce"], "storageClassName": class,
+                "hostPath": {"path": "/nowhere"}}});
+        let volume = serde_json::from_value(volume).unwrap();
+        volumes
+            .create(&PostParams::default(), &volume)
+            .await
+            .unwrap();
+        let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": kind},
+            "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": class, "volumeName": class,
+                "resources": {"requests": {"storage": "2Gi"}}}});
+        let claim = serde_json::from_value(claim).unwrap();
+        claims.create(&PostParams::default(), &claim).await.unwrap();
+        let bound = json!({"status": {"phase": "Bound", "capacity": {"storage": "2Gi"}, "accessModes": ["ReadWriteOnce"]}});
+        let bound = Patch::Merge(bound);
+        let status = PatchParams::default();
+        claims.patch_status(kind, &status, &bound).await.unwrap();
+    }
+    let grown = grow("grows", "3Gi").await.unwrap().spec.unwrap();
+    let requests = grown.resources.unwrap().requests.unwrap();
+    assert_eq!(requests["storage"].0, "3Gi");
+    let (code, _, message) = refusal(grow("grows", "1Gi").await);
+    assert!(
+        code == 422 && message.contains("field can not be less than status.capacity"),
+        "{message}"
+    );
+    let (code, _, message) = refusal(grow("stays", "3Gi").await);
+    assert_eq!(code, 403);
+    assert!(message.contains("must support resize"), "{message}");
+    let unbound = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "unbound"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "none", "resources": {"requests": {"storage": "2Gi"}}}});
+    let unbound = serde_json::from_value(unbound).unwrap();
+    claims
+        .create(&PostParams::default(), &unbound)
+        .await
+        .unwrap();
+    let (code, _, message) = refusal(grow("unbound", "3Gi").await);
+    assert!(
+        code == 422 && message.contains("spec is immutable after creation"),
+        "{message}"
+    );
+}
+
 texts![
     a_stale_update_conflicts_and_a_fresh_one_does_not,
     an_update_that_changes_nothing_keeps_the_version,
@@ -545,4 +609,5 @@ texts![
     one_of_many_creators_wins,
     a_label_is_no_new_generation_and_a_deletion_is,
     pods_and_claims_hold_what_cannot_change,
+    claims_grow_where_their_class_can_and_never_shrink,
 ];

@@ -98,7 +98,7 @@ async fn side(name: &str, size: Size, program: &Path) -> Result<Measured> {
         per_key(after_start)
     );
     let started = Instant::now();
-    let learner = members.add_learner(&flags).await?;
+    let learner = members.add_learner(|_| flags.to_vec()).await?;
     has_caught_up(&members, learner).await?;
     let learner_seconds = started.elapsed().as_secs_f64();
     eprintln!("{name}: a learner has it all after {learner_seconds:.1} s");

@@ -154,6 +154,7 @@ impl House {
                 ..Mix::default()
             },
             members: format!("{service}.{NAMESPACE}.svc.cluster.local.:{port}"),
+            papers: None,
         };
         let traffic = Remote::start(self.client.clone(), "demo", &order).await?;
         traffic.flows(ENOUGH, PATIENCE).await?;

@@ -69,6 +69,7 @@ fn member_line(member: &MemberStatus) -> String {
         MemberPhase::Unhealthy => "unhealthy",
         MemberPhase::Leaving => "leaving",
         MemberPhase::VolumeLost => "volume lost",
+        MemberPhase::Hibernated => "hibernated",
     };
     let lag = member
         .lag

@@ -45,10 +45,15 @@ async fn main() -> Result<()> {
     }
 }
 
-async fn start(State(runs): State<Runs>, Path(name): Path<String>, Json(order): Json<Order>) {
-    let run = Run::start(order);
+async fn start(
+    State(runs): State<Runs>,
+    Path(name): Path<String>,
+    Json(order): Json<Order>,
+) -> Result<(), Refusal> {
+    let run = Run::start(order).map_err(|text| (StatusCode::BAD_REQUEST, text))?;
     // What was there of this name is left to its last holder, and ends with it.
     runs.lock().expect("no holder panics").insert(name, run);
+    Ok(())
 }
 
 async fn forget(State(runs): State<Runs>, Path(name): Path<String>) {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use e2e::history::{Gap, History};
 use e2e::kind::traffic::{Order, State, Stretch};
+use e2e::secured::Shown;
 use e2e::traffic::Traffic;
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, OnceCell};
@@ -29,14 +30,25 @@ pub(crate) struct Run {
 
 impl Run {
     /// Starts the clients and the look-up.
-    pub(crate) fn start(order: Order) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// When what clients are to show cannot be read.
+    pub(crate) fn start(order: Order) -> Result<Arc<Self>, String> {
+        let shown = order.papers.as_ref().map(Shown::of).transpose();
+        let (scheme, traffic) = match shown.map_err(|error| format!("{error:#}"))? {
+            None => ("http", Traffic::start(order.mix, Vec::new())),
+            Some(shown) => (
+                "https",
+                Traffic::start_secured(order.mix, Vec::new(), shown),
+            ),
+        };
         let run = Arc::new(Self {
-            clients: Mutex::new(Some(Traffic::start(order.mix, Vec::new()))),
+            clients: Mutex::new(Some(traffic)),
             endpoints: std::sync::Mutex::default(),
             history: OnceCell::new(),
         });
-        tokio::spawn(follow(Arc::downgrade(&run), order.members));
-        run
+        tokio::spawn(follow(Arc::downgrade(&run), scheme, order.members));
+        Ok(run)
     }
 
     /// How it stands, while it runs.
@@ -94,12 +106,12 @@ impl Run {
 }
 
 /// Looks the members up until the run is finished or dropped.
-async fn follow(run: Weak<Run>, members: String) {
+async fn follow(run: Weak<Run>, scheme: &str, members: String) {
     let mut look = tokio::time::interval(LOOK_UP_EVERY);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         look.tick().await;
-        let found = look_up(&members).await;
+        let found = look_up(scheme, &members).await;
         let Some(run) = run.upgrade() else { return };
         if !run.use_endpoints(found).await {
             return;
@@ -108,11 +120,11 @@ async fn follow(run: Weak<Run>, members: String) {
 }
 
 /// The members' client URLs in a fixed order; none where the name has no address now.
-async fn look_up(members: &str) -> Vec<String> {
+async fn look_up(scheme: &str, members: &str) -> Vec<String> {
     let Ok(addresses) = tokio::net::lookup_host(members).await else {
         return Vec::new();
     };
-    let mut urls: Vec<String> = addresses.map(|it| format!("http://{it}")).collect();
+    let mut urls: Vec<String> = addresses.map(|it| format!("{scheme}://{it}")).collect();
     urls.sort_unstable();
     urls.dedup();
     urls

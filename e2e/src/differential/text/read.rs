@@ -8,7 +8,7 @@ use prost_reflect::{MessageDescriptor, MethodDescriptor};
 use serde_json::{Map, Value, json};
 
 use super::super::{http, services, value};
-use super::{Action, Request, Step, Text, grammar};
+use super::{Action, Request, Shown, Step, Text, grammar};
 
 impl Text {
     /// Reads a file.
@@ -131,6 +131,9 @@ fn action(call: &str, streams: &mut HashMap<String, MethodDescriptor>) -> Result
         },
         "token" => Action::Token(Some(rest.to_owned())),
         "logout" => Action::Token(None),
+        "show" => Action::Show(Shown::Ours(name)),
+        "foreign" => Action::Show(Shown::Foreign(name)),
+        "hide" => Action::Show(Shown::Nothing),
         "with" => Action::With {
             key: name,
             value: Some(more.to_owned()),
@@ -260,14 +263,14 @@ mod tests {
     const FILE: &str = "# A text.\n\nserver --max-txn-ops=4\n\n> KV.Put key: \"a\"\nheader { revision: 2 }\n\n\
         # More.\n> KV.Range key: \"\"\n! InvalidArgument: etcdserver: key is not provided\n\
         > open w Watch.Watch create_request {}\n> read w 2\ncreated: true\n--\nwatch_id: 1\n\
-        > Maintenance.Hash\nempty\n> learner\n> GET /health\nHTTP 200 text/plain\n{\"health\":\"true\"}\n| ok\n\
+        > Maintenance.Hash\nempty\n> learner\n> foreign u\n! TLS: UnknownCA\n> show\n> hide\n> GET /health\nHTTP 200 text/plain\n{\"health\":\"true\"}\n| ok\n\
         > lines 2 POST /v3/watch {}\nHTTP 200 application/json\n{\"a\":1}\n{\"a\":2}\n";
 
     #[test]
     fn a_file_that_is_read_and_written_is_the_same() {
         let text = Text::parse("name", FILE).unwrap();
         assert_eq!(text.flags, ["--max-txn-ops=4"]);
-        assert_eq!(text.steps.len(), 8);
+        assert_eq!(text.steps.len(), 11);
         let answers: Vec<Value> = text
             .steps
             .iter()

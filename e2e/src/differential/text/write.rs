@@ -4,7 +4,7 @@ use prost_reflect::MethodDescriptor;
 use serde_json::Value;
 
 use super::super::value;
-use super::{Action, Request, Step, Text, grammar};
+use super::{Action, Request, Shown, Step, Text, grammar};
 
 /// A request this long is written on several lines, one for each field.
 const LONG: usize = 110;
@@ -85,6 +85,9 @@ pub(super) fn action(action: &Action) -> String {
         Action::Login { user, password } => format!("login {user} {password}"),
         Action::Token(Some(token)) => format!("token {token}"),
         Action::Token(None) => "logout".to_owned(),
+        Action::Show(Shown::Ours(name)) => format!("show {name}").trim_end().to_owned(),
+        Action::Show(Shown::Foreign(name)) => format!("foreign {name}"),
+        Action::Show(Shown::Nothing) => "hide".to_owned(),
         Action::With {
             key,
             value: Some(value),

@@ -4,8 +4,10 @@
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
-use plan::Answer;
-use quorate_operator::members::{CHANGE_TIMEOUT, Endpoint, Members, MembersError, Membership};
+use plan::{Answer, Handshake};
+use quorate_operator::members::{
+    CHANGE_TIMEOUT, Door, Endpoint, Members, MembersError, Membership,
+};
 
 use super::{Model, State};
 use crate::simulated::Crash;
@@ -63,6 +65,10 @@ impl Members for Port {
         ready(answer.ok_or_else(|| error(at, "Status", "gone"))).boxed()
     }
 
+    fn handshake<'a>(&'a self, _door: &'a Door) -> BoxFuture<'a, Result<Handshake, String>> {
+        ready(Err("a member of the model has no certificates".to_owned())).boxed()
+    }
+
     fn membership<'a>(
         &'a self,
         at: &'a Endpoint,
@@ -102,5 +108,25 @@ impl Members for Port {
         self.change(at, "MoveLeader", move |state| {
             state.move_leader(&at.url, to)
         })
+    }
+
+    fn defragment<'a>(&'a self, at: &'a Endpoint) -> BoxFuture<'a, Result<(), MembersError>> {
+        self.change(at, "Defragment", |state| state.defragment(&at.url))
+    }
+
+    fn compact<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        revision: i64,
+    ) -> BoxFuture<'a, Result<(), MembersError>> {
+        self.change(at, "Compact", move |state| state.compact(&at.url, revision))
+    }
+
+    fn disarm_no_space<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        id: u64,
+    ) -> BoxFuture<'a, Result<(), MembersError>> {
+        self.change(at, "Alarm", move |state| state.disarm(&at.url, id))
     }
 }

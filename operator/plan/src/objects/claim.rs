@@ -19,10 +19,13 @@ use crate::{names, spec::Spec};
 pub(crate) fn claim(spec: &Spec, member: &str, serial: i64) -> PersistentVolumeClaim {
     let mut metadata = member_metadata(spec, names::claim(member), member);
     metadata.owner_references = owner(spec).map(|owner| vec![owner]);
-    metadata
-        .annotations
-        .get_or_insert_default()
-        .insert(names::SERIAL.to_owned(), serial.to_string());
+    metadata.annotations.get_or_insert_default().extend([
+        (names::SERIAL.to_owned(), serial.to_string()),
+        (names::SIZE.to_owned(), spec.size.clone()),
+    ]);
+    let class = spec.storage_class.clone();
+    let class = class.map(|it| (names::CLASS.to_owned(), it));
+    metadata.annotations.get_or_insert_default().extend(class);
     PersistentVolumeClaim {
         metadata,
         spec: Some(PersistentVolumeClaimSpec {
@@ -41,7 +44,13 @@ pub(crate) fn claim(spec: &Spec, member: &str, serial: i64) -> PersistentVolumeC
     }
 }
 
-/// Who owns claims under the policy in force.
+/// The pod that rebuilt a lost cluster of the volume, if one has.
+pub(crate) fn restored(claim: &PersistentVolumeClaim) -> Option<&str> {
+    let marks = claim.metadata.annotations.as_ref()?;
+    marks.get(names::RESTORED).map(String::as_str)
+}
+
+/// Who owns the claims of members under the policy in force.
 pub(crate) fn owner(spec: &Spec) -> Option<OwnerReference> {
-    (spec.deletion_policy == DeletionPolicy::Delete).then(|| spec.owner())
+    (spec.retention.deleted == DeletionPolicy::Delete).then(|| spec.owner())
 }

@@ -9,6 +9,8 @@ pub(crate) mod budget;
 pub(crate) mod claim;
 pub(crate) mod member;
 pub(crate) mod pod;
+pub(crate) mod restore;
+pub(crate) mod secret;
 pub(crate) mod service;
 
 use std::collections::BTreeMap;

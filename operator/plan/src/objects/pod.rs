@@ -3,27 +3,32 @@
 //! The pod listens on its own address and nowhere else. It needs no API server: it has no token, and its probes ask only
 //! itself. What is rendered here is not what the template hash is made of, see `spec.rs`.
 
+mod apart;
+
 use std::collections::BTreeMap;
 
 use crds::{CompactionMode, RaftMember, overlay::MEMBER_CONTAINER};
 use k8s_openapi::api::core::v1::{
-    Affinity, Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction,
-    ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod, PodAffinityTerm, PodAntiAffinity,
-    PodSecurityContext, PodSpec, Probe, ResourceRequirements, SeccompProfile, SecurityContext,
-    Volume, VolumeMount, WeightedPodAffinityTerm,
+    Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
+    ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec,
+    Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume,
+    VolumeMount,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::member_metadata;
 use crate::{
-    engine,
-    names::{self, CLIENT_PORT, METRICS_PORT, PEER_PORT, Role},
+    certificates, engine,
+    names::{self, CLIENT_PORT, METRICS_PORT, PEER_PORT, Role, Scheme, Surface},
     spec::{self, Spec},
 };
 
 /// User and group the member runs as: nobody in most images, and never root.
 const NOBODY: i64 = 65_532;
+
+/// Mode of files with keys: their group is the pod's `fsGroup`.
+const GROUP_READS: i32 = 0o440;
 
 /// Seconds a member may take to load its data before the kubelet restarts it: an hour, because a large log on a slow disk
 /// is no fault.
@@ -38,12 +43,30 @@ pub(crate) enum Beginning {
     Existing,
 }
 
+/// What a member runs on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Data<'a> {
+    /// How it begins where there is nothing yet.
+    pub(crate) beginning: Beginning,
+    /// The pod that rebuilt a lost cluster of its volume, if one has.
+    pub(crate) restored: Option<&'a str>,
+}
+
+impl From<Beginning> for Data<'_> {
+    fn from(beginning: Beginning) -> Self {
+        Self {
+            beginning,
+            restored: None,
+        }
+    }
+}
+
 /// A member's pod.
 pub(crate) fn pod(
     spec: &Spec,
     member: &RaftMember,
     role: Role,
-    beginning: Beginning,
+    data: Data<'_>,
     peers: &BTreeMap<String, String>,
 ) -> Pod {
     let name = member.metadata.name.clone().unwrap_or_default();
@@ -57,9 +80,13 @@ pub(crate) fn pod(
         .annotations
         .get_or_insert_default()
         .insert(names::TEMPLATE_HASH.to_owned(), spec.template_hash.clone());
+    metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(names::RENDERING_HASH.to_owned(), rendering(spec));
     let rendered = Pod {
         metadata: metadata.clone(),
-        spec: Some(pod_spec(spec, &name, args(spec, &name, beginning, peers))),
+        spec: Some(pod_spec(spec, &name, args(spec, &name, data, peers))),
         status: None,
     };
     let pod = spec::overlaid(&rendered, &spec.overlay);
@@ -67,6 +94,17 @@ pub(crate) fn pod(
         metadata: own(metadata, pod.metadata),
         ..pod
     }
+}
+
+/// A member's name where it does not matter.
+const ANYBODY: &str = "member";
+
+/// Hash of a member's pod as this operator makes it, less the overlay, which the template's hash covers, and less what its name
+/// and the membership make of it: the same for all members.
+pub(crate) fn rendering(spec: &Spec) -> String {
+    let args = args(spec, ANYBODY, Beginning::Existing.into(), &BTreeMap::new());
+    let rendered = serde_json::to_value(pod_spec(spec, ANYBODY, args)).expect("a pod is JSON");
+    spec::hash(&rendered)
 }
 
 /// The operator's own labels and annotations over what the overlay made of them.
@@ -97,37 +135,24 @@ pub(crate) fn initial_cluster_arg(peers: &BTreeMap<String, String>) -> String {
     format!("--initial-cluster={}", initial_cluster(peers))
 }
 
-fn args(
-    spec: &Spec,
-    name: &str,
-    beginning: Beginning,
-    peers: &BTreeMap<String, String>,
-) -> Vec<String> {
-    let (cluster, namespace, options) = (&spec.name, &spec.namespace, &spec.options);
-    let state = match beginning {
+fn args(spec: &Spec, name: &str, data: Data<'_>, peers: &BTreeMap<String, String>) -> Vec<String> {
+    let options = &spec.options;
+    let peer = spec.scheme(Surface::Peer).as_str();
+    let state = match data.beginning {
         Beginning::New => "new",
         Beginning::Existing => "existing",
     };
     let mut args = vec![
         format!("--name={name}"),
-        format!("--data-dir={}", names::DATA_DIR),
-        format!("--listen-client-urls=http://$(POD_IP):{CLIENT_PORT}"),
-        format!(
-            "--advertise-client-urls={}",
-            names::client_url(namespace, cluster, name)
-        ),
-        format!("--listen-peer-urls=http://$(POD_IP):{PEER_PORT}"),
-        format!(
-            "--initial-advertise-peer-urls={}",
-            names::peer_url(namespace, cluster, name)
-        ),
+        format!("--data-dir={}", names::data_dir(data.restored)),
+        format!("--listen-client-urls={}", client_urls(spec)),
+        format!("--advertise-client-urls={}", spec.client_url(name)),
+        format!("--listen-peer-urls={peer}://$(POD_IP):{PEER_PORT}"),
+        format!("--initial-advertise-peer-urls={}", spec.peer_url(name)),
         format!("--listen-metrics-urls=http://$(POD_IP):{METRICS_PORT}"),
         initial_cluster_arg(peers),
         format!("--initial-cluster-state={state}"),
-        format!(
-            "--initial-cluster-token={}",
-            names::token(namespace, cluster, &spec.uid)
-        ),
+        format!("--initial-cluster-token={}", token(spec, data.restored)),
         format!("--heartbeat-interval={}", options.heartbeat_milliseconds),
         format!(
             "--election-timeout={}",
@@ -136,8 +161,29 @@ fn args(
         format!("--snapshot-count={}", options.snapshot_count),
         format!("--quota-backend-bytes={}", spec.quota_bytes),
     ];
+    args.extend(
+        Surface::ALL
+            .iter()
+            .flat_map(|it| certificates::flags(spec, *it)),
+    );
     args.extend(compaction(spec));
     args
+}
+
+/// The cluster's token; a cluster that was rebuilt has one of its own.
+pub(super) fn token(spec: &Spec, restored: Option<&str>) -> String {
+    let token = names::token(&spec.namespace, &spec.name, &spec.uid);
+    restored.map_or_else(|| token.clone(), |pod| format!("{token}-{pod}"))
+}
+
+/// Both on one port, while clients move from one to the other.
+fn client_urls(spec: &Spec) -> String {
+    let plain = certificates::serves_plaintext(&spec.tls).then_some(Scheme::Http);
+    let secured = Some(spec.scheme(Surface::Client)).filter(|it| *it == Scheme::Https);
+    let urls = plain.into_iter().chain(secured);
+    urls.map(|it| format!("{}://$(POD_IP):{CLIENT_PORT}", it.as_str()))
+        .collect::<Vec<_>>()
+        .join(",")
 }
 
 fn compaction(spec: &Spec) -> Vec<String> {
@@ -179,18 +225,64 @@ fn pod_spec(spec: &Spec, name: &str, args: Vec<String>) -> PodSpec {
             }),
             ..PodSecurityContext::default()
         }),
-        affinity: Some(apart(spec)),
+        affinity: apart::affinity(spec),
+        topology_spread_constraints: apart::spread(spec),
         containers: vec![container(spec, args)],
-        volumes: Some(vec![Volume {
-            name: names::DATA_VOLUME.to_owned(),
-            persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
-                claim_name: names::claim(name),
-                read_only: None,
-            }),
-            ..Volume::default()
-        }]),
+        volumes: Some(volumes(spec, name)),
         ..PodSpec::default()
     }
+}
+
+fn volumes(spec: &Spec, member: &str) -> Vec<Volume> {
+    let data = Volume {
+        name: names::DATA_VOLUME.to_owned(),
+        persistent_volume_claim: Some(PersistentVolumeClaimVolumeSource {
+            claim_name: names::claim(member),
+            read_only: None,
+        }),
+        ..Volume::default()
+    };
+    let secrets = Surface::ALL.into_iter().filter_map(|surface| {
+        let secret = certificates::mounted(spec, surface)?;
+        Some(Volume {
+            name: surface.volume().to_owned(),
+            secret: Some(SecretVolumeSource {
+                secret_name: Some(secret),
+                items: Some(items(&certificates::read_by_members(spec, surface))),
+                default_mode: Some(GROUP_READS),
+                optional: None,
+            }),
+            ..Volume::default()
+        })
+    });
+    [data].into_iter().chain(secrets).collect()
+}
+
+fn items(entries: &[&str]) -> Vec<KeyToPath> {
+    let item = |entry: &&str| KeyToPath {
+        key: (*entry).to_owned(),
+        path: (*entry).to_owned(),
+        mode: None,
+    };
+    entries.iter().map(item).collect()
+}
+
+fn mounts(spec: &Spec) -> Vec<VolumeMount> {
+    let data = VolumeMount {
+        name: names::DATA_VOLUME.to_owned(),
+        mount_path: names::MOUNT_PATH.to_owned(),
+        ..VolumeMount::default()
+    };
+    let secured = Surface::ALL
+        .into_iter()
+        .filter(|it| spec.scheme(*it) == Scheme::Https);
+    let certificates = secured.map(|surface| VolumeMount {
+        name: surface.volume().to_owned(),
+        mount_path: surface.folder().to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    });
+    [data].into_iter().chain(certificates).collect()
 }
 
 /// Two elections and the hand-over that precedes them, with room for a slow disk to take the last write.
@@ -238,11 +330,7 @@ fn container(spec: &Spec, args: Vec<String>) -> Container {
             }),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(vec![VolumeMount {
-            name: names::DATA_VOLUME.to_owned(),
-            mount_path: names::MOUNT_PATH.to_owned(),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(mounts(spec)),
         ..Container::default()
     }
 }
@@ -267,31 +355,5 @@ fn probe(path: &str, period_seconds: i32, failures: i32) -> Probe {
         timeout_seconds: Some(5.min(period_seconds)),
         failure_threshold: Some(failures),
         ..Probe::default()
-    }
-}
-
-/// Members on different nodes if there are enough: a preference, so that a small cluster still starts.
-fn apart(spec: &Spec) -> Affinity {
-    Affinity {
-        pod_anti_affinity: Some(PodAntiAffinity {
-            preferred_during_scheduling_ignored_during_execution: Some(vec![
-                WeightedPodAffinityTerm {
-                    weight: 100,
-                    pod_affinity_term: PodAffinityTerm {
-                        topology_key: "kubernetes.io/hostname".to_owned(),
-                        label_selector: Some(LabelSelector {
-                            match_labels: Some(BTreeMap::from([(
-                                names::CLUSTER_LABEL.to_owned(),
-                                spec.name.clone(),
-                            )])),
-                            match_expressions: None,
-                        }),
-                        ..PodAffinityTerm::default()
-                    },
-                },
-            ]),
-            required_during_scheduling_ignored_during_execution: None,
-        }),
-        ..Affinity::default()
     }
 }

@@ -7,6 +7,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::{Facts, Violation, is_dead, is_majority, refuse};
 use crate::action::Target;
+use crate::quantity;
 
 pub(super) fn delete_volume(facts: &Facts<'_>, target: &Target) -> Result<(), Violation> {
     let name = &target.name;
@@ -41,6 +42,26 @@ pub(super) fn delete_volume(facts: &Facts<'_>, target: &Target) -> Result<(), Vi
             format!(
                 "claim {name} is to be deleted without a sound majority; it may hold the last copy"
             ),
+        );
+    }
+    Ok(())
+}
+
+/// No storage system can shrink a volume that has data on it, and none should be asked to.
+pub(super) fn grow_volume(facts: &Facts<'_>, target: &Target, size: &str) -> Result<(), Violation> {
+    let name = &target.name;
+    let mut claims = facts.observed.claims.iter();
+    let seen = claims.find(|it| it.metadata.uid.as_deref() == Some(&target.uid));
+    let Some(claim) = seen.filter(|it| it.metadata.name.as_deref() == Some(name)) else {
+        let why = format!("claim {name} is to grow under a uid that was not seen");
+        return refuse(2, why);
+    };
+    let held = claim.status.as_ref().and_then(|it| it.capacity.as_ref());
+    let held = held.and_then(|it| quantity::bytes(&it.get("storage")?.0));
+    if held >= quantity::bytes(size) {
+        return refuse(
+            2,
+            format!("claim {name} is to become {size}, and is not smaller"),
         );
     }
     Ok(())
@@ -127,26 +148,26 @@ pub(super) fn create_volume(facts: &Facts<'_>, claim: Option<&str>) -> Result<()
     Ok(())
 }
 
-fn args(pod: &Pod) -> impl Iterator<Item = &String> {
+pub(super) fn args(pod: &Pod) -> impl Iterator<Item = &String> {
     let containers = pod.spec.iter().flat_map(|it| &it.containers);
     containers.flat_map(|it| it.args.iter().flatten())
 }
 
-fn volumes(pod: &Pod) -> Vec<&str> {
+pub(super) fn volumes(pod: &Pod) -> Vec<&str> {
     let volumes = pod.spec.iter().flat_map(|it| it.volumes.iter().flatten());
     volumes
         .filter_map(|it| Some(it.persistent_volume_claim.as_ref()?.claim_name.as_str()))
         .collect()
 }
 
-fn mounts(pod: &Pod, claim: &str) -> bool {
+pub(super) fn mounts(pod: &Pod, claim: &str) -> bool {
     !is_dead(pod) && volumes(pod).contains(&claim)
 }
 
-fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+pub(super) fn label<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.labels.as_ref()?.get(key).map(String::as_str)
 }
 
-fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+pub(super) fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
     meta.annotations.as_ref()?.get(key).map(String::as_str)
 }

@@ -2,14 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use crds::{MemberPhase, MemberRole, MemberStatus, RaftMember};
+use crds::{MemberPhase, MemberRole, MemberStatus, OperatorChanges, RaftMember, RepairMode};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 
 use super::{LAG_GATE, View, hex, is_of};
 use crate::{
     action::Target,
+    hibernate,
     names::{self, Role},
+    objects,
     observed::{Answer, Listed},
+    rotation,
+    spec::Spec,
+    volume,
 };
 
 /// One member, looked at from all sides.
@@ -36,8 +41,39 @@ pub(crate) struct Member<'a> {
     pub(crate) lag: Option<u64>,
     /// Votes, answers, agrees on the leader, is caught up and not on its way out.
     pub(crate) good: bool,
-    /// The pod is of the template in force.
+    /// The pod is of the template in force, and its volume does not wait for another one.
     pub(crate) current: bool,
+    /// What only a new pod brings.
+    pub(crate) awaits_restart: Option<Awaited>,
+    /// Hash of the template that its pod is of.
+    pub(crate) revision: Option<&'a str>,
+}
+
+/// What a member gets when it is started again, and not before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Awaited {
+    /// The file system of its volume grows.
+    FileSystem,
+    /// It believes in other CAs.
+    Authorities,
+}
+
+impl Awaited {
+    /// What it is started again for.
+    pub(crate) const fn purpose(self) -> &'static str {
+        match self {
+            Self::FileSystem => "for the file system of its volume to grow",
+            Self::Authorities => "to believe in the CAs of its Secret",
+        }
+    }
+
+    /// Why it is stopped.
+    pub(crate) const fn why(self) -> &'static str {
+        match self {
+            Self::FileSystem => "the file system of its volume grows when it starts again",
+            Self::Authorities => "it believes in the CAs of its Secret when it starts again",
+        }
+    }
 }
 
 /// A member's volume claim, against the one that is remembered.
@@ -90,17 +126,31 @@ impl<'a> Member<'a> {
             .is_some_and(|(it, leader)| it.leader_id == leader.id);
         let stays =
             identity.is_some() && pod.is_some_and(|it| it.metadata.deletion_timestamp.is_none());
+        let claim_state = ClaimState::of(claim, uid, &name, known_claim.as_deref());
+        let awaits_restart = match (&claim_state, pod) {
+            (_, Some(pod)) if rotation::awaits_restart(view, &name, pod) => {
+                Some(Awaited::Authorities)
+            }
+            (ClaimState::Present(claim), Some(pod)) => {
+                volume::awaits_restart(claim, pod, view.now).then_some(Awaited::FileSystem)
+            }
+            _ => None,
+        };
         let hash = pod.and_then(|it| it.metadata.annotations.as_ref()?.get(names::TEMPLATE_HASH));
         Self {
             serial: identity.map_or_else(|| serial(claim), |it| it.spec.serial),
             identity,
             identity_ending: identity.is_none() && !identities.is_empty(),
             pod,
-            claim: ClaimState::of(claim, uid, &name, known_claim.as_deref()),
+            claim: claim_state,
             known_id: shown.and_then(|it| it.id.clone()),
             known_claim,
             good: votes && agrees && stays && lag.is_some_and(|lag| lag <= LAG_GATE),
-            current: hash == Some(&view.spec.template_hash),
+            current: hash == Some(&view.spec.template_hash)
+                && awaits_restart.is_none()
+                && !drifted(&view.spec, pod),
+            awaits_restart,
+            revision: hash.map(String::as_str),
             listed,
             answer,
             lag,
@@ -132,6 +182,11 @@ impl<'a> Member<'a> {
     /// Whether it was in the membership once and is no more: it can never come back under this name.
     pub(crate) fn removed(&self, membership_known: bool) -> bool {
         membership_known && self.known_id.is_some() && self.listed.is_none()
+    }
+
+    /// The node that its pod is on.
+    pub(crate) fn node(&self) -> Option<&'a str> {
+        self.pod?.spec.as_ref()?.node_name.as_deref()
     }
 
     /// Whether its pod is on its way out.
@@ -191,6 +246,14 @@ impl<'a> Member<'a> {
         })
     }
 
+    /// The pod that rebuilt a lost cluster of its volume, if one has.
+    pub(crate) fn restored(&self) -> Option<&'a str> {
+        match self.claim {
+            ClaimState::Present(claim) => objects::claim::restored(claim),
+            _ => None,
+        }
+    }
+
     /// The role that its pod's label says.
     pub(crate) fn labelled(&self) -> Option<&'a str> {
         self.pod?
@@ -215,6 +278,9 @@ impl<'a> Member<'a> {
     pub(crate) fn trouble(&self, view: &View<'_>) -> String {
         let name = &self.name;
         match (&self.claim, self.pod) {
+            (ClaimState::Lost, None) if view.spec.repair.mode == RepairMode::Automatic => {
+                format!("the volume of member {name} is gone, and with it what {name} knew")
+            }
             (ClaimState::Lost, None) => format!(
                 "the volume of member {name} is gone, and with it what {name} knew; delete RaftMember {name} to have it replaced"
             ),
@@ -315,7 +381,7 @@ impl<'a> Member<'a> {
                 }
             }),
             version: self.answer.map(|it| it.version.clone()),
-            node: self.pod.and_then(|it| it.spec.as_ref()?.node_name.clone()),
+            node: self.node().map(ToOwned::to_owned),
             claim_uid: self.known_claim.clone().or(claim),
         }
     }
@@ -349,6 +415,9 @@ impl<'a> Member<'a> {
             }
             () if self.pod.is_none() && matches!(self.claim, ClaimState::Lost) => {
                 MemberPhase::VolumeLost
+            }
+            () if hibernate::wanted(view) && (self.pod.is_none() || self.pod_ending()) => {
+                MemberPhase::Hibernated
             }
             () if self.good && self.pod_ready() => MemberPhase::Ready,
             () if self.answer.is_some()
@@ -393,6 +462,17 @@ impl<'a> ClaimState<'a> {
             () => Self::Present(claim),
         }
     }
+}
+
+/// Whether this operator would make the pod in another way, and that counts.
+fn drifted(spec: &Spec, pod: Option<&Pod>) -> bool {
+    let Some(pod) = pod.filter(|_| spec.update.operator_changes == OperatorChanges::Immediate)
+    else {
+        return false;
+    };
+    let annotations = pod.metadata.annotations.as_ref();
+    let rendering = annotations.and_then(|it| it.get(names::RENDERING_HASH));
+    rendering != Some(&objects::pod::rendering(spec))
 }
 
 fn serial(claim: Option<&PersistentVolumeClaim>) -> i64 {

@@ -11,6 +11,8 @@ use rand::rngs::SmallRng;
 pub(crate) struct Data {
     pub(crate) id: u64,
     pub(crate) applied: u64,
+    /// Whether it has given back what it does not use.
+    pub(crate) tidy: bool,
 }
 
 /// The etcd cluster.
@@ -21,10 +23,20 @@ pub(crate) struct Etcd {
     pub(crate) commit: u64,
     pub(crate) term: u64,
     pub(crate) leader: u64,
+    /// Members that have raised the alarm NOSPACE.
+    pub(crate) alarms: BTreeSet<u64>,
+    /// The oldest revision that is kept.
+    pub(crate) compacted: i64,
     /// Processes: pod name to the uid of the volume they run on.
     pub(crate) processes: BTreeMap<String, String>,
     /// Data by the uid of the claim.
     pub(crate) volumes: BTreeMap<String, Data>,
+    /// What pods have restored, by their uids: the uid of the volume, and how far the data there go.
+    pub(crate) restored: BTreeMap<String, (String, u64)>,
+    /// Ids of members of a cluster that was lost and rebuilt.
+    pub(crate) lost: BTreeSet<u64>,
+    /// The pod whose work the cluster lives on, if it was rebuilt.
+    pub(crate) rebuilt_by: Option<String>,
     /// Ids that have ever run: they must never run on an empty volume again.
     ran: BTreeSet<u64>,
     ids: u64,
@@ -33,6 +45,9 @@ pub(crate) struct Etcd {
 impl Etcd {
     /// A process starts on a volume. Returns whether it runs.
     pub(crate) fn boot(&mut self, name: &str, volume: &str, args: &[String]) -> bool {
+        let folder = args.iter().find_map(|it| it.strip_prefix("--data-dir="));
+        let restorer = folder.and_then(|it| it.split_once("/restored-"));
+        self.look_into(name, volume, restorer.map(|it| it.1));
         if !self.volumes.contains_key(volume) {
             let founds = args.iter().any(|it| it == "--initial-cluster-state=new");
             let entered = if founds {
@@ -45,14 +60,21 @@ impl Etcd {
                 self.ran.insert(id),
                 "{name} came back empty under the id {id:x}"
             );
-            self.volumes
-                .insert(volume.to_owned(), Data { id, applied: 0 });
+            self.volumes.insert(
+                volume.to_owned(),
+                Data {
+                    id,
+                    applied: 0,
+                    tidy: false,
+                },
+            );
         }
         assert!(
             !self.processes.values().any(|it| it == volume),
             "two pods on one volume"
         );
         let id = self.volumes[volume].id;
+        assert!(!self.lost.contains(&id), "{name} runs for the lost cluster");
         if !self.list.iter().any(|it| it.id == id) {
             return false;
         }
@@ -61,6 +83,48 @@ impl Etcd {
         }
         self.processes.insert(name.to_owned(), volume.to_owned());
         true
+    }
+
+    /// A pod makes a new cluster of a volume, beside what is there.
+    pub(crate) fn restore(&mut self, pod: &str, uid: &str, volume: &str) {
+        assert!(self.processes.is_empty(), "{pod} restores beside others");
+        let applied = self.volumes[volume].applied;
+        let held = (volume.to_owned(), applied);
+        let before = self.restored.insert(uid.to_owned(), held);
+        assert!(before.is_none(), "{pod} restores twice");
+    }
+
+    /// A process finds the folder that it was told: that of a new cluster, which is one from then on, or the one it knows.
+    fn look_into(&mut self, name: &str, volume: &str, restorer: Option<&str>) {
+        let known = self
+            .restored
+            .get(self.rebuilt_by.as_deref().unwrap_or_default());
+        let here = known.is_some_and(|it| it.0 == volume);
+        let Some(restorer) = restorer.filter(|it| self.rebuilt_by.as_deref() != Some(*it)) else {
+            assert_eq!(
+                here,
+                restorer.is_some(),
+                "{name} runs on what was left behind"
+            );
+            return;
+        };
+        let (on, applied) = self.restored[restorer].clone();
+        assert_eq!(on, volume, "{name} runs on another volume's data");
+        assert!(
+            self.processes.is_empty() && !here,
+            "{name} makes a second cluster"
+        );
+        self.rebuilt_by = Some(restorer.to_owned());
+        self.lost = (0..=self.ids).collect();
+        (self.id, self.ids, self.leader, self.commit) = (self.id + 1, self.ids + 1, 0, applied);
+        self.ran.insert(self.ids);
+        self.volumes.get_mut(volume).unwrap().id = self.ids;
+        self.list = vec![Listed {
+            id: self.ids,
+            name: name.to_owned(),
+            peer_urls: vec![format!("http://{name}.kv-peers.demo.svc:2380")],
+            is_learner: false,
+        }];
     }
 
     fn found(&mut self, name: &str) -> u64 {
@@ -240,6 +304,39 @@ impl Etcd {
         assert!(id != self.leader, "the leader is removed");
         self.list.retain(|it| it.id != id);
         assert!(self.quorate(), "removing {id:x} cost the majority");
+        Ok(())
+    }
+
+    pub(crate) fn defragment(&mut self, pod: &str, ground: &Ground) -> Result<(), String> {
+        self.stands_on(ground)?;
+        let volume = self.processes.get(pod).ok_or("it does not answer")?;
+        let data = self.volumes.get_mut(volume).unwrap();
+        data.tidy = true;
+        Ok(())
+    }
+
+    /// Members run out of space.
+    pub(crate) fn fill(&mut self) {
+        for data in self.volumes.values_mut() {
+            data.tidy = false;
+            self.alarms.insert(data.id);
+        }
+    }
+
+    pub(crate) fn disarm(&mut self, id: u64, ground: &Ground) -> Result<(), String> {
+        self.stands_on(ground)?;
+        assert!(self.compacted > 0, "an alarm is disarmed for nothing");
+        self.alarms.remove(&id);
+        Ok(())
+    }
+
+    pub(crate) fn compact(&mut self, revision: i64, ground: &Ground) -> Result<(), String> {
+        self.stands_on(ground)?;
+        assert!(
+            revision <= i64::try_from(self.commit).unwrap() + 1,
+            "revision {revision} has not come yet"
+        );
+        self.compacted = self.compacted.max(revision);
         Ok(())
     }
 

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
-use plan::{Answer, Observed, Probe};
+use k8s_openapi::api::core::v1::{Node, Pod};
+use plan::{Answer, Footing, Observed, Probe, Seen};
 use rand::Rng;
 
 use super::{World, phase};
@@ -55,13 +56,43 @@ impl World {
         }
         Observed {
             taken_at: self.now,
+            run_state: self.cluster.spec.run_state,
+            recovering: self
+                .cluster
+                .status
+                .as_ref()
+                .and_then(|it| it.recovering.clone()),
             members: self.members.values().cloned().collect(),
             pods: self.pods.values().cloned().collect(),
             claims: self.claims.values().cloned().collect(),
             services: self.services.values().cloned().collect(),
             budgets: self.budgets.values().cloned().collect(),
+            classes: ["standard", "class-0", "class-1"]
+                .map(|it| (it.to_owned(), self.expandable))
+                .into(),
+            keyrings: self.keyrings.values().cloned().collect(),
+            handshakes: self.handshakes(),
+            operations: self.operations.values().cloned().collect(),
             probes,
+            footings: self.footings(),
         }
+    }
+
+    /// The nodes of all members.
+    fn footings(&self) -> BTreeMap<String, Footing> {
+        let footing = |pod: &Pod| {
+            let name = pod.spec.as_ref()?.node_name.clone()?;
+            let mut node = Node::default();
+            let cordoned = self.cordoned.contains(&name);
+            node.spec.get_or_insert_default().unschedulable = Some(cordoned);
+            Some(Footing {
+                node: Seen::There(node),
+                within: Seen::Nothing,
+            })
+        };
+        let pods = self.pods.iter();
+        pods.filter_map(|(name, pod)| Some((name.clone(), footing(pod)?)))
+            .collect()
     }
 
     fn answer(&self, pod: &str) -> Option<Answer> {
@@ -74,9 +105,13 @@ impl World {
             term: self.etcd.term,
             raft_index: data.applied,
             applied_index: data.applied,
+            revision: i64::try_from(data.applied).unwrap() + 1,
             is_learner: listed.is_learner,
-            version: "1.0.0".to_owned(),
+            db_size: Some(self.db_size + if data.tidy { 1000 } else { 2000 }),
+            db_size_in_use: Some(self.db_size + 1000),
+            version: self.version.clone(),
             storage_version: None,
+            no_space: self.etcd.alarms.iter().copied().collect(),
             errors: Vec::new(),
             membership: (self.etcd.leader != 0).then(|| self.etcd.list.clone()),
         })

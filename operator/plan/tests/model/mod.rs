@@ -6,20 +6,23 @@
 //!
 //! It deliberately knows nothing of Raft's messages: a majority of running voters agrees at once or not at all.
 
+mod certificates;
 pub(crate) mod etcd;
 pub(crate) mod facts;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crds::{RaftCluster, RaftMember};
+use crds::{RaftCluster, RaftMember, RaftOperation, RunState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
-use plan::{Action, Target};
+use plan::{Action, Keyring, Target, names};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use certificates::Mounts;
 use etcd::Etcd;
 
 /// The uid of the cluster under test.
@@ -35,12 +38,31 @@ pub(crate) struct World {
     pub(crate) claims: BTreeMap<String, PersistentVolumeClaim>,
     pub(crate) services: BTreeMap<String, Service>,
     pub(crate) budgets: BTreeMap<String, PodDisruptionBudget>,
+    pub(crate) keyrings: BTreeMap<String, Keyring>,
+    /// What pods have of the Secrets.
+    mounted: BTreeMap<String, Mounts>,
+    pub(crate) operations: BTreeMap<String, RaftOperation>,
     pub(crate) etcd: Etcd,
+    /// The version of every member's program.
+    pub(crate) version: String,
+    /// Nodes that are cordoned.
+    pub(crate) cordoned: BTreeSet<String>,
+    /// How large every member's database is.
+    pub(crate) db_size: u64,
+    /// Whether volumes can grow in place.
+    pub(crate) expandable: bool,
     /// Calls that were made.
     pub(crate) writes: usize,
     /// How often each kind of action was carried out.
     pub(crate) deeds: BTreeMap<String, usize>,
     uids: u64,
+}
+
+/// How many nodes there are.
+const NODES: u64 = 4;
+
+fn node(number: u64) -> String {
+    format!("node-{}", number % NODES)
 }
 
 /// The cluster that a manifest of `replicas` members makes.
@@ -49,7 +71,9 @@ pub(crate) fn cluster(replicas: i32) -> RaftCluster {
         "apiVersion": "quorate.io/v1alpha1",
         "kind": "RaftCluster",
         "metadata": {"name": "kv", "namespace": "demo", "uid": CLUSTER_UID, "generation": 1},
-        "spec": {"replicas": replicas, "image": "quorate-node:1.0.0", "storage": {"size": "4Gi"}},
+        "spec": {"replicas": replicas, "image": "quorate-node:1.0.0", "storage": {"size": "4Gi"},
+            // What is lost by chance is lost more often than the default would replace.
+            "repairPolicy": {"maxReplacements": {"count": 9, "periodSeconds": 60}}},
     });
     serde_json::from_value(manifest).expect("a manifest")
 }
@@ -65,7 +89,14 @@ impl World {
             claims: BTreeMap::new(),
             services: BTreeMap::new(),
             budgets: BTreeMap::new(),
+            keyrings: BTreeMap::new(),
+            mounted: BTreeMap::new(),
+            operations: BTreeMap::new(),
             etcd: Etcd::default(),
+            version: "1.0.0".to_owned(),
+            cordoned: BTreeSet::new(),
+            db_size: 0,
+            expandable: true,
             writes: 0,
             deeds: BTreeMap::new(),
             uids: 0,
@@ -76,7 +107,9 @@ impl World {
     pub(crate) fn tick(&mut self) {
         self.now += SignedDuration::from_millis(500);
         self.collect_garbage();
+        self.run_storage();
         self.run_kubelet();
+        self.project();
         let running = self.running();
         self.etcd.tick(&running, &mut self.rng);
         self.judge_readiness();
@@ -127,13 +160,28 @@ impl World {
         let claim_name = format!("data-{name}");
         let claim = self
             .claims
-            .get(&claim_name)
+            .get_mut(&claim_name)
             .unwrap_or_else(|| panic!("pod {name} was made without a claim"));
+        bind(claim);
         let claim_uid = claim.metadata.uid.clone().unwrap();
         let args = container.args.clone().unwrap();
-        if self.etcd.boot(name, &claim_uid, &args) {
+        if args.iter().any(|it| it == "restore") {
+            self.restore(name, &pod, &claim_uid);
+        } else if self.etcd.boot(name, &claim_uid, &args) {
+            self.mount(name);
             set_status(self.pods.get_mut(name).unwrap(), "Running", false);
         }
+    }
+
+    /// A pod makes a new cluster of a volume and ends; now and then it fails.
+    fn restore(&mut self, name: &str, pod: &Pod, claim_uid: &str) {
+        let fails = self.rng.random_bool(0.2);
+        if !fails {
+            let uid = pod.metadata.uid.clone().unwrap();
+            self.etcd.restore(name, &uid, claim_uid);
+        }
+        let phase = if fails { "Failed" } else { "Succeeded" };
+        set_status(self.pods.get_mut(name).unwrap(), phase, false);
     }
 
     /// Names of pods whose container runs.
@@ -165,6 +213,7 @@ impl World {
             Action::ApplyBudget(it) => {
                 self.budgets.insert(it.metadata.name.clone().unwrap(), *it);
             }
+            Action::IssueCertificates(it) => self.issue(&it)?,
             Action::CreateMember(it) => {
                 create(&mut self.uids, &mut self.members, *it, |o| &mut o.metadata)?
             }
@@ -181,6 +230,12 @@ impl World {
                 let found = find(&mut self.claims, &claim, |o| &o.metadata)?;
                 found.metadata.owner_references = owner.map(|it| vec![it]);
             }
+            Action::GrowClaim { claim, size } => self.grow_claim(&claim, &size)?,
+            Action::MarkClaim { claim, key, value } => {
+                let found = find(&mut self.claims, &claim, |o| &o.metadata)?;
+                let annotations = found.metadata.annotations.get_or_insert_default();
+                annotations.insert(key.to_owned(), value);
+            }
             Action::DeletePod { pod, .. } => self.delete_pod(&pod)?,
             Action::DeleteMember { member } => {
                 find(&mut self.members, &member, |o| &o.metadata)?;
@@ -195,6 +250,20 @@ impl World {
             Action::Promote { id, ground, .. } => self.etcd.promote(id, &ground)?,
             Action::RemoveMember { id, ground, .. } => self.etcd.remove(id, &ground)?,
             Action::MoveLeader { to_id, ground, .. } => self.etcd.move_leader(to_id, &ground)?,
+            Action::Defragment { name, ground } => self.etcd.defragment(&name, &ground)?,
+            Action::Compact { revision, ground } => self.etcd.compact(revision, &ground)?,
+            Action::DisarmNoSpace { id, ground } => self.etcd.disarm(id, &ground)?,
+            Action::TellOperation(told) => {
+                let name = told.metadata.name.clone().unwrap();
+                let found = self.operations.get_mut(&name).ok_or("it is gone")?;
+                // As the API server keeps it: through JSON and back.
+                let status = serde_json::to_value(told.status).unwrap();
+                found.status = serde_json::from_value(status).unwrap();
+            }
+            Action::DeleteOperation { operation } => {
+                find(&mut self.operations, &operation, |o| &o.metadata)?;
+                self.operations.remove(&operation.name);
+            }
         }
         Ok(())
     }
@@ -207,6 +276,7 @@ impl World {
         );
         set_status(&mut pod, "Pending", false);
         pod.metadata.creation_timestamp = Some(Time(self.now));
+        pod.spec.get_or_insert_default().node_name = Some(node(self.uids));
         create(&mut self.uids, &mut self.pods, pod, |o| &mut o.metadata)
     }
 
@@ -217,14 +287,16 @@ impl World {
         let pod = find(&mut self.pods, target, |o| &o.metadata)?;
         pod.metadata.deletion_timestamp.get_or_insert(Time(now));
         let leads = self.etcd.leads(&target.name);
+        let sleeps = self.cluster.spec.run_state == RunState::Hibernated;
         self.etcd.stop(&target.name);
+        let alone = sleeps && self.etcd.processes.keys().all(|it| self.ends(it));
         assert!(
-            !(leads && voters > 1),
+            !(leads && voters > 1) || alone,
             "pod {} was stopped while it led {voters} voters",
             target.name
         );
         assert!(
-            !quorate || self.etcd.quorate() || voters <= 2,
+            !quorate || self.etcd.quorate() || voters <= 2 || sleeps,
             "stopping {} cost the majority",
             target.name
         );
@@ -234,6 +306,41 @@ impl World {
             self.pods.remove(&target.name);
         }
         Ok(())
+    }
+
+    fn ends(&self, pod: &str) -> bool {
+        let found = self.pods.get(pod);
+        found.is_none_or(|it| it.metadata.deletion_timestamp.is_some())
+    }
+
+    fn grow_claim(&mut self, target: &Target, size: &str) -> Result<(), String> {
+        let expandable = self.expandable;
+        let claim = find(&mut self.claims, target, |o| &o.metadata)?;
+        if !expandable {
+            return Err("only dynamically provisioned pvc can be resized".to_owned());
+        }
+        assert!(
+            bytes(size) > bytes(&capacity(claim)),
+            "a volume was to shrink"
+        );
+        claim
+            .metadata
+            .annotations
+            .get_or_insert_default()
+            .insert(names::SIZE.to_owned(), size.to_owned());
+        let resources = claim.spec.as_mut().unwrap().resources.as_mut().unwrap();
+        let requests = resources.requests.as_mut().unwrap();
+        requests.insert("storage".to_owned(), Quantity(size.to_owned()));
+        Ok(())
+    }
+
+    /// The storage system makes volumes as large as their claims ask for.
+    fn run_storage(&mut self) {
+        for claim in self.claims.values_mut().filter(|it| it.status.is_some()) {
+            if self.rng.random_bool(0.4) {
+                bind(claim);
+            }
+        }
     }
 
     fn delete_claim(&mut self, target: &Target) -> Result<(), String> {
@@ -284,6 +391,44 @@ impl World {
         }
     }
 
+    /// The user asks for something to be done once.
+    pub(crate) fn ask(&mut self, spec: serde_json::Value) -> String {
+        let name = format!("operation-{}", self.uids);
+        let mut operation: RaftOperation = serde_json::from_value(serde_json::json!({
+            "apiVersion": "quorate.io/v1alpha1",
+            "kind": "RaftOperation",
+            "metadata": {"name": name, "namespace": "demo"},
+            "spec": spec,
+        }))
+        .expect("an operation");
+        operation.metadata.creation_timestamp = Some(Time(self.now));
+        let made = create(&mut self.uids, &mut self.operations, operation, |o| {
+            &mut o.metadata
+        });
+        made.expect("a name of its own");
+        name
+    }
+
+    /// A node is cordoned, or all are uncordoned.
+    pub(crate) fn cordon(&mut self) {
+        let node = node(self.rng.random_range(0..NODES));
+        if self.rng.random_bool(0.6) {
+            self.cordoned.insert(node);
+        } else {
+            self.cordoned.clear();
+        }
+    }
+
+    /// Names of members on nodes that are not cordoned.
+    pub(crate) fn on_good_nodes(&self) -> Vec<&str> {
+        let stays = |pod: &Pod| {
+            let node = pod.spec.as_ref().and_then(|it| it.node_name.as_ref());
+            node.is_some_and(|it| !self.cordoned.contains(it))
+        };
+        let pods = self.pods.iter().filter(|(_, it)| stays(it));
+        pods.map(|(name, _)| name.as_str()).collect()
+    }
+
     /// A changed spec is applied.
     pub(crate) fn edit(&mut self, change: impl FnOnce(&mut crds::RaftClusterSpec)) {
         change(&mut self.cluster.spec);
@@ -322,6 +467,35 @@ fn find<'a, T>(
     }
 }
 
+/// A volume as large as the claim asks for, in the class it asks for.
+fn bind(claim: &mut PersistentVolumeClaim) {
+    let spec = claim.spec.as_mut().unwrap();
+    spec.storage_class_name.get_or_insert("standard".to_owned());
+    let requests = spec.resources.as_ref().unwrap().requests.clone();
+    let held = bytes(&capacity(claim));
+    if requests
+        .as_ref()
+        .is_some_and(|it| bytes(&it["storage"].0) > held)
+    {
+        claim.status.get_or_insert_default().capacity = requests;
+    }
+}
+
+/// What a claim has.
+pub(crate) fn capacity(claim: &PersistentVolumeClaim) -> String {
+    let status = claim.status.as_ref().and_then(|it| it.capacity.as_ref());
+    status.map_or_else(String::new, |it| it["storage"].0.clone())
+}
+
+/// A size as manifests write it here, in bytes; 0 for none.
+pub(crate) fn bytes(size: &str) -> u64 {
+    let number = |unit| size.strip_suffix(unit)?.parse::<u64>().ok();
+    let gibibytes = number("Gi").map(|it| it << 30);
+    gibibytes
+        .or_else(|| number("Mi").map(|it| it << 20))
+        .unwrap_or(0)
+}
+
 /// A pod's phase.
 pub(crate) fn phase(pod: &Pod) -> &str {
     pod.status
@@ -353,7 +527,7 @@ fn kind(action: &Action) -> String {
     let sentence = action.to_string();
     let words: Vec<&str> = sentence.split(' ').collect();
     match words[0] {
-        "apply" | "create" | "label" | "delete" => words[..2].join(" "),
+        "apply" | "create" | "label" | "delete" | "issue" => words[..2].join(" "),
         one => one.to_owned(),
     }
 }

@@ -113,6 +113,7 @@ fn at(address: SocketAddr) -> Endpoint {
     Endpoint {
         member: "kv-a".into(),
         url: format!("http://{address}"),
+        tls: None,
     }
 }
 

@@ -1,0 +1,94 @@
+//! TLS of a cluster: by whose certificates clients and members are spoken to.
+//!
+//! - A surface that is not named, or whose mode is Disabled, is plain HTTP.
+//! - The Secrets of mode Secret carry the keys that cert-manager writes: `ca.crt`, `tls.crt` and `tls.key`.
+//! - Between members the choice stands from the birth of the cluster on. Towards clients it changes by way of `plaintext:
+//!   Allowed`, so that nobody is cut off. What is *in* the certificates may change at any time.
+//!
+//! This file deliberately says nothing of how long certificates are valid and when they are renewed: the planner knows.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// TLS of a cluster, for each of its two surfaces.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Tls {
+    /// Between members. Whoever shows no certificate of the cluster's own CA is no peer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peer: Option<PeerTls>,
+    /// Between clients and members. Clients show a certificate too. Health and metrics stay plain, on a port of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<ClientTls>,
+}
+
+/// TLS between members.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.mode != 'Secret' || has(self.secretName)")
+        .message("spec.tls.peer.secretName is required with mode Secret: name a Secret with ca.crt, tls.crt and tls.key, or set mode Operator to have them made"),
+    validation = Rule::new("self.mode == 'Secret' || !has(self.secretName)")
+        .message("spec.tls.peer.secretName goes with mode Secret only: set that mode or drop the field")
+)]
+pub struct PeerTls {
+    /// Whose certificates.
+    #[serde(default)]
+    pub mode: TlsMode,
+    /// With mode Secret: the Secret with `ca.crt`, `tls.crt` and `tls.key`. The certificate serves and dials; it names
+    /// `*.NAME-peers.NAMESPACE.svc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: Option<String>,
+}
+
+/// TLS between clients and members.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.mode != 'Secret' || (has(self.secretName) && has(self.operatorSecretName))")
+        .message("spec.tls.client.secretName and operatorSecretName are required with mode Secret: name the members' Secret and the operator's, each with ca.crt, tls.crt and tls.key, or set mode Operator to have them made"),
+    validation = Rule::new("self.mode == 'Secret' || (!has(self.secretName) && !has(self.operatorSecretName))")
+        .message("spec.tls.client.secretName and operatorSecretName go with mode Secret only: set that mode or drop the fields")
+)]
+pub struct ClientTls {
+    /// Whose certificates. With mode Operator, applications find theirs in the Secret `NAME-client-tls`.
+    #[serde(default)]
+    pub mode: TlsMode,
+    /// Whether clients without TLS are served too, on the same port: for as long as clients move to TLS, or away from it.
+    #[serde(default)]
+    pub plaintext: Plaintext,
+    /// With mode Secret: the members' Secret with `ca.crt` (who signs for clients), `tls.crt` and `tls.key`. The certificate
+    /// names `*.NAME-peers.NAMESPACE.svc` and `NAME.NAMESPACE.svc`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub secret_name: Option<String>,
+    /// With mode Secret: the operator's Secret with `ca.crt` (who signs for members), `tls.crt` and `tls.key`, which it
+    /// shows to the members. Where users and roles are in force, its common name must be `root`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub operator_secret_name: Option<String>,
+}
+
+/// Whether clients without TLS are served too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Plaintext {
+    /// They are not.
+    #[default]
+    Refused,
+    /// They are, on the same port, and are asked for no certificate.
+    Allowed,
+}
+
+/// Whose certificates are shown and believed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TlsMode {
+    /// None: plain HTTP.
+    #[default]
+    Disabled,
+    /// The operator makes a CA for this cluster alone, signs with it, and renews before anything ends.
+    Operator,
+    /// The user's, in Secrets that the user (or cert-manager) keeps and renews; members read them anew without a restart.
+    Secret,
+}

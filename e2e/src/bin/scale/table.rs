@@ -1,0 +1,56 @@
+//! The figures for a reader, beside what we want them to be.
+
+use comfy_table::{Table, presets};
+
+use crate::measure::Figures;
+
+const MIB: f64 = (1 << 20) as f64;
+
+pub(crate) fn table(figures: &Figures) -> Table {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_header(["", "measured", "wanted"]);
+    let mut row = |what: String, measured: String, wanted: &str| {
+        table.add_row([what, measured, wanted.to_owned()]);
+    };
+    let clusters = figures.clusters;
+    let ready = format!("{:.1} s", figures.all_ready_seconds);
+    row(format!("{clusters} clusters ready"), ready, "under 240 s");
+    let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / MIB);
+    let bound = format!("under {:.1} MiB", 64.0 + clusters as f64 * 40.0 / 1_024.0);
+    row(
+        "memory at the start".into(),
+        mib(figures.memory_bytes_at_start),
+        "",
+    );
+    row(
+        "memory with all".into(),
+        mib(figures.memory_bytes_with_all),
+        &bound,
+    );
+    let beside = format!("memory beside {} foreign pods", figures.foreign_pods);
+    row(
+        beside,
+        mib(figures.memory_bytes_beside_foreign_pods),
+        &bound,
+    );
+    for (method, count) in &figures.requests_per_cluster {
+        row(format!("{method} per cluster"), format!("{count:.1}"), "");
+    }
+    let idle = format!("writes in {} idle seconds", figures.idle_seconds);
+    row(idle, figures.writes_while_idle.to_string(), "0");
+    let mut edits = figures.edit_milliseconds.clone();
+    edits.sort_by(f64::total_cmp);
+    for (name, share, wanted) in [("median", 0.5, ""), ("p99", 0.99, "under 75 ms")] {
+        // The smallest value that at least this share does not exceed.
+        let place = (edits.len() as f64 * share).ceil() as usize;
+        if let Some(value) = edits.get(place.saturating_sub(1)) {
+            let what = format!("edit to first action, {name}");
+            row(what, format!("{value:.0} ms"), wanted);
+        }
+    }
+    let restart = format!("{:.1} s", figures.restart_seconds);
+    row("all looked at after a restart".into(), restart, "");
+    table
+}

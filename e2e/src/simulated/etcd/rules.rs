@@ -1,0 +1,56 @@
+//! What no operator may do to the members, noted where it is seen.
+//!
+//! It deliberately forbids nothing: what is done is done, and the list of violations says so.
+
+use super::{CATCH_UP, Disk, Start, State};
+
+impl State {
+    /// A leader must have handed over before the operator stops it.
+    pub(super) fn note_abandoned_leadership(&mut self, url: &str) {
+        let disk = self.disks[&self.processes[url].claim_uid];
+        let (_, running) = self.voters(disk.cluster);
+        let is_member = self.clusters[&disk.cluster]
+            .members
+            .iter()
+            .any(|member| member.id == disk.id);
+        let leads = is_member && self.clusters[&disk.cluster].leader == disk.id;
+        if leads && running.len() > 1 && !self.may_end {
+            self.violations.push(format!(
+                "the leader at {url} was stopped without a hand-over"
+            ));
+        }
+    }
+
+    /// A voter that has lost its data has forgotten whom it voted for: a new one has to take its place.
+    pub(super) fn note_empty_voter(&mut self, start: &Start, disk: Disk) {
+        let mut members = self.clusters[&disk.cluster].members.iter();
+        let votes = members.any(|member| member.id == disk.id && !member.is_learner);
+        if votes && !start.new {
+            self.violations
+                .push(format!("the voter {} starts without its data", start.name));
+        }
+    }
+
+    /// Of three or more voters, one must not be stopped by the operator while those left are no caught-up majority.
+    pub(super) fn note_lonely_majority(&mut self, url: &str) {
+        let disk = self.disks[&self.processes[url].claim_uid];
+        let (voters, running) = self.voters(disk.cluster);
+        let is_caught_up = |id: &&u64| {
+            let process = self.process(disk.cluster, **id);
+            process.is_some_and(|process| process.steps > CATCH_UP)
+        };
+        let others = running.iter().filter(|id| **id != disk.id);
+        let left = others.filter(is_caught_up).count();
+        if voters.len() >= 3
+            && running.contains(&disk.id)
+            && left * 2 <= voters.len()
+            && !self.may_end
+            && !self.rebuilds.is_lost(disk.cluster)
+        {
+            self.violations.push(format!(
+                "the voter at {url} was stopped while {left} of the other {} had caught up",
+                voters.len() - 1
+            ));
+        }
+    }
+}

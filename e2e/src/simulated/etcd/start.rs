@@ -1,0 +1,64 @@
+//! What a pod says of the process that is to run in it.
+//!
+//! It deliberately knows only the flags that decide which cluster a member founds or joins.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+
+/// How a member's process is started, as its pod says it.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// The member's name.
+    pub name: String,
+    /// Where it will be asked.
+    pub url: String,
+    /// Its pod.
+    pub pod_uid: String,
+    /// Its volume.
+    pub claim_uid: String,
+    /// Its image.
+    pub image: String,
+    /// Whether `--initial-cluster-state` is `new`.
+    pub new: bool,
+    /// `--initial-cluster`: peer URLs by name.
+    pub peers: BTreeMap<String, String>,
+    /// `--initial-cluster-token`.
+    pub token: String,
+    /// The pod that has restored the data in `--data-dir`, if one has.
+    pub restored_by: Option<String>,
+}
+
+impl Start {
+    /// What the pod says of its member, which is asked at `url`; none if it says too little.
+    #[must_use]
+    pub fn of(pod: &Pod, claim_uid: &str, url: &str) -> Option<Self> {
+        let container = pod.spec.as_ref()?.containers.first()?;
+        let args = container.args.clone().unwrap_or_default();
+        let flag = |flag: &str| {
+            let prefix = format!("--{flag}=");
+            args.iter()
+                .find_map(|arg| arg.strip_prefix(&prefix))
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let peers = flag("initial-cluster");
+        let peers = peers.split(',').filter_map(|peer| peer.split_once('='));
+        Some(Self {
+            name: pod.name_any(),
+            url: url.to_owned(),
+            pod_uid: pod.uid()?,
+            claim_uid: claim_uid.to_owned(),
+            image: container.image.clone().unwrap_or_default(),
+            new: flag("initial-cluster-state") == "new",
+            peers: peers
+                .map(|(name, url)| (name.to_owned(), url.to_owned()))
+                .collect(),
+            token: flag("initial-cluster-token"),
+            restored_by: flag("data-dir")
+                .split_once("/restored-")
+                .map(|(_, pod)| pod.to_owned()),
+        })
+    }
+}

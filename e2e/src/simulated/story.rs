@@ -1,0 +1,349 @@
+//! Stories: what users do with a cluster, told to the end and judged.
+//!
+//! The judges are those of every test in this world: it converges, nothing is planned that the operator's own safety check
+//! refuses, no rule of the members' model is broken, a cluster that has arrived writes nothing, and what stands in the end and was
+//! created and deleted on the way is what it is when nothing goes wrong.
+//!
+//! It deliberately does not know what may be wrong with the operator: see `bug.rs`.
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::api::{Api, DeleteParams, PostParams};
+use plan::names;
+use quorate_operator::Context;
+use serde_json::{Value, json};
+
+use super::world::{NAME, NAMESPACE};
+use super::{Bug, Crash, Round, Summary, World};
+
+/// A storage class whose volumes grow in place.
+const GROWS: &str = "elastic";
+/// A cluster that has arrived is looked at so often more, and nothing may be written.
+const LOOKS: u32 = 5;
+/// The operation by which a recovery is asked for.
+pub const RECOVERY: &str = "recover";
+/// No story takes this many rounds of an operator that is as it should be.
+const LONG: u32 = 400;
+
+/// What is done to the cluster, one after the other.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// The user creates it.
+    Create(Value),
+    /// The user changes it by a merge patch of its spec.
+    Change(Value),
+    /// The user deletes the `RaftMember` of the follower at this place in status.
+    Replace(usize),
+    /// The pod at this place is evicted by its kubelet.
+    FailPod(usize),
+    /// The user deletes the volume and the pod at this place.
+    LoseVolume(usize),
+    /// The same, and makes a claim of the same name from what he has kept of the old one.
+    SwapVolume(usize),
+    /// All volumes but one are destroyed, and their pods with them.
+    LoseQuorum,
+    /// The user asks for a recovery from quorum loss.
+    AskRecovery,
+    /// He agrees to what it would be.
+    Agree,
+    /// He takes it back.
+    Withdraw,
+    /// The user deletes the cluster.
+    Delete,
+    /// The operator has so many rounds before what comes next.
+    Rounds(u32),
+}
+
+/// One story.
+#[derive(Clone, Debug)]
+pub struct Story {
+    /// What it is called.
+    pub name: &'static str,
+    /// The cluster before, ready; none if there is none.
+    before: Option<Value>,
+    steps: Vec<Step>,
+}
+
+fn spec(replicas: i32) -> Value {
+    json!({ "replicas": replicas, "storage": { "size": "1Gi" } })
+}
+
+fn recovery() -> Value {
+    json!({ "clusterName": NAME, "recoverQuorum": {} })
+}
+
+fn with(mut spec: Value, change: Value) -> Value {
+    for (key, value) in change.as_object().into_iter().flatten() {
+        spec[key] = value.clone();
+    }
+    spec
+}
+
+fn story(name: &'static str, before: Option<Value>, steps: &[Step]) -> Story {
+    Story {
+        name,
+        before,
+        steps: steps.to_vec(),
+    }
+}
+
+/// One story of every kind.
+#[must_use]
+pub fn stories() -> Vec<Story> {
+    let change = Step::Change;
+    let image = |it: &str| change(json!({ "image": format!("quorate-node:{it}") }));
+    let deletes = json!({ "deletionPolicy": "Delete" });
+    let elastic = json!({ "storage": { "size": "1Gi", "storageClassName": GROWS } });
+    let tls =
+        json!({ "tls": { "peer": { "mode": "Operator" }, "client": { "mode": "Operator" } } });
+    let paused = json!({ "paused": true, "image": "quorate-node:9.9.9" });
+    let back = json!({ "paused": false, "image": null });
+    let three = || Some(spec(3));
+    let mut all = vec![
+        story("create", None, &[Step::Create(spec(3))]),
+        story(
+            "scale up",
+            Some(spec(1)),
+            &[change(json!({ "replicas": 3 }))],
+        ),
+        story("scale down", three(), &[change(json!({ "replicas": 1 }))]),
+        story(
+            "scale down and delete the volumes",
+            Some(with(spec(3), deletes.clone())),
+            &[change(json!({ "replicas": 2 }))],
+        ),
+        story(
+            "scale down and up again",
+            three(),
+            &[
+                change(json!({ "replicas": 2 })),
+                Step::Rounds(25),
+                change(json!({ "replicas": 3 })),
+            ],
+        ),
+        story("roll", three(), &[image("9.9.9")]),
+        story(
+            "a bad image and back",
+            three(),
+            &[
+                image("missing"),
+                Step::Rounds(25),
+                change(json!({ "image": null })),
+            ],
+        ),
+        story("replace", three(), &[Step::Replace(1)]),
+        story("an evicted pod", three(), &[Step::FailPod(2)]),
+        story("a lost volume", three(), &[Step::LoseVolume(2)]),
+        story("a swapped volume", three(), &[Step::SwapVolume(2)]),
+        story(
+            "grow in place",
+            Some(with(spec(3), elastic)),
+            &[change(json!({ "storage": { "size": "2Gi" } }))],
+        ),
+        story(
+            "another class",
+            Some(spec(1)),
+            &[change(
+                json!({ "storage": { "storageClassName": "other" } }),
+            )],
+        ),
+        story("certificates", Some(with(spec(1), tls)), &[image("9.9.9")]),
+        story(
+            "pause and undo",
+            three(),
+            &[change(paused), Step::Rounds(10), change(back)],
+        ),
+        story("delete and keep", three(), &[Step::Delete]),
+        story("delete all", Some(with(spec(3), deletes)), &[Step::Delete]),
+    ];
+    all.extend(recoveries());
+    all
+}
+
+/// With the quorum lost, and with a recovery asked for that there is no reason for.
+fn recoveries() -> [Story; 2] {
+    let three = || Some(spec(3));
+    [
+        story(
+            "a recovery in vain",
+            three(),
+            &[Step::AskRecovery, Step::Rounds(25), Step::Withdraw],
+        ),
+        story(
+            "a lost quorum",
+            three(),
+            &[
+                Step::LoseQuorum,
+                Step::AskRecovery,
+                Step::Rounds(20),
+                Step::Agree,
+            ],
+        ),
+    ]
+}
+
+impl Story {
+    /// Tells it with these operators, the first one of this fate, to the end.
+    ///
+    /// # Errors
+    /// What the judges say who need not know how it should end.
+    pub async fn tell(&self, bug: Option<Bug>, fate: &Crash) -> Result<Summary, String> {
+        let world = World::new().await.with(bug, LONG);
+        world.class_that_grows(GROWS).await;
+        if let Some(before) = &self.before {
+            world.create(before.clone()).await;
+            world.converge(&Crash::never()).await?;
+            world.kube.faults().forget_calls();
+        }
+        for step in &self.steps {
+            world.take(step).await?;
+        }
+        let mut held = None;
+        if fate.is_held_up() {
+            held = world.hold_up(fate).await?;
+            world.converge(&Crash::never()).await?;
+        } else {
+            world.converge(fate).await?;
+        }
+        world.make_claims_again().await;
+        if let Some(slow) = held {
+            fate.release();
+            slow.await
+                .map_err(|why| format!("a round panics: {why}"))?
+                .ok();
+            world.converge(&Crash::never()).await?;
+        }
+        world.rests().await?;
+        let summary = world.summary().await;
+        match summary.violations.first() {
+            Some(violation) => Err(format!("violation: {violation}")),
+            None => Ok(summary),
+        }
+    }
+}
+
+impl World {
+    async fn take(&self, step: &Step) -> Result<(), String> {
+        match step {
+            Step::Create(spec) => self.create(spec.clone()).await,
+            Step::Change(spec) => self.change(spec.clone()).await,
+            Step::Replace(at) => self.replace_member(*at).await,
+            Step::FailPod(at) => self.fail_pod(*at).await,
+            Step::LoseVolume(at) => drop(self.lose_volume(*at).await),
+            Step::SwapVolume(at) => self.swap_volume(*at).await,
+            Step::LoseQuorum => self.lose_quorum().await,
+            Step::AskRecovery => self.ask(RECOVERY, &recovery()).await,
+            Step::Agree => return self.agree(RECOVERY).await,
+            Step::Withdraw => self.withdraw(RECOVERY).await,
+            Step::Delete => self.delete().await,
+            Step::Rounds(rounds) => {
+                let fate = Crash::never();
+                let ctx = self.operator(&fate);
+                return self.rounds(&ctx, &fate, *rounds).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rounds that may fail, as everything else that an operator tries before it can be done.
+    async fn rounds(&self, ctx: &Context, fate: &Crash, rounds: u32) -> Result<(), String> {
+        for _ in 0..rounds {
+            if let Round::Ended(Err(error)) = self.round(ctx, fate).await {
+                super::world::safe(&format!("{error:?}"))?;
+            }
+            self.pass_time().await;
+        }
+        Ok(())
+    }
+
+    /// Sees that a cluster which is as declared stays so without a write.
+    async fn rests(&self) -> Result<(), String> {
+        let fate = Crash::never();
+        let ctx = self.operator(&fate);
+        self.rounds(&ctx, &fate, LOOKS).await?;
+        match fate.writes().as_slice() {
+            [] => Ok(()),
+            writes => Err(format!("it has arrived and writes: {writes:?}")),
+        }
+    }
+
+    /// All volumes but that of the last member in status are destroyed, and their pods with them.
+    pub async fn lose_quorum(&self) {
+        self.model.lose_quorum();
+        let members = self.member_names().await.len();
+        for at in 1..members {
+            self.lose_volume(at - 1).await;
+        }
+    }
+
+    /// The same, and the user has agreed to what a recovery would be.
+    ///
+    /// # Errors
+    /// If there is no plan to agree to.
+    pub async fn lose_quorum_and_agree(&self) -> Result<(), String> {
+        self.lose_quorum().await;
+        self.ask(RECOVERY, &recovery()).await;
+        let fate = Crash::never();
+        let ctx = self.operator(&fate);
+        self.rounds(&ctx, &fate, 10).await?;
+        self.agree(RECOVERY).await
+    }
+
+    /// The user deletes volume and pod of a member; what the claim was.
+    async fn lose_volume(&self, at: usize) -> PersistentVolumeClaim {
+        let name = &self.member_names().await[at];
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.user.clone(), NAMESPACE);
+        let pods: Api<Pod> = Api::namespaced(self.user.clone(), NAMESPACE);
+        let claim = claims.get(&names::claim(name)).await.expect("it is there");
+        let pod = pods.get(name).await.expect("it is there");
+        self.model
+            .stop_unasked(pod.metadata.uid.as_deref().unwrap_or_default());
+        let now = DeleteParams::default();
+        claims
+            .delete(&names::claim(name), &now)
+            .await
+            .expect("users may");
+        pods.delete(name, &now).await.expect("users may");
+        for _ in 0..3 {
+            self.pass_time().await;
+        }
+        claim
+    }
+
+    /// The user makes claims of his own under the names of those that the operator has deleted.
+    async fn make_claims_again(&self) {
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.user.clone(), NAMESPACE);
+        let writes = self.kube.faults().writes();
+        let deleted = writes.iter().filter(|it| {
+            let call = &it.call;
+            call.verb == "delete" && call.resource == "persistentvolumeclaims" && it.changed
+        });
+        for name in deleted
+            .filter(|it| it.call.client == "operator")
+            .map(|it| &it.call.name)
+        {
+            let claim = json!({
+                "metadata": { "name": name },
+                "spec": { "accessModes": ["ReadWriteOnce"], "resources": { "requests": { "storage": "1Gi" } } },
+            });
+            let claim = serde_json::from_value(claim).expect("a claim");
+            let made = claims.create(&PostParams::default(), &claim).await;
+            // One that a fault let the operator delete twice is there by now.
+            made.ok();
+        }
+    }
+
+    async fn swap_volume(&self, at: usize) {
+        let mut claim = self.lose_volume(at).await;
+        let kept = std::mem::take(&mut claim.metadata);
+        claim.metadata.name = kept.name;
+        claim.metadata.labels = kept.labels;
+        claim.metadata.annotations = kept.annotations;
+        claim.status = None;
+        if let Some(spec) = &mut claim.spec {
+            spec.volume_name = None;
+        }
+        let claims: Api<PersistentVolumeClaim> = Api::namespaced(self.user.clone(), NAMESPACE);
+        let made = claims.create(&PostParams::default(), &claim).await;
+        made.expect("the name is free");
+    }
+}

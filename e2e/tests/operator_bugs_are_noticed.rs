@@ -1,0 +1,145 @@
+//! A test that never fails may be blind. Here bugs that users of other operators have met are planted in this one, each in turn, and
+//! the judges of the simulated world must notice each; in the same runs they have nothing to say of the operator as it is.
+//!
+//! A bug is looked for in every story: told plainly, then with every deletion held up until another operator has done the work,
+//! then with writes that fail or kill the operator, drawn by `BUGS_SEED`. `BUGS_ONLY` names one to look for alone.
+
+use std::collections::BTreeMap;
+
+use e2e::FIGURE;
+use e2e::simulated::{Bug, Crash, Story, Summary, When, stories};
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
+
+/// Runs with drawn faults in which a bug must be noticed at the latest.
+const DRAWN: usize = 30;
+/// How a write may fail.
+const WAYS: [When; 4] = [When::Before, When::After, When::Refused, When::Unheard];
+
+/// One way to tell a story: which, and what happens at which write.
+type Run = (usize, Option<(u64, When)>);
+
+/// The stories, and how each ends without a bug and without a fault.
+struct Library {
+    stories: Vec<Story>,
+    ends: Vec<(Summary, Vec<String>)>,
+    /// Runs of the operator as it is, and what was said of them.
+    sound: BTreeMap<String, Result<(), String>>,
+}
+
+impl Library {
+    async fn open() -> Self {
+        let stories = stories();
+        let mut ends = Vec::new();
+        for story in &stories {
+            let fate = Crash::never();
+            let end = story.tell(None, &fate).await;
+            let end = end.unwrap_or_else(|why| panic!("{}: {why}", story.name));
+            ends.push((end, fate.writes()));
+        }
+        Self {
+            stories,
+            ends,
+            sound: BTreeMap::new(),
+        }
+    }
+
+    /// All runs, the plain ones first.
+    fn runs(&self, seed: u64) -> Vec<Run> {
+        let mut chance = SmallRng::seed_from_u64(seed);
+        let all = 0..self.stories.len();
+        let plain = all.clone().map(|at| (at, None));
+        let held = all.clone().flat_map(|at| {
+            let writes = (1..).zip(&self.ends[at].1);
+            let deletions = writes.filter(|(_, write)| write.starts_with("DELETE "));
+            deletions.map(move |(n, _)| (at, Some((n, When::Held))))
+        });
+        let written: Vec<usize> = all.filter(|at| !self.ends[*at].1.is_empty()).collect();
+        let drawn = (0..DRAWN).map(|_| {
+            let at = *written.choose(&mut chance).expect("stories have writes");
+            let n = chance.random_range(1..=self.ends[at].1.len() as u64);
+            let way = *WAYS.choose(&mut chance).expect("there are ways");
+            (at, Some((n, way)))
+        });
+        plain.chain(held).chain(drawn).collect()
+    }
+
+    /// What the judges say of a run, if they have anything to say.
+    async fn judged(&self, bug: Option<Bug>, (at, fault): Run) -> Result<(), String> {
+        let fate = fault.map_or_else(Crash::never, |(n, when)| Crash::at(n, when));
+        let end = self.stories[at].tell(bug, &fate).await?;
+        let differences = end.differences(&self.ends[at].0);
+        match differences.first() {
+            None => Ok(()),
+            Some(first) => Err(first.clone()),
+        }
+    }
+
+    /// The first run in which the bug is noticed, how many it took, and what was said.
+    async fn noticed(&self, bug: Bug, seed: u64) -> Option<(usize, Run, String)> {
+        for (n, run) in self.runs(seed).into_iter().enumerate() {
+            if let Err(why) = self.judged(Some(bug), run).await {
+                return Some((n + 1, run, why));
+            }
+        }
+        None
+    }
+
+    /// Makes sure that nothing is said of the operator as it is in this run.
+    async fn is_sound(&mut self, run: Run) -> Result<(), String> {
+        let name = format!("{run:?}");
+        if let Some(said) = self.sound.get(&name) {
+            return said.clone();
+        }
+        let said = self.judged(None, run).await;
+        self.sound.insert(name, said.clone());
+        said
+    }
+}
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    let told = std::env::var(name).ok();
+    told.and_then(|it| it.parse().ok()).unwrap_or(otherwise)
+}
+
+#[tokio::test]
+async fn every_planted_bug_is_noticed() {
+    let mut library = Library::open().await;
+    let (seed, only) = (number("BUGS_SEED", 1), std::env::var("BUGS_ONLY").ok());
+    let is_asked = |it: &Bug| only.as_ref().is_none_or(|only| *only == format!("{it:?}"));
+    let (mut unnoticed, mut runs) = (Vec::new(), 0);
+    for bug in Bug::ALL.into_iter().filter(is_asked) {
+        let name = format!("{bug:?}");
+        let Some((count, run, why)) = library.noticed(bug, seed).await else {
+            unnoticed.push(name);
+            continue;
+        };
+        let (story, fault) = (library.stories[run.0].name, run.1);
+        let said: String = why.chars().take(120).collect();
+        println!(
+            "{name:<22} {count:>3} runs  {story}, {fault:?}: {}",
+            said.replace('\n', " ")
+        );
+        runs += count;
+        let sound = library.is_sound(run).await;
+        assert_eq!(sound, Ok(()), "{name} is noticed, and so is nothing");
+    }
+    assert!(unnoticed.is_empty(), "nobody noticed {unnoticed:?}");
+    println!(
+        "{FIGURE}{} planted bugs noticed in {runs} runs of {} stories, none without",
+        Bug::ALL.len(),
+        library.stories.len()
+    );
+}
+
+#[test]
+fn every_bug_was_met_by_somebody() {
+    for bug in Bug::ALL {
+        let (project, number) = bug.met_in().split_once('#').expect("an issue");
+        assert!(
+            project.contains('/') && number.parse::<u32>().is_ok(),
+            "{bug:?}"
+        );
+    }
+}
