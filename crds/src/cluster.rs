@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
+    auth::Auth,
     maintenance::MaintenanceWindow,
     overlay::PodOverlay,
     protection::{DeletionProtection, Disruption},
@@ -112,6 +113,10 @@ use crate::{
         .message("spec.tls.peer cannot be changed yet: set it back, or create a second cluster with the wanted TLS and move the data through the etcd API; certificates of mode Secret are renewed by changing what is in their Secret"),
     validation = Rule::new("(has(self.tls) && has(self.tls.client) && self.tls.client.mode != 'Disabled') ? ((has(oldSelf.tls) && has(oldSelf.tls.client) && oldSelf.tls.client.mode != 'Disabled') ? self.tls.client.mode == oldSelf.tls.client.mode : self.tls.client.plaintext == 'Allowed') : (!(has(oldSelf.tls) && has(oldSelf.tls.client) && oldSelf.tls.client.mode != 'Disabled') || oldSelf.tls.client.plaintext == 'Allowed')")
         .message("spec.tls.client changes by way of plaintext Allowed, or clients would be cut off: set the new mode with plaintext Allowed, move the clients, then set plaintext Refused; the way back is the same; from Operator to Secret and back it leads through Disabled"),
+    validation = Rule::new("!has(self.auth) || (has(self.tls) && has(self.tls.client) && self.tls.client.mode != 'Disabled')")
+        .message("spec.auth needs TLS towards clients, by which members know the operator and passwords stay secret: set spec.tls.client, or drop spec.auth"),
+    validation = Rule::new("!has(oldSelf.auth) || (has(self.tls) && has(self.tls.client) && self.tls.client.mode != 'Disabled')")
+        .message("spec.tls.client cannot be dropped together with spec.auth, for the operator needs it to end authentication: drop spec.auth, and TLS when the cluster is Ready again"),
 )]
 pub struct RaftClusterSpec {
     /// How many voters the cluster has, 1 to 9. Odd numbers are best: an even one tolerates no more failures than the odd
@@ -148,6 +153,10 @@ pub struct RaftClusterSpec {
     /// TLS between members and towards clients; absent: plain HTTP. Between members it is chosen when the cluster is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// Users and roles are in force; absent: whoever reaches a member may do everything. It needs TLS towards clients. When it is
+    /// taken away, members serve everybody again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
     /// A partial pod, merged over the one the operator renders: scheduling, sidecars, environment, labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodOverlay>,

@@ -119,6 +119,8 @@ pub enum Reason {
     Requested,
     /// A CA is being replaced.
     RotateCertificates,
+    /// Authentication is switched on or off.
+    Authentication,
     /// `spec.paused` is set.
     Paused,
     /// The resource is being deleted.
@@ -174,6 +176,7 @@ impl Reason {
             Self::RolledBack => "RolledBack",
             Self::Requested => "Requested",
             Self::RotateCertificates => "RotateCertificates",
+            Self::Authentication => "Authentication",
             Self::Paused => "Paused",
             Self::Deletion => "Deletion",
             Self::InvalidSpec => "InvalidSpec",

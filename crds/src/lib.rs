@@ -12,6 +12,7 @@
 // `KubeSchema` repeats each struct inside a function, where `pub` reaches nobody.
 #![allow(unreachable_pub)]
 
+pub mod auth;
 pub mod certificates;
 pub mod cluster;
 pub mod conditions;
@@ -31,6 +32,7 @@ pub mod storage;
 pub mod tls;
 pub mod update;
 
+pub use auth::{Auth, AuthStatus, UserAccount};
 pub use certificates::{
     CertificateRotation, CertificatesStatus, RotateCertificates, RotationStep, TlsSurface,
 };

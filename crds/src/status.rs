@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
+    auth::AuthStatus,
     certificates::CertificatesStatus,
     quorum::Recovering,
     recovery::Recovery,
@@ -102,6 +103,9 @@ pub struct RaftClusterStatus {
     /// How certificates stand; absent without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificates: Option<CertificatesStatus>,
+    /// How authentication stands; absent where it was never asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<AuthStatus>,
     /// A recovery from quorum loss that is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovering: Option<Recovering>,
@@ -238,6 +242,8 @@ pub enum OperationType {
     Requested,
     /// A CA is replaced.
     RotateCertificates,
+    /// Authentication is switched on or off.
+    Authentication,
 }
 
 impl OperationType {
@@ -257,6 +263,7 @@ impl OperationType {
             Self::Resize => "Resize",
             Self::Requested => "Requested",
             Self::RotateCertificates => "RotateCertificates",
+            Self::Authentication => "Authentication",
         }
     }
 }

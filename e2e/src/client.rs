@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use proto::etcdserverpb::auth_client::AuthClient;
 use proto::etcdserverpb::cluster_client::ClusterClient;
 use proto::etcdserverpb::downgrade_request::DowngradeAction;
 use proto::etcdserverpb::kv_client::KvClient;
@@ -21,7 +22,7 @@ use proto::etcdserverpb::{
 };
 use proto::mvccpb::KeyValue;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, Request, Status};
 
 use crate::history::{Action, Answer, Outcome, Value};
 
@@ -37,6 +38,7 @@ pub struct Client {
     kv: KvClient<Channel>,
     cluster: ClusterClient<Channel>,
     maintenance: MaintenanceClient<Channel>,
+    channel: Channel,
 }
 
 /// An answer with the store's revision.
@@ -72,8 +74,31 @@ impl Client {
         Self {
             kv: KvClient::new(channel.clone()).max_decoding_message_size(usize::MAX),
             cluster: ClusterClient::new(channel.clone()),
-            maintenance: MaintenanceClient::new(channel),
+            maintenance: MaintenanceClient::new(channel.clone()),
+            channel,
         }
+    }
+
+    /// The same connection, for users and roles.
+    #[must_use]
+    pub fn auth(&self) -> AuthClient<Channel> {
+        AuthClient::new(self.channel.clone())
+    }
+
+    /// Writes a key as the user to whom a token was given.
+    ///
+    /// # Errors
+    /// The server's or the transport's status.
+    pub async fn put_as(&mut self, token: &str, key: &str) -> Result<(), Status> {
+        let put = PutRequest {
+            key: key.to_owned().into(),
+            ..Default::default()
+        };
+        let mut request = Request::new(put);
+        let token = token.parse();
+        let token = token.map_err(|_| Status::invalid_argument("a token is text"))?;
+        request.metadata_mut().insert("token", token);
+        self.kv.put(request).await.map(drop)
     }
 
     /// Does one action on one key, as one request.

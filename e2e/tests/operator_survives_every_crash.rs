@@ -10,7 +10,7 @@
 //! all), `CRASH_PAIRS_SEED` which.
 
 use e2e::FIGURE;
-use e2e::simulated::{Crash, Summary, When, World};
+use e2e::simulated::{Crash, ROOT_SECRET, Summary, When, World, authentication};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
@@ -42,6 +42,10 @@ enum Deed {
     Fill,
     /// Asks for something to be done once.
     Ask(Value),
+    /// Has members ask who somebody is.
+    Authenticate,
+    /// Has them do so, and then no more.
+    EndAuthentication,
     /// Loses all volumes but one, and agrees to the plan of recovery.
     LoseQuorum,
     Delete,
@@ -73,6 +77,17 @@ impl Story {
             Deed::FailPod(at) => world.fail_pod(*at).await,
             Deed::Fill => world.model.fill(),
             Deed::Ask(spec) => world.ask("once", spec).await,
+            Deed::Authenticate => {
+                world.password_of_root(ROOT_SECRET).await;
+                world.change(authentication()).await;
+            }
+            Deed::EndAuthentication => {
+                world.password_of_root(ROOT_SECRET).await;
+                world.change(authentication()).await;
+                world.converge(&Crash::never()).await?;
+                world.kube.faults().forget_calls();
+                world.change(json!({ "auth": null })).await;
+            }
             Deed::LoseQuorum => {
                 world.lose_quorum_and_agree().await?;
                 // How new members join is told by other stories.
@@ -400,6 +415,45 @@ async fn deleting_a_cluster_under_both_policies() {
         let left: Vec<&String> = left.keys().collect();
         assert_eq!(left.len(), volumes, "{policy} leaves {left:?}");
     }
+}
+
+/// A member that serves TLS to clients.
+fn secured() -> Value {
+    let mut spec = spec(1);
+    spec["tls"] = json!({ "client": { "mode": "Operator" } });
+    spec
+}
+
+#[tokio::test]
+async fn switching_authentication_on() {
+    let story = Story {
+        before: Some(secured()),
+        deed: Deed::Authenticate,
+        writes_min: 7,
+    };
+    story.survives_every(&WAYS).await;
+    let told = story.tell(&Crash::never()).await.expect("it ends well");
+    assert!(
+        told.accounts[0].starts_with("enabled true"),
+        "{:?}",
+        told.accounts
+    );
+}
+
+#[tokio::test]
+async fn switching_authentication_off() {
+    let story = Story {
+        before: Some(secured()),
+        deed: Deed::EndAuthentication,
+        writes_min: 3,
+    };
+    story.survives_every(&WAYS).await;
+    let told = story.tell(&Crash::never()).await.expect("it ends well");
+    assert!(
+        told.accounts[0].starts_with("enabled false"),
+        "{:?}",
+        told.accounts
+    );
 }
 
 const WAYS: [When; 4] = [When::Before, When::After, When::Refused, When::Unheard];

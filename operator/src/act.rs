@@ -23,6 +23,7 @@ use plan::{Action, Authority, Failure, Ground, Issue, Observed, Outcome, Target,
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::accounts::{self, AccountError};
 use crate::certificates::{self, CertificateError};
 use crate::context::{Context, WriteError};
 use crate::gate::Shut;
@@ -48,6 +49,9 @@ pub enum ActError {
     /// What was to be issued could not be made.
     #[error(transparent)]
     Certificates(#[from] CertificateError),
+    /// The change of an account.
+    #[error(transparent)]
+    Account(#[from] AccountError),
     /// What was observed is too old to stop a member by.
     #[error("the members were asked too long ago")]
     Outdated,
@@ -75,7 +79,9 @@ impl ActError {
     fn is_not_yet(&self) -> bool {
         matches!(
             self,
-            Self::Members(MembersError::NotYet { .. }) | Self::Overtaken { .. }
+            Self::Members(MembersError::NotYet { .. })
+                | Self::Overtaken { .. }
+                | Self::Account(AccountError::Changed(_))
         )
     }
 
@@ -180,13 +186,7 @@ impl Stage<'_> {
                 self.patch::<PersistentVolumeClaim>(claim, annotations)
                     .await
             }
-            Action::GrowClaim { claim, size } => {
-                let growth = json!({
-                    "metadata": { "annotations": { names::SIZE: size } },
-                    "spec": { "resources": { "requests": { "storage": size } } },
-                });
-                self.merge::<PersistentVolumeClaim>(claim, growth).await
-            }
+            Action::GrowClaim { claim, size } => self.grow(claim, size).await,
             Action::DeletePod { pod, .. } => {
                 self.still_fresh()?;
                 self.delete::<Pod>(pod).await
@@ -224,9 +224,22 @@ impl Stage<'_> {
                 let via = self.stand_on(ground).await?;
                 self.sent(self.ctx.members.disarm_no_space(&via, *id).await)
             }
+            Action::ChangeAccount { change, ground } => {
+                let via = self.stand_on(ground).await?;
+                Ok(accounts::change(self.ctx, &self.namespace, &via, change).await?)
+            }
             Action::TellOperation(operation) => self.tell(operation).await,
             Action::DeleteOperation { operation } => self.delete::<RaftOperation>(operation).await,
         }
+    }
+
+    /// Another size of a claim, which its annotation says too.
+    async fn grow(&self, claim: &Target, size: &str) -> Result<(), ActError> {
+        let growth = json!({
+            "metadata": { "annotations": { names::SIZE: size } },
+            "spec": { "resources": { "requests": { "storage": size } } },
+        });
+        self.merge::<PersistentVolumeClaim>(claim, growth).await
     }
 
     /// Server-side apply of the whole object, as its one owner.
@@ -464,6 +477,7 @@ pub(crate) fn kind(action: &Action) -> &'static str {
         Action::Defragment { .. } => "Defragment",
         Action::Compact { .. } => "Compact",
         Action::DisarmNoSpace { .. } => "DisarmNoSpace",
+        Action::ChangeAccount { .. } => "ChangeAccount",
         Action::TellOperation(_) => "TellOperation",
         Action::DeleteOperation { .. } => "DeleteOperation",
     }

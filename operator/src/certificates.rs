@@ -226,6 +226,10 @@ pub(crate) fn keyring(secret: &Secret) -> Keyring {
             .iter()
             .map(|(stem, _, it)| (stem.clone(), it.clone()))
             .collect(),
+        subjects: parsed
+            .iter()
+            .filter_map(|(stem, it, _)| Some((stem.clone(), it.subject.clone()?)))
+            .collect(),
         roots: authority.map(|it| roots(&it.0)).unwrap_or_default(),
         entries: entries.map(|(name, _)| name.clone()).collect(),
     }

@@ -6,6 +6,7 @@
 //!
 //! It deliberately judges nothing: who is healthy, and what may be changed, is the planner's to say.
 
+mod accounts;
 pub mod credentials;
 pub mod etcd;
 pub mod handshake;
@@ -13,7 +14,7 @@ pub mod handshake;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use plan::{Answer, Handshake, Listed};
+use plan::{AccountChange, Accounts, Answer, Asked, Handshake, Listed};
 
 pub use credentials::{Credentials, Secured};
 pub use handshake::Door;
@@ -142,5 +143,20 @@ pub trait Members: Send + Sync {
         &'a self,
         at: &'a Endpoint,
         id: u64,
+    ) -> BoxFuture<'a, Result<(), MembersError>>;
+
+    /// What a majority stands behind of authentication, users and roles.
+    fn accounts<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        asked: &'a Asked,
+    ) -> BoxFuture<'a, Result<Accounts, MembersError>>;
+
+    /// Changes authentication, users or roles. `password` goes with a change that sets one.
+    fn change_account<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        change: &'a AccountChange,
+        password: Option<&'a str>,
     ) -> BoxFuture<'a, Result<(), MembersError>>;
 }

@@ -2,7 +2,8 @@
 //!
 //! Every list is read live from the API server, whole, and after the cluster itself; the members are asked last, so that
 //! what they say is the youngest fact of all. A round costs six lists and two small calls per member; while volumes have
-//! to grow, one call more for each of their classes, with TLS one read of each Secret that the cluster names; and the node of
+//! to grow, one call more for each of their classes, with TLS one read of each Secret that the cluster names, with authentication one more and a
+//! question to one member; and the node of
 //! the leader, those of the others while anything is in hand, and for a member that does not answer up to three reads: where it
 //! stands (`footing.rs`). Of the Secrets only what the operator
 //! shows to members outlives the reading.
@@ -20,6 +21,7 @@ use kube::ResourceExt;
 use plan::names::{self, Scheme, Surface};
 use plan::{Handshake, Keyring, Observed, Probe, Seen};
 
+use crate::accounts;
 use crate::certificates;
 use crate::context::Context;
 use crate::footing::{footings, nodes};
@@ -60,6 +62,9 @@ pub async fn observe(
     let ours_now: Vec<&Pod> = pods.iter().filter(ours).collect();
     let handshakes = shake_all(ctx, doors(&watched, &ours_now, &roots)).await;
     let probes = probe_all(ctx, pods.iter().filter(ours), credentials.as_ref()).await;
+    let passwords = accounts::passwords(ctx, cluster).await?;
+    let place = (&ours_now[..], &probes);
+    let accounts = accounts::ask(ctx, cluster, &passwords, place, credentials.as_ref()).await;
     let mut footings = footings(ctx, uid.as_deref(), (&pods, &claims), &probes).await?;
     let operation = cluster.status.as_ref().and_then(|it| it.operation.as_ref());
     let in_hand = operation.is_some() || !operations.is_empty();
@@ -77,6 +82,8 @@ pub async fn observe(
         classes,
         keyrings,
         handshakes,
+        passwords,
+        accounts,
         operations,
         probes,
         footings,

@@ -6,6 +6,7 @@
 //!
 //! It deliberately holds no keys and no log: an index stands for all that was ever written.
 
+mod accounts;
 mod port;
 mod rebuild;
 mod rules;
@@ -18,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use plan::{Answer, Listed};
 use quorate_operator::members::Members;
 
+use self::accounts::Book;
 use self::port::Port;
 use self::rebuild::Rebuilds;
 pub use self::start::Start;
@@ -56,6 +58,7 @@ struct Cluster {
     index: u64,
     /// Members that have raised the alarm NOSPACE.
     alarms: BTreeSet<u64>,
+    book: Book,
 }
 
 /// What stands on a volume.
@@ -244,6 +247,7 @@ impl State {
                 term: 1,
                 index: HEAD_START,
                 alarms: BTreeSet::new(),
+                book: Book::default(),
             },
         );
         Disk {

@@ -19,4 +19,4 @@ pub use crash::{Crash, When};
 pub use etcd::Model;
 pub use story::{Story, stories};
 pub use summary::Summary;
-pub use world::{Round, World};
+pub use world::{ROOT_SECRET, Round, World, authentication};

@@ -12,7 +12,7 @@ use plan::names;
 use quorate_operator::Context;
 use serde_json::{Value, json};
 
-use super::world::{NAME, NAMESPACE};
+use super::world::{NAME, NAMESPACE, ROOT_SECRET, authentication};
 use super::{Bug, Crash, Round, Summary, World};
 
 /// A storage class whose volumes grow in place.
@@ -47,6 +47,8 @@ pub enum Step {
     Agree,
     /// He takes it back.
     Withdraw,
+    /// The user makes the Secret with the password of `root`.
+    Password,
     /// The user deletes the cluster.
     Delete,
     /// The operator has so many rounds before what comes next.
@@ -156,7 +158,24 @@ pub fn stories() -> Vec<Story> {
         story("delete all", Some(with(spec(3), deletes)), &[Step::Delete]),
     ];
     all.extend(recoveries());
+    all.push(authentication_and_back());
     all
+}
+
+/// Members ask who somebody is, for a while.
+fn authentication_and_back() -> Story {
+    let tls = json!({ "tls": { "client": { "mode": "Operator" } } });
+    story(
+        "authentication",
+        Some(with(spec(1), tls)),
+        &[
+            Step::Change(authentication()),
+            Step::Rounds(10),
+            Step::Password,
+            Step::Rounds(25),
+            Step::Change(json!({ "auth": null })),
+        ],
+    )
 }
 
 /// With the quorum lost, and with a recovery asked for that there is no reason for.
@@ -234,6 +253,7 @@ impl World {
             Step::AskRecovery => self.ask(RECOVERY, &recovery()).await,
             Step::Agree => return self.agree(RECOVERY).await,
             Step::Withdraw => self.withdraw(RECOVERY).await,
+            Step::Password => self.password_of_root(ROOT_SECRET).await,
             Step::Delete => self.delete().await,
             Step::Rounds(rounds) => {
                 let fate = Crash::never();

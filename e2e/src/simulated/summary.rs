@@ -19,6 +19,8 @@ pub struct Summary {
     pub writes: BTreeMap<String, u32>,
     /// Peer URL and vote of every member of every etcd cluster.
     pub memberships: Vec<Vec<(String, bool)>>,
+    /// Users and roles of every etcd cluster.
+    pub accounts: Vec<String>,
     /// What must never be done and was.
     pub violations: Vec<String>,
 }
@@ -52,6 +54,12 @@ impl Summary {
             lines.push(format!(
                 "memberships: {:?} instead of {:?}",
                 self.memberships, expected.memberships
+            ));
+        }
+        if self.accounts != expected.accounts {
+            lines.push(format!(
+                "accounts: {:?} instead of {:?}",
+                self.accounts, expected.accounts
             ));
         }
         lines.sort();
@@ -97,7 +105,7 @@ const KINDS: [(&str, &str, &str); 8] = [
 ];
 
 /// Meaningless differences, wherever they stand.
-const MASKED: [&str; 28] = [
+const MASKED: [&str; 30] = [
     "uid",
     "quorate.io/restored",
     "resourceVersion",
@@ -126,6 +134,8 @@ const MASKED: [&str; 28] = [
     "progressedAt",
     "firstExpiry",
     "takenAt",
+    "secretVersion",
+    "settled",
 ];
 
 pub(super) async fn of(world: &World) -> Summary {
@@ -152,6 +162,7 @@ pub(super) async fn of(world: &World) -> Summary {
         objects,
         writes: writes(world),
         memberships: world.model.memberships(),
+        accounts: world.model.accounts(),
         violations: world.model.violations(),
     }
 }

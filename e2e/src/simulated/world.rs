@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crds::{RaftCluster, RaftClusterSpec, RaftMember, RaftOperation, RaftOperationSpec};
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams,
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams,
+    PostParams,
 };
 use kube::{Client, ResourceExt};
 use quorate_operator::clock::Clock;
@@ -30,6 +32,8 @@ use super::summary::{self, Summary};
 pub const NAMESPACE: &str = "default";
 /// The name of the one cluster.
 pub const NAME: &str = "kv";
+/// The Secret with the password of `root`.
+pub const ROOT_SECRET: &str = "root";
 /// When the world begins; a date of no meaning.
 const DAWN: i64 = 1_800_000_000;
 /// After so many rounds in which nothing changed, nothing will.
@@ -91,6 +95,12 @@ pub(super) fn safe(ended: &str) -> Result<(), String> {
         return Err(format!("a plan is unsafe: {ended}"));
     }
     Ok(())
+}
+
+/// The spec of a cluster whose members ask who somebody is.
+#[must_use]
+pub fn authentication() -> Value {
+    json!({ "auth": { "rootSecretName": ROOT_SECRET }, "tls": { "client": { "mode": "Operator" } } })
 }
 
 impl World {
@@ -216,6 +226,25 @@ impl World {
             api.create(&params, &cluster).await?
         };
         Ok(put.data["spec"].clone())
+    }
+
+    /// The user makes the Secret with the password of `root`.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn password_of_root(&self, name: &str) {
+        let entry = |name: &str, text: &str| (name.to_owned(), ByteString(text.into()));
+        let secret = Secret {
+            metadata: ObjectMeta {
+                name: Some(name.to_owned()),
+                ..ObjectMeta::default()
+            },
+            data: Some([entry("username", "root"), entry("password", "secret")].into()),
+            ..Secret::default()
+        };
+        let api = Api::namespaced(self.user.clone(), NAMESPACE);
+        let made = api.create(&PostParams::default(), &secret).await;
+        made.expect("the secret is made");
     }
 
     /// The user deletes the cluster.

@@ -6,7 +6,7 @@ use crds::{Leader, MemberStatus, Quorum};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use crate::{
-    autogrow, certificates,
+    accounts, autogrow, certificates,
     draft::majority,
     evacuate, hibernate,
     names::{self, Role},
@@ -124,6 +124,7 @@ fn notices(view: &View<'_>) -> Vec<String> {
     notices.extend(volumes(view, &remains, "members that were removed"));
     notices.extend(certificates::notices(view));
     notices.extend(rotation::notices(view));
+    notices.extend(accounts::notices(view));
     notices.extend(autogrow::notice(view));
     notices.extend(evacuate::notice(view));
     if view.spec.replicas.is_multiple_of(2) {

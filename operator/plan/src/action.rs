@@ -13,6 +13,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
+use crate::accounts::AccountChange;
 use crate::certificates::Issue;
 use crate::names::Role;
 
@@ -136,6 +137,13 @@ pub enum Action {
         /// The membership this was planned on.
         ground: Ground,
     },
+    /// A call of etcd's service `Auth`.
+    ChangeAccount {
+        /// Which, and what for.
+        change: AccountChange,
+        /// The membership this was planned on.
+        ground: Ground,
+    },
     /// Replace the status of an operation, as of the version that was seen.
     TellOperation(Box<RaftOperation>),
     /// Delete with the uid as precondition, in the background.
@@ -249,6 +257,7 @@ impl fmt::Display for Action {
             Self::Defragment { name, .. } => write!(f, "defragment {name}"),
             Self::Compact { revision, .. } => write!(f, "compact to revision {revision}"),
             Self::DisarmNoSpace { id, .. } => write!(f, "disarm NOSPACE of {id:x}"),
+            Self::ChangeAccount { change, .. } => change.fmt(f),
             Self::TellOperation(it) => {
                 let status = it.status.clone().unwrap_or_default();
                 let said = status.message.unwrap_or_default();

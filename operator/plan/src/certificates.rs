@@ -185,8 +185,12 @@ pub(crate) fn flags(spec: &Spec, surface: Surface) -> Vec<String> {
 /// and that stem; none where clients are served without TLS.
 #[must_use]
 pub fn shown_by_operator(cluster: &RaftCluster) -> Option<(String, &'static str)> {
-    let tls = cluster.spec.tls.as_ref()?;
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
+    shown(cluster.spec.tls.as_ref()?, name)
+}
+
+/// The same of a cluster of this name.
+pub(crate) fn shown(tls: &Tls, name: &str) -> Option<(String, &'static str)> {
     match mode(tls, Surface::Client) {
         TlsMode::Disabled => None,
         TlsMode::Operator => Some((names::members_secret(name, Surface::Client), "operator")),

@@ -20,6 +20,7 @@ pub mod report;
 pub mod safety;
 
 mod account;
+pub mod accounts;
 mod autogrow;
 mod bootstrap;
 pub mod certificates;
@@ -57,10 +58,13 @@ use std::time::Duration;
 use crds::{Operation, RaftCluster};
 use jiff::Timestamp;
 
+pub use accounts::{AccountChange, Asked, PasswordSource};
 pub use action::{Action, Ground, Target};
 pub use certificates::{Authority, Issue, Leaf};
 pub use footing::is_about_to_be_emptied;
-pub use observed::{Answer, Footing, Handshake, Keyring, Listed, Observed, Probe, Seen};
+pub use observed::{
+    Accounts, Answer, Footing, Handshake, Keyring, Listed, Listing, Observed, Password, Probe, Seen,
+};
 pub use report::{Failure, Outcome, Report, Support};
 pub use spec::OPERATOR_VERSION;
 pub use status::status;
@@ -89,7 +93,7 @@ type Policy = fn(&View<'_>, &mut Draft) -> Option<Work>;
 /// cluster is founded first; a leader whose node is about to be emptied moves, which hinders nothing else; who has to go goes
 /// before anyone comes, so that a change of mind takes the half-added member away again; templates change when the membership is as it should be, and what a `RaftOperation` asks for is done when the templates
 /// are. What volumes wait for holds nothing up.
-const POLICIES: [Policy; 17] = [
+const POLICIES: [Policy; 18] = [
     operate::recover::consider,
     certificates::certificates,
     rotation::rotate,
@@ -106,6 +110,7 @@ const POLICIES: [Policy; 17] = [
     |view, _| reclaim::wait(view),
     |view, _| rotation::wait(view),
     |view, _| maintenance::wait(view),
+    |view, _| accounts::wait(view),
     |view, _| settle::settle(view),
 ];
 
@@ -139,6 +144,7 @@ pub fn plan(cluster: &RaftCluster, observed: &Observed, now: Timestamp) -> Plan 
             progress::interrupt(&mut draft);
         } else {
             progress::note(&view, work.is_none(), &mut draft);
+            accounts::keep(&view, &mut draft);
         }
     } else {
         draft.memory = view.memory.clone();

@@ -48,6 +48,10 @@ pub struct Observed {
     ///
     /// [`watched`]: crate::rotation::watched
     pub handshakes: BTreeMap<(String, Surface), Result<Handshake, String>>,
+    /// What is known of the Secrets with passwords.
+    pub passwords: Vec<Password>,
+    /// What a member said of accounts, or, in words for a person, why it said nothing; none where it was not asked.
+    pub accounts: Option<Result<Accounts, String>>,
     /// The operations that name the cluster, those that have ended included.
     pub operations: Vec<RaftOperation>,
     /// What each member said when asked, by member name. Members whose pod has no address are not asked.
@@ -73,6 +77,8 @@ impl Observed {
             classes: BTreeMap::new(),
             keyrings: Vec::new(),
             handshakes: BTreeMap::new(),
+            passwords: Vec::new(),
+            accounts: None,
             operations: Vec::new(),
             probes: BTreeMap::new(),
             footings: BTreeMap::new(),
@@ -99,8 +105,45 @@ pub struct Keyring {
     pub ends: BTreeMap<String, Timestamp>,
     /// A fingerprint of each certificate, by the stem of its entry.
     pub fingerprints: BTreeMap<String, String>,
+    /// Whom each certificate names, by the stem of its entry.
+    pub subjects: BTreeMap<String, String>,
     /// Common names of the CAs in `ca.crt`, in their order: the first one signs, the others are believed beside it.
     pub roots: Vec<String>,
+}
+
+/// What is known of one Secret with a password. The password is not among it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Password {
+    /// The Secret.
+    pub secret: Target,
+    /// The entry.
+    pub key: String,
+    /// The Secret's resource version.
+    pub version: String,
+    /// Whose password it is, if the Secret says so.
+    pub username: Option<String>,
+    /// Length of the password in bytes; 0 if there is none.
+    pub length: usize,
+}
+
+/// What a member says of authentication, users and roles.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accounts {
+    /// Whether it asks who somebody is.
+    pub enabled: bool,
+    /// A number that grows with every change of users and roles.
+    pub revision: u64,
+    /// All of them; none where that is known from before.
+    pub listing: Option<Listing>,
+}
+
+/// All users and roles.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// Users, with the roles of those who were asked about.
+    pub users: BTreeMap<String, BTreeSet<String>>,
+    /// Roles.
+    pub roles: BTreeSet<String>,
 }
 
 /// What one handshake with a member showed.

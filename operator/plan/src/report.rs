@@ -4,8 +4,8 @@
 //! `status.rs`'s work; this file deliberately holds no rule.
 
 use crds::{
-    BlockedBy, CertificateRotation, Joining, Leader, MemberStatus, OperationType, Quorum,
-    RaftClusterStatus, Reclaiming, Recovering, Recovery, RepairStatus, RolloutStatus,
+    AuthStatus, BlockedBy, CertificateRotation, Joining, Leader, MemberStatus, OperationType,
+    Quorum, RaftClusterStatus, Reclaiming, Recovering, Recovery, RepairStatus, RolloutStatus,
     StableTemplate, StorageStatus,
 };
 use jiff::Timestamp;
@@ -82,6 +82,8 @@ pub struct Memory {
     pub rotations: Vec<CertificateRotation>,
     /// A recovery from quorum loss that is under way.
     pub recovering: Option<Recovering>,
+    /// How authentication stands.
+    pub auth: Option<AuthStatus>,
 }
 
 impl Memory {
@@ -105,6 +107,7 @@ impl Memory {
                 .map(|it| it.rotations.clone())
                 .unwrap_or_default(),
             recovering: status.recovering.clone(),
+            auth: status.auth.clone(),
         }
     }
 }

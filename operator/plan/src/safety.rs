@@ -85,6 +85,7 @@ pub fn check(observed: &Observed, actions: &[Action]) -> Result<(), Violation> {
         | Action::ApplyBudget(_)
         | Action::CreateMember(_)
         | Action::LabelPod { .. }
+        | Action::ChangeAccount { .. }
         | Action::OwnClaim { .. } => Ok(()),
     })
 }

@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 
 use crds::overlay::{MEMBER_CONTAINER, RESERVED, RESERVED_IN_MEMBER};
 use crds::{
-    AntiAffinity, AutoGrow, ChangePolicy, Engine, MaintenanceWindow, OnNoSpace, OperatorChanges,
-    Options, RaftCluster, RepairPolicy, Resources, RunState, SingleMemberEviction, Tls, TlsMode,
-    UpdateStrategy,
+    AntiAffinity, Auth, AutoGrow, ChangePolicy, Engine, MaintenanceWindow, OnNoSpace,
+    OperatorChanges, Options, RaftCluster, RepairPolicy, Resources, RunState, SingleMemberEviction,
+    Tls, TlsMode, UpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -74,6 +74,8 @@ pub(crate) struct Spec {
     pub(crate) resources: Resources,
     /// Whose certificates are shown and believed.
     pub(crate) tls: Tls,
+    /// Whose password `root` has, where members ask who somebody is.
+    pub(crate) auth: Option<Auth>,
     /// The partial pod.
     pub(crate) overlay: Value,
     /// Whether the only member may be evicted.
@@ -127,6 +129,7 @@ impl Spec {
             change_policy: spec.storage.change_policy,
             resources: spec.resources.clone().unwrap_or_default(),
             tls: spec.tls.clone().unwrap_or_default(),
+            auth: spec.auth.clone(),
             overlay: serde_json::to_value(&spec.pod_template).unwrap_or_default(),
             eviction: spec.disruption.single_member_eviction,
             windows: spec.maintenance_windows.clone(),

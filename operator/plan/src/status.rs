@@ -13,6 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use crate::{
+    accounts,
     action::Action,
     maintenance, names,
     observed::Observed,
@@ -63,6 +64,7 @@ pub fn status(
         stable_template: report.memory.stable_template.clone(),
         certificates: certificates(report),
         recovering: report.memory.recovering.clone(),
+        auth: accounts::remember(&report.memory.auth, outcome),
     }
 }
 
@@ -462,6 +464,7 @@ fn reason(operation: &Operation) -> Reason {
         OperationType::Resize => Reason::Resize,
         OperationType::Requested => Reason::Requested,
         OperationType::RotateCertificates => Reason::RotateCertificates,
+        OperationType::Authentication => Reason::Authentication,
     }
 }
 

@@ -136,10 +136,10 @@ fn describe(plan: &Plan) -> String {
         .joining
         .as_ref()
         .map_or("none".to_owned(), |it| it.name.clone());
-    let born = memory.cluster_id.as_deref().unwrap_or("none");
     let _ = writeln!(
         text,
-        "remembers cluster {born}, serial {}, joining {joining}",
+        "remembers cluster {}, serial {}, joining {joining}",
+        memory.cluster_id.as_deref().unwrap_or("none"),
         memory.serial
     );
     if let Some(it) = &memory.rollout {
@@ -153,11 +153,8 @@ fn describe(plan: &Plan) -> String {
         );
     }
     if let Some(it) = &memory.recovering {
-        let _ = writeln!(
-            text,
-            "remembers to rebuild of {} by plan {}",
-            it.survivor, it.plan
-        );
+        let (of, by) = (&it.survivor, &it.plan);
+        let _ = writeln!(text, "remembers to rebuild of {of} by plan {by}");
     }
     if let Some(it) = &memory.reclaiming {
         let _ = writeln!(
@@ -166,8 +163,16 @@ fn describe(plan: &Plan) -> String {
             it.revision, it.compacted
         );
     }
+    text += &authentication(memory.auth.as_ref());
     let _ = writeln!(text, "again in {:?}", plan.requeue);
     text
+}
+
+fn authentication(known: Option<&crds::AuthStatus>) -> String {
+    known.map_or(String::new(), |it| {
+        let known = serde_json::to_string(it).expect("a status is JSON");
+        format!("remembers of authentication {known}\n")
+    })
 }
 
 fn write(comment: &str, cases: &[Case], transcripts: &[String]) -> String {

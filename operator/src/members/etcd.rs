@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
-use plan::{Answer, Handshake, Listed};
+use plan::{AccountChange, Accounts, Answer, Asked, Handshake, Listed};
 use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::cluster_client::ClusterClient;
 use proto::etcdserverpb::kv_client::KvClient;
@@ -31,7 +31,7 @@ use tonic::{Code, Response, Status};
 
 use super::{
     CHANGE_TIMEOUT, Door, Endpoint, Members, MembersError, Membership, PROBE_TIMEOUT, READ_TIMEOUT,
-    SPACE_TIMEOUT, Secured,
+    SPACE_TIMEOUT, Secured, accounts,
 };
 
 /// How long a connection may take to be made: on a pod network that works it takes a millisecond.
@@ -85,7 +85,7 @@ impl EtcdMembers {
             .remove(at);
     }
 
-    async fn ask<T, F>(
+    pub(super) async fn ask<T, F>(
         &self,
         at: &Endpoint,
         (call, limit): (&'static str, Duration),
@@ -289,6 +289,23 @@ impl Members for EtcdMembers {
         })
         .map(|answer| answer.map(drop))
         .boxed()
+    }
+
+    fn accounts<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        asked: &'a Asked,
+    ) -> BoxFuture<'a, Result<Accounts, MembersError>> {
+        accounts::look(self, at, asked).boxed()
+    }
+
+    fn change_account<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        change: &'a AccountChange,
+        password: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<(), MembersError>> {
+        accounts::change(self, at, change, password).boxed()
     }
 }
 

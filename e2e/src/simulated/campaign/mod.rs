@@ -212,6 +212,11 @@ impl Play {
                 let soak = &self.spec["updateStrategy"]["rollingUpdate"]["canary"]["soakSeconds"];
                 self.world.wait(soak.as_i64().unwrap_or_default());
             }
+            ["Password"] => {
+                let secret = &self.spec["auth"]["rootSecretName"];
+                let secret = secret.as_str().unwrap_or_default();
+                self.world.password_of_root(secret).await;
+            }
             ["OnDelete"] => match &operation.member {
                 Some(member) => self.world.delete_pod(member).await,
                 None => return Ok(false),

@@ -2,7 +2,7 @@
 //!
 //! It deliberately leaves out what a way must leave behind: names and ids of members, which are never given twice, the
 //! membership at the time a pod was made, the first default image, and volumes that were kept when their members went. And what
-//! the spec has no wish about: the class of volumes that are there where it names none, and the quota that a member was started
+//! the spec has no wish about: Secrets of the user's, users and roles, of which `root` stays, the class of volumes that are there where it names none, and the quota that a member was started
 //! with where it follows from the size of a volume.
 
 use std::collections::BTreeMap;
@@ -46,13 +46,18 @@ pub(super) async fn of(world: &World) -> Summary {
             .fold(text.to_owned(), |text, name| text.replace(name, "MEMBER"));
         text.replace(&uid, "UID")
     };
+    let of_user = |key: &str, object: &Value| {
+        let label = &object["metadata"]["labels"][names::CLUSTER_LABEL];
+        key.starts_with("Secret ") && label.is_null()
+    };
     let kept = |key: &str| {
         let of_volume = key.starts_with("PersistentVolumeClaim");
         of_volume && !names.iter().any(|name| key.contains(name)) && !deletes(&summary)
     };
     let indifferent = indifferent(&summary);
     let mut same: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (key, object) in summary.objects.iter().filter(|(key, _)| !kept(key)) {
+    let all = summary.objects.iter();
+    for (key, object) in all.filter(|(key, it)| !kept(key) && !of_user(key, it)) {
         let text = nameless(&masked(object.clone(), &indifferent).to_string());
         same.entry(nameless(key)).or_default().push(text);
     }
@@ -68,6 +73,7 @@ pub(super) async fn of(world: &World) -> Summary {
         objects: same.into_iter().flat_map(numbered).collect(),
         writes: BTreeMap::new(),
         memberships: memberships.collect(),
+        accounts: Vec::new(),
         violations: summary.violations,
     }
 }

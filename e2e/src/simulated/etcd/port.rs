@@ -4,7 +4,7 @@
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
-use plan::{Answer, Handshake};
+use plan::{AccountChange, Accounts, Answer, Asked, Handshake};
 use quorate_operator::members::{
     CHANGE_TIMEOUT, Door, Endpoint, Members, MembersError, Membership,
 };
@@ -61,7 +61,11 @@ fn error(at: &Endpoint, call: &'static str, why: &str) -> MembersError {
 
 impl Members for Port {
     fn probe<'a>(&'a self, at: &'a Endpoint) -> BoxFuture<'a, Result<Answer, MembersError>> {
-        let answer = self.model.state().answer(&at.url);
+        let state = self.model.state();
+        if !state.lets_in(at) {
+            return ready(Err(error(at, "Status", "etcdserver: user name is empty"))).boxed();
+        }
+        let answer = state.answer(&at.url);
         ready(answer.ok_or_else(|| error(at, "Status", "gone"))).boxed()
     }
 
@@ -128,5 +132,25 @@ impl Members for Port {
         id: u64,
     ) -> BoxFuture<'a, Result<(), MembersError>> {
         self.change(at, "Alarm", move |state| state.disarm(&at.url, id))
+    }
+
+    fn accounts<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        asked: &'a Asked,
+    ) -> BoxFuture<'a, Result<Accounts, MembersError>> {
+        let found = self.model.state().accounts(at, asked);
+        ready(found.map_err(|why| error(at, "AuthStatus", why))).boxed()
+    }
+
+    fn change_account<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        change: &'a AccountChange,
+        _password: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<(), MembersError>> {
+        self.change(at, "ChangeAccount", move |state| {
+            state.change_account(at, change)
+        })
     }
 }

@@ -80,6 +80,7 @@ impl State {
             term: 1,
             index: applied,
             alarms: BTreeSet::new(),
+            book: self.clusters[&old].book.clone(),
         };
         self.clusters.insert(cluster, made);
         let disk = Disk {

@@ -72,6 +72,8 @@ impl World {
                 .into(),
             keyrings: self.keyrings.values().cloned().collect(),
             handshakes: self.handshakes(),
+            passwords: Vec::new(),
+            accounts: None,
             operations: self.operations.values().cloned().collect(),
             probes,
             footings: self.footings(),

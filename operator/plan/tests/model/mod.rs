@@ -253,6 +253,7 @@ impl World {
             Action::Defragment { name, ground } => self.etcd.defragment(&name, &ground)?,
             Action::Compact { revision, ground } => self.etcd.compact(revision, &ground)?,
             Action::DisarmNoSpace { id, ground } => self.etcd.disarm(id, &ground)?,
+            Action::ChangeAccount { .. } => unreachable!("nobody asks for authentication here"),
             Action::TellOperation(told) => {
                 let name = told.metadata.name.clone().unwrap();
                 let found = self.operations.get_mut(&name).ok_or("it is gone")?;

@@ -36,6 +36,8 @@
 //! that operation `one` asks for, of the cluster `lost=dead` if not of the one that is remembered; `restored` says which pod has rebuilt a cluster of a volume, `alone` that the member answers for one
 //! of another id; in an operation `PLAN` stands for the plan of now, which the operation shows then.
 
+mod accounts;
+
 use std::collections::BTreeMap;
 
 use crds::{
@@ -120,6 +122,7 @@ pub(crate) fn parse(text: &str) -> Situation {
     if head.has("certificates") {
         certificates(&mut situation, head);
     }
+    accounts::read(&mut situation, head);
     if !head.has("fresh") {
         services(&mut situation, members);
     }
@@ -340,6 +343,11 @@ fn keyring(now: Timestamp, issue: &Issue) -> Keyring {
             .collect(),
         authority: Some(authority),
         ends: stems().map(|it| (it.to_owned(), now + end(it))).collect(),
+        subjects: issue
+            .leaves
+            .iter()
+            .map(|it| (it.file.to_owned(), it.common_name.clone()))
+            .collect(),
         secret,
     }
 }

@@ -1,0 +1,126 @@
+//! Authentication, users and roles as the operator reaches them: what is read of Secrets and asked of a member, and what is changed.
+//!
+//! A password is read where it stands right before it is sent, and goes nowhere else.
+
+use std::collections::BTreeMap;
+
+use crds::RaftCluster;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::ResourceExt;
+use plan::accounts::{self, USERNAME};
+use plan::{AccountChange, Accounts, Password, PasswordSource, Probe, Target, names};
+
+use crate::certificates::text;
+use crate::context::Context;
+use crate::kubernetes::CallError;
+use crate::members::{Credentials, Endpoint, MembersError};
+use crate::observe::endpoint;
+
+/// What is known of the Secrets with the passwords of a cluster.
+///
+/// # Errors
+/// [`CallError`], if one could not be read. One that is not there is left out.
+pub(crate) async fn passwords(
+    ctx: &Context,
+    cluster: &RaftCluster,
+) -> Result<Vec<Password>, CallError> {
+    let namespace = cluster.namespace().unwrap_or_default();
+    let mut known = Vec::new();
+    for (name, key) in accounts::passwords(cluster) {
+        let found = ctx.kubernetes.find::<Secret>(&namespace, &name).await?;
+        known.extend(found.map(|it| password(&it, key)));
+    }
+    Ok(known)
+}
+
+fn password(secret: &Secret, key: String) -> Password {
+    let entry = |it: &BTreeMap<String, ByteString>| Some(it.get(&key)?.0.len());
+    Password {
+        secret: target(secret),
+        version: secret.resource_version().unwrap_or_default(),
+        username: text(secret, USERNAME),
+        length: secret.data.as_ref().and_then(entry).unwrap_or(0),
+        key,
+    }
+}
+
+fn target(secret: &Secret) -> Target {
+    Target {
+        name: secret.name_any(),
+        uid: secret.uid().unwrap_or_default(),
+    }
+}
+
+/// What a member says of accounts that a majority stands behind, or why it refuses to; nothing if it is not to be asked, or nobody can
+/// say now.
+pub(crate) async fn ask(
+    ctx: &Context,
+    cluster: &RaftCluster,
+    passwords: &[Password],
+    (pods, probes): (&[&Pod], &BTreeMap<String, Probe>),
+    credentials: Option<&Credentials>,
+) -> Option<Result<Accounts, String>> {
+    let asked = accounts::asked(cluster, passwords)?;
+    let agrees = |probe: &&Probe| {
+        let answer = probe.answer.as_ref();
+        answer.is_ok_and(|it| it.membership.is_some())
+    };
+    let of = |pod: &&&Pod| {
+        let member = pod.labels().get(names::MEMBER_LABEL);
+        member.is_some_and(|it| probes.get(it).filter(agrees).is_some())
+    };
+    let at = endpoint(pods.iter().find(of)?, credentials)?;
+    match ctx.members.accounts(&at, &asked).await {
+        Ok(found) => Some(Ok(found)),
+        Err(error @ MembersError::Refused { .. }) => Some(Err(error.to_string())),
+        Err(_) => None,
+    }
+}
+
+/// Why an account was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// The member did not do it.
+    #[error(transparent)]
+    Members(#[from] MembersError),
+    /// The Secret could not be read.
+    #[error(transparent)]
+    Secret(#[from] CallError),
+    /// The Secret is not the one that was seen.
+    #[error("the Secret {0} has changed since it was read")]
+    Changed(String),
+}
+
+/// Has a member change an account.
+///
+/// # Errors
+/// [`AccountError`]; the change may have taken effect if the member did not answer.
+pub(crate) async fn change(
+    ctx: &Context,
+    namespace: &str,
+    at: &Endpoint,
+    change: &AccountChange,
+) -> Result<(), AccountError> {
+    let password = match change.password() {
+        Some((_, source)) => Some(read(ctx, namespace, source).await?),
+        None => None,
+    };
+    let sent = ctx.members.change_account(at, change, password.as_deref());
+    Ok(sent.await?)
+}
+
+/// The password, if it is still the one that was seen.
+async fn read(
+    ctx: &Context,
+    namespace: &str,
+    source: &PasswordSource,
+) -> Result<String, AccountError> {
+    let name = &source.secret.name;
+    let found = ctx.kubernetes.find::<Secret>(namespace, name).await?;
+    let same = |it: &Secret| {
+        target(it) == source.secret && it.resource_version().as_ref() == Some(&source.version)
+    };
+    let found = found.filter(same).and_then(|it| text(&it, &source.key));
+    found.ok_or_else(|| AccountError::Changed(name.clone()))
+}
