@@ -143,6 +143,8 @@ pub enum Reason {
     MembersHealthy,
     /// A member reports an alarm of its own, such as a quota that is used up.
     MemberAlarm,
+    /// The alarm CORRUPT is up: a member's data differ from the others', and no writes are taken.
+    DataCorrupt,
     /// No member that the client service selects is ready.
     NoEndpoint,
     /// Clients are served.
@@ -188,6 +190,7 @@ impl Reason {
             Self::MembersUnhealthy => "MembersUnhealthy",
             Self::MembersHealthy => "MembersHealthy",
             Self::MemberAlarm => "MemberAlarm",
+            Self::DataCorrupt => "DataCorrupt",
             Self::NoEndpoint => "NoEndpoint",
             Self::Serving => "Serving",
             Self::EngineCapable => "EngineCapable",

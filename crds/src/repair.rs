@@ -12,7 +12,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// When a member that cannot come back is replaced by a new one.
+/// When a member that cannot come back, or whose data the alarm CORRUPT calls wrong, is replaced by a new one.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RepairPolicy {
@@ -129,6 +129,8 @@ pub struct Replacement {
     Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 pub enum RepairCause {
+    /// The alarm CORRUPT names it: its data differ from the others'.
+    Corrupt,
     /// Its volume claim, or the volume behind it, is gone.
     VolumeLost,
     /// No node is left on which its volume can be used.

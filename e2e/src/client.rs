@@ -10,15 +10,16 @@
 
 use std::time::Duration;
 
+use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::auth_client::AuthClient;
 use proto::etcdserverpb::cluster_client::ClusterClient;
 use proto::etcdserverpb::downgrade_request::DowngradeAction;
 use proto::etcdserverpb::kv_client::KvClient;
 use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use proto::etcdserverpb::{
-    CompactionRequest, Compare, DeleteRangeRequest, DowngradeRequest, Member, MemberAddRequest,
-    MemberListRequest, PutRequest, RangeRequest, RequestOp, ResponseHeader, StatusRequest,
-    StatusResponse, TxnRequest, compare, request_op, response_op,
+    AlarmRequest, AlarmType, CompactionRequest, Compare, DeleteRangeRequest, DowngradeRequest,
+    Member, MemberAddRequest, MemberListRequest, PutRequest, RangeRequest, RequestOp,
+    ResponseHeader, StatusRequest, StatusResponse, TxnRequest, compare, request_op, response_op,
 };
 use proto::mvccpb::KeyValue;
 use tonic::transport::{Channel, Endpoint};
@@ -210,6 +211,31 @@ impl Client {
         self.maintenance.downgrade(request).await.map(drop)
     }
 
+    /// Raises the alarm CORRUPT about the member with this id.
+    ///
+    /// # Errors
+    /// The server's or the transport's status.
+    pub async fn accuse(&mut self, id: u64) -> Result<(), Status> {
+        self.alarm(AlarmAction::Activate, id).await
+    }
+
+    /// Takes it back.
+    ///
+    /// # Errors
+    /// The server's or the transport's status.
+    pub async fn acquit(&mut self, id: u64) -> Result<(), Status> {
+        self.alarm(AlarmAction::Deactivate, id).await
+    }
+
+    async fn alarm(&mut self, action: AlarmAction, id: u64) -> Result<(), Status> {
+        let request = AlarmRequest {
+            action: action.into(),
+            member_id: id,
+            alarm: AlarmType::Corrupt.into(),
+        };
+        self.maintenance.alarm(request).await.map(drop)
+    }
+
     /// Adds a learner that other members will reach at this URL.
     ///
     /// # Errors
@@ -346,6 +372,8 @@ pub fn outcome_of(status: &Status) -> Outcome {
         | Code::Unimplemented
         | Code::ResourceExhausted => true,
         Code::Unavailable => status.message() == "etcdserver: rpc not supported for learner",
+        // While the alarm CORRUPT is up.
+        Code::DataLoss => status.message() == "etcdserver: corrupt cluster",
         _ => false,
     };
     if refused {

@@ -40,6 +40,8 @@ enum Deed {
     FailPod(usize),
     /// All members run out of space.
     Fill,
+    /// The leader's data come to differ from the others'.
+    Corrupt,
     /// Asks for something to be done once.
     Ask(Value),
     /// Has members ask who somebody is.
@@ -76,6 +78,7 @@ impl Story {
             Deed::Replace(at) => world.replace_member(*at).await,
             Deed::FailPod(at) => world.fail_pod(*at).await,
             Deed::Fill => world.model.fill(),
+            Deed::Corrupt => world.model.corrupt(1),
             Deed::Ask(spec) => world.ask("once", spec).await,
             Deed::Authenticate => {
                 world.password_of_root(ROOT_SECRET).await;
@@ -501,6 +504,16 @@ async fn making_room_where_members_have_none() {
         before: Some(spec(3)),
         deed: Deed::Fill,
         writes_min: 10,
+    };
+    story.survives_every_crash().await;
+}
+
+#[tokio::test]
+async fn replacing_a_leader_whose_data_are_corrupt() {
+    let story = Story {
+        before: Some(spec(3)),
+        deed: Deed::Corrupt,
+        writes_min: 12,
     };
     story.survives_every_crash().await;
 }

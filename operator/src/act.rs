@@ -220,9 +220,9 @@ impl Stage<'_> {
                 let via = self.stand_on(ground).await?;
                 self.sent(self.ctx.members.compact(&via, *revision).await)
             }
-            Action::DisarmNoSpace { id, ground } => {
+            Action::Disarm { alarm, id, ground } => {
                 let via = self.stand_on(ground).await?;
-                self.sent(self.ctx.members.disarm_no_space(&via, *id).await)
+                self.sent(self.ctx.members.disarm(&via, *alarm, *id).await)
             }
             Action::ChangeAccount { change, ground } => {
                 let via = self.stand_on(ground).await?;
@@ -476,8 +476,8 @@ pub(crate) fn kind(action: &Action) -> &'static str {
         Action::MoveLeader { .. } => "MoveLeader",
         Action::Defragment { .. } => "Defragment",
         Action::Compact { .. } => "Compact",
-        Action::DisarmNoSpace { .. } => "DisarmNoSpace",
         Action::ChangeAccount { .. } => "ChangeAccount",
+        Action::Disarm { .. } => "Disarm",
         Action::TellOperation(_) => "TellOperation",
         Action::DeleteOperation { .. } => "DeleteOperation",
     }

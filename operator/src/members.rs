@@ -14,7 +14,7 @@ pub mod handshake;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use plan::{AccountChange, Accounts, Answer, Asked, Handshake, Listed};
+use plan::{AccountChange, Accounts, Alarm, Answer, Asked, Handshake, Listed};
 
 pub use credentials::{Credentials, Secured};
 pub use handshake::Door;
@@ -138,10 +138,11 @@ pub trait Members: Send + Sync {
         revision: i64,
     ) -> BoxFuture<'a, Result<(), MembersError>>;
 
-    /// Ends the alarm NOSPACE of the member with this id.
-    fn disarm_no_space<'a>(
+    /// Takes this alarm about the member with this id back. That it is not up is no error.
+    fn disarm<'a>(
         &'a self,
         at: &'a Endpoint,
+        alarm: Alarm,
         id: u64,
     ) -> BoxFuture<'a, Result<(), MembersError>>;
 

@@ -80,11 +80,15 @@ pub enum Bug {
     RebuildsBesideQuorum,
     /// A member that was rebuilt starts on what was left behind.
     ForgetsRebuilt,
+    /// Whoever is accused of corrupt data is removed, however many are.
+    BelievesAccusers,
+    /// The alarm about a member whose data are corrupt is taken back while it is still there.
+    DisarmsFirst,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 32] = [
         Self::AdoptsObserved,
         Self::ReadyIsCaughtUp,
         Self::RollsAllAtOnce,
@@ -115,6 +119,8 @@ impl Bug {
         Self::RebuildsUnasked,
         Self::RebuildsBesideQuorum,
         Self::ForgetsRebuilt,
+        Self::BelievesAccusers,
+        Self::DisarmsFirst,
     ];
 
     /// Where users have met it.
@@ -148,6 +154,7 @@ impl Bug {
             Self::OwnsKeptVolumes => "opensearch-project/opensearch-k8s-operator#1539",
             Self::IgnoresClass => "cloudnative-pg/cloudnative-pg#7639",
             Self::RebuildsUnasked => "etcd-io/etcd-operator#383",
+            Self::BelievesAccusers | Self::DisarmsFirst => "etcd-io/etcd#13766",
             Self::RebuildsBesideQuorum => "etcd-io/etcd-operator#476",
             Self::ForgetsRebuilt => "bank-vaults/bank-vaults#1298",
         }
@@ -195,6 +202,8 @@ impl Bug {
             Self::RebuildsUnasked => does(done::rebuilds),
             Self::RebuildsBesideQuorum => decides(believed::nobody_leads, done::rebuilds),
             Self::ForgetsRebuilt => does(done::starts_on_old_data),
+            Self::BelievesAccusers => does(done::removes_accused),
+            Self::DisarmsFirst => does(done::disarms_first),
             Self::DeletesByName => return,
         };
     }

@@ -7,10 +7,10 @@
 //! It deliberately holds no keys and no log: an index stands for all that was ever written.
 
 mod accounts;
+mod alarms;
 mod port;
 mod rebuild;
 mod rules;
-mod space;
 mod start;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +59,8 @@ struct Cluster {
     /// Members that have raised the alarm NOSPACE.
     alarms: BTreeSet<u64>,
     book: Book,
+    /// Members that the alarm CORRUPT is about.
+    corrupt: BTreeSet<u64>,
 }
 
 /// What stands on a volume.
@@ -154,7 +156,7 @@ impl Model {
             .values()
             .find(|process| process.pod_uid == pod_uid)?;
         let cluster = &state.clusters[&state.disks[&process.claim_uid].cluster];
-        Some(cluster.leader != 0)
+        Some(cluster.leader != 0 && cluster.corrupt.is_empty())
     }
 
     /// The pods whose processes run.
@@ -248,6 +250,7 @@ impl State {
                 index: HEAD_START,
                 alarms: BTreeSet::new(),
                 book: Book::default(),
+                corrupt: BTreeSet::new(),
             },
         );
         Disk {
@@ -389,6 +392,7 @@ impl State {
             version: process.version.clone(),
             storage_version: None,
             no_space: cluster.alarms.iter().copied().collect(),
+            corrupt: cluster.corrupt.iter().copied().collect(),
             errors: Vec::new(),
             membership: sees_all.then(|| cluster.members.clone()),
         })

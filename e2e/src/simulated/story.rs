@@ -39,6 +39,10 @@ pub enum Step {
     LoseVolume(usize),
     /// The same, and makes a claim of the same name from what he has kept of the old one.
     SwapVolume(usize),
+    /// The data of so many voters, the leader's first, come to differ from the others'.
+    Corrupt(usize),
+    /// The user has found out whose data are right, and takes the alarm back.
+    Trust,
     /// All volumes but one are destroyed, and their pods with them.
     LoseQuorum,
     /// The user asks for a recovery from quorum loss.
@@ -157,6 +161,7 @@ pub fn stories() -> Vec<Story> {
         story("delete and keep", three(), &[Step::Delete]),
         story("delete all", Some(with(spec(3), deletes)), &[Step::Delete]),
     ];
+    all.extend(corruptions());
     all.extend(recoveries());
     all.push(authentication_and_back());
     all
@@ -176,6 +181,18 @@ fn authentication_and_back() -> Story {
             Step::Change(json!({ "auth": null })),
         ],
     )
+}
+
+/// With data that differ: of one that is replaced, and of so many that nobody can tell who is right.
+fn corruptions() -> [Story; 2] {
+    [
+        story("corrupt data", Some(spec(3)), &[Step::Corrupt(1)]),
+        story(
+            "corrupt data of two of three",
+            Some(spec(3)),
+            &[Step::Corrupt(2), Step::Rounds(25), Step::Trust],
+        ),
+    ]
 }
 
 /// With the quorum lost, and with a recovery asked for that there is no reason for.
@@ -249,6 +266,8 @@ impl World {
             Step::FailPod(at) => self.fail_pod(*at).await,
             Step::LoseVolume(at) => drop(self.lose_volume(*at).await),
             Step::SwapVolume(at) => self.swap_volume(*at).await,
+            Step::Corrupt(count) => self.model.corrupt(*count),
+            Step::Trust => self.model.trust(),
             Step::LoseQuorum => self.lose_quorum().await,
             Step::AskRecovery => self.ask(RECOVERY, &recovery()).await,
             Step::Agree => return self.agree(RECOVERY).await,

@@ -6,7 +6,7 @@ use crds::{Leader, MemberStatus, Quorum};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use crate::{
-    accounts, autogrow, certificates,
+    accounts, autogrow, certificates, corruption,
     draft::majority,
     evacuate, hibernate,
     names::{self, Role},
@@ -52,6 +52,7 @@ pub(crate) fn account(
         endpoints: endpoints.count(),
         notices: notices(view),
         alarms: alarms(view),
+        corruption: corruption::sentence(view),
         support: view.support.clone(),
         fallen: progress::fallen(view),
         first_expiry: certificates::first_expiry(view),

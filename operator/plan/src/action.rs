@@ -130,8 +130,10 @@ pub enum Action {
         /// The membership this was planned on.
         ground: Ground,
     },
-    /// `Maintenance.Alarm`, which ends the alarm NOSPACE of one member.
-    DisarmNoSpace {
+    /// `Maintenance.Alarm`, which takes the alarm of one member back.
+    Disarm {
+        /// Which alarm.
+        alarm: Alarm,
         /// The member's id.
         id: u64,
         /// The membership this was planned on.
@@ -178,6 +180,26 @@ impl Action {
         let containers = pod.spec.iter().flat_map(|it| &it.containers);
         let mut args = containers.flat_map(|it| it.args.iter().flatten());
         args.any(|it| it == "--initial-cluster-state=new")
+    }
+}
+
+/// An alarm of etcd's API. It stays up until somebody takes it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Alarm {
+    /// A member's quota is used up: nobody takes what makes the store larger.
+    NoSpace,
+    /// A member's data differ from the others': nobody takes a command on keys, leases or history.
+    Corrupt,
+}
+
+impl Alarm {
+    /// Its name in etcd's API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NoSpace => "NOSPACE",
+            Self::Corrupt => "CORRUPT",
+        }
     }
 }
 
@@ -256,8 +278,8 @@ impl fmt::Display for Action {
             }
             Self::Defragment { name, .. } => write!(f, "defragment {name}"),
             Self::Compact { revision, .. } => write!(f, "compact to revision {revision}"),
-            Self::DisarmNoSpace { id, .. } => write!(f, "disarm NOSPACE of {id:x}"),
             Self::ChangeAccount { change, .. } => change.fmt(f),
+            Self::Disarm { alarm, id, .. } => write!(f, "disarm {} of {id:x}", alarm.as_str()),
             Self::TellOperation(it) => {
                 let status = it.status.clone().unwrap_or_default();
                 let said = status.message.unwrap_or_default();

@@ -9,6 +9,7 @@ use crds::OperationType::{self, Replace, ScaleUp};
 
 use crate::{
     action::Action,
+    corruption,
     draft::{Draft, majority, make, make_claim, moving, no_quorum, waiting},
     names, progress, replace,
     report::Work,
@@ -143,6 +144,10 @@ fn promote(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
     };
     if lag > LAG_GATE {
         return waiting(kind(view), "CatchUp", name, "CaughtUp", member.behind(lag));
+    }
+    if member.accused {
+        let why = corruption::accusation(member);
+        return waiting(kind(view), "Promote", name, corruption::GATE, why);
     }
     let (voters, good) = (view.voters().len() + 1, view.good() + 1);
     let id = member.listed.as_ref().map_or(0, |it| it.id);

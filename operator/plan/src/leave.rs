@@ -14,6 +14,7 @@ use crds::OperationType::{self, Repair, Replace, Requested, ScaleDown};
 
 use crate::{
     action::Action,
+    corruption,
     draft::{Draft, hand_over, majority, moving, no_quorum, waiting},
     operate, repair, replace,
     report::Work,
@@ -173,6 +174,9 @@ pub(crate) fn blocked(view: &View<'_>, member: &Member<'_>) -> Option<String> {
     let voters = view.voters().len();
     if !member.is_voter() {
         return no_quorum(view);
+    }
+    if let Some(doubt) = corruption::doubt(view) {
+        return Some(doubt);
     }
     if voters <= 1 {
         return Some(format!(

@@ -24,6 +24,7 @@ pub mod accounts;
 mod autogrow;
 mod bootstrap;
 pub mod certificates;
+mod corruption;
 mod draft;
 mod engine;
 mod evacuate;
@@ -59,7 +60,7 @@ use crds::{Operation, RaftCluster};
 use jiff::Timestamp;
 
 pub use accounts::{AccountChange, Asked, PasswordSource};
-pub use action::{Action, Ground, Target};
+pub use action::{Action, Alarm, Ground, Target};
 pub use certificates::{Authority, Issue, Leaf};
 pub use footing::is_about_to_be_emptied;
 pub use observed::{
@@ -90,15 +91,17 @@ type Policy = fn(&View<'_>, &mut Draft) -> Option<Work>;
 
 /// The order in which policies are asked. Whether a lost cluster is to be rebuilt is asked first, for nothing else can end then.
 /// Certificates come before all else, for no pod starts without them; what a CA that is replaced waits for holds nothing up. A
-/// cluster is founded first; a leader whose node is about to be emptied moves, which hinders nothing else; who has to go goes
-/// before anyone comes, so that a change of mind takes the half-added member away again; templates change when the membership is as it should be, and what a `RaftOperation` asks for is done when the templates
-/// are. What volumes wait for holds nothing up.
-const POLICIES: [Policy; 18] = [
+/// cluster is founded first; a leader whose node is about to be emptied moves, which hinders nothing else; an alarm that stops all
+/// writes and is about nobody who is there is taken back; who has to go goes before anyone comes, so that a change of mind takes
+/// the half-added member away again; templates change when the membership is as it should be, and what a `RaftOperation` asks for
+/// is done when the templates are. What volumes wait for holds nothing up.
+const POLICIES: [Policy; 20] = [
     operate::recover::consider,
     certificates::certificates,
     rotation::rotate,
     bootstrap::bootstrap,
     evacuate::evacuate,
+    corruption::disarm,
     leave::leave,
     repair::replace,
     join::join,
@@ -106,6 +109,7 @@ const POLICIES: [Policy; 18] = [
     rollout::rollout,
     resize::resize,
     operate::operate,
+    |view, _| corruption::wait(view),
     |view, _| repair::wait(view),
     |view, _| reclaim::wait(view),
     |view, _| rotation::wait(view),

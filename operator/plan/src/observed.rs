@@ -235,6 +235,8 @@ pub struct Answer {
     pub storage_version: Option<String>,
     /// Ids of the members that have raised the alarm NOSPACE, as it knows.
     pub no_space: Vec<u64>,
+    /// Ids of the members that the alarm CORRUPT is about, as it knows; 0 is nobody in particular.
+    pub corrupt: Vec<u64>,
     /// Alarms and troubles that it reports of itself.
     pub errors: Vec<String>,
     /// The membership as a *linearizable* `MemberList` through this member answered it: proof that a majority answers.

@@ -4,13 +4,12 @@
 //! never what was written after it. Members are defragmented one by one, the leader last; the alarm is disarmed when every
 //! member has a tenth of its quota free, and not before, or it would only be raised again.
 //!
-//! The alarm CORRUPT is not touched by anybody but a person; it is reported. This file deliberately raises no quota and
-//! deletes no key.
+//! This file deliberately raises no quota and deletes no key. The alarm CORRUPT is `corruption.rs`'s.
 
 use crds::{OnNoSpace, OperationType::Repair, Reclaiming};
 
 use crate::{
-    action::Action,
+    action::{Action, Alarm},
     draft::{Draft, moving, no_quorum, waiting},
     operate,
     report::Work,
@@ -71,7 +70,8 @@ fn make_room(view: &View<'_>, draft: &mut Draft, leader: &Member<'_>, alarmed: &
         (None, Some(ground)) => {
             draft
                 .actions
-                .extend(alarmed.iter().map(|id| Action::DisarmNoSpace {
+                .extend(alarmed.iter().map(|id| Action::Disarm {
+                    alarm: Alarm::NoSpace,
                     id: *id,
                     ground: ground.clone(),
                 }));

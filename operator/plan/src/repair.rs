@@ -6,7 +6,7 @@
 //! nothing: of `n` voters with `d` dead, as many more may fail before the removal as after it, or one less.
 //!
 //! Invariants:
-//! - A member that works is never given up: it votes, answers, agrees and is caught up, or, as a learner, answers.
+//! - A member that works is never given up: it votes, answers, agrees, is caught up and not accused, or, as a learner, answers.
 //! - Only what was published is acted upon: since when it is suspected, and that its replacement was begun.
 //! - Replacements begun within the period never outnumber `maxReplacements`; the list of them is no longer than that.
 //! - Nobody is given up whom the others could not do without; all other gates are `leave.rs`'s.
@@ -20,6 +20,7 @@ use k8s_openapi::api::core::v1::{ContainerState, ContainerStatus};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use crate::{
+    corruption,
     draft::{Draft, moving, waiting},
     footing::{self, Fall},
     leave,
@@ -64,6 +65,7 @@ fn cause(view: &View<'_>, member: &Member<'_>) -> Option<RepairCause> {
     let works = member.good || (member.is_learner() && member.answer.is_some());
     let lost = matches!(member.claim, ClaimState::Lost | ClaimState::Ending);
     match () {
+        () if member.accused => Some(RepairCause::Corrupt),
         () if lost && !works => Some(RepairCause::VolumeLost),
         () if crashes(view, member) => Some(RepairCause::CrashLoop),
         () => footing::fall(view, member).map(|it| match it {
@@ -141,6 +143,8 @@ fn is_due(view: &View<'_>, member: &Member<'_>, suspect: &Suspect) -> bool {
     let seen = restarts(member).zip(suspect.restarts);
     known
         && match suspect.cause {
+            // The members have agreed on it by a majority, and take no writes until it has gone.
+            RepairCause::Corrupt => true,
             RepairCause::CrashLoop => {
                 let limit = view.spec.repair.crash_loop_restarts;
                 !member.good && seen.is_some_and(|(now, then)| now - then >= limit)
@@ -221,11 +225,15 @@ fn gate(view: &View<'_>, member: &Member<'_>, suspect: &Suspect) -> (&'static st
                 "it is replaced after {} restarts",
                 view.spec.repair.crash_loop_restarts
             ),
+            RepairCause::Corrupt => "it is replaced from the next look on".to_owned(),
             RepairCause::VolumeLost | RepairCause::NodeGone | RepairCause::NodeUnreachable => {
                 format!("it is replaced from {} on", patience_ends(view, suspect))
             }
         };
         return ("Patience", when);
+    }
+    if let Some(doubt) = corruption::doubt(view) {
+        return (corruption::GATE, doubt);
     }
     if let Some(why) = leave::blocked(view, member) {
         return ("Quorum", why);
@@ -245,6 +253,7 @@ fn gate(view: &View<'_>, member: &Member<'_>, suspect: &Suspect) -> (&'static st
 fn sentence(member: &Member<'_>, cause: RepairCause) -> String {
     let name = &member.name;
     match cause {
+        RepairCause::Corrupt => corruption::accusation(member),
         RepairCause::VolumeLost => format!("the volume of member {name} is gone"),
         RepairCause::NodeGone => {
             format!("no node is left on which the volume of member {name} can be used")
@@ -266,7 +275,9 @@ pub(crate) fn recommendations(view: &View<'_>) -> Vec<String> {
     );
     let members = view.members.values().filter(|_| asked && view.born());
     let due = members.filter_map(|it| Some((it, suspect(view, it)?)));
-    due.filter(|(it, suspect)| is_due(view, it, suspect))
+    let due = due.filter(|(it, suspect)| is_due(view, it, suspect));
+    // Where nobody can tell who is right, nobody is to be deleted.
+    due.filter(|(it, _)| !it.accused || corruption::doubt(view).is_none())
         .map(|(it, suspect)| {
             let name = &it.name;
             let cause = sentence(it, suspect.cause);

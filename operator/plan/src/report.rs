@@ -41,6 +41,8 @@ pub struct Report {
     pub endpoints: usize,
     /// Alarms and troubles that members report of themselves.
     pub alarms: Vec<String>,
+    /// What the alarm CORRUPT is about, while it is up.
+    pub corruption: Option<String>,
     /// Whether the engine can do what the spec asks for.
     pub support: Support,
     /// What the status must remember.

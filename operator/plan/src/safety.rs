@@ -7,9 +7,10 @@
 //! 1. no voter is taken away unless those left are a healthy, caught-up majority, and at most one change of the membership
 //!    or one stop of a working voter is in a plan, and at most one stop of a voter that answers at all, for it may work again
 //!    in a moment; while nobody can read the membership, no ready pod is stopped;
-//! 2. a volume is deleted only by the uid that was seen, when its member is out of the membership, no pod uses it and a
-//!    majority is healthy without it; none is asked to be smaller than it is; no member starts on a volume that is not its own,
-//!    nor on data that its volume was rebuilt from; a cluster is rebuilt only by an acknowledged plan and while nobody runs;
+//! 2. no voter is removed while nobody can tell whose data are right; a volume is deleted only by the uid that was seen, when its
+//!    member is out of the membership, no pod uses it and a majority is healthy without it; none is asked to be smaller than it
+//!    is; no member starts on a volume that is not its own, nor on data that its volume was rebuilt from; a cluster is rebuilt
+//!    only by an acknowledged plan and while nobody runs;
 //! 8. a leader is neither stopped nor removed while it leads and another voter exists.
 //!
 //! A cluster whose user wants no member to run may have them all stopped, the leader last, and nothing else done to it.
@@ -78,7 +79,7 @@ pub fn check(observed: &Observed, actions: &[Action]) -> Result<(), Violation> {
         Action::GrowClaim { claim, size } => grow_volume(&ground, claim, size),
         Action::Defragment { name, .. } => pause(&ground, name),
         Action::Compact { revision, .. } => compact(&ground, *revision),
-        Action::DisarmNoSpace { id, .. } => disarm(&ground, *id),
+        Action::Disarm { alarm, id, .. } => disarm(&ground, *alarm, *id),
         Action::TellOperation(told) => tell(&ground, told),
         Action::DeleteOperation { operation } => delete_operation(&ground, operation),
         Action::ApplyService(_)
@@ -101,6 +102,8 @@ struct Facts<'a> {
     observed: &'a Observed,
     answers: BTreeMap<&'a str, &'a Answer>,
     list: Option<&'a [Listed]>,
+    /// Whom the alarm CORRUPT is about, as whoever gave the list knows; 0 for nobody in particular.
+    corrupt: &'a [u64],
     leader: Option<u64>,
 }
 
@@ -120,15 +123,17 @@ impl<'a> Facts<'a> {
             .find(|it| Some(it.term) == newest && it.leader_id != 0)
             .map(|it| it.leader_id);
         // Several may have read the membership: the one that has applied most has read last.
-        let list = answers
+        let last = answers
             .values()
             .filter(|it| it.membership.is_some())
-            .max_by_key(|it| (Some(it.member_id) == leader, it.applied_index))
-            .and_then(|it| it.membership.as_deref());
+            .max_by_key(|it| (Some(it.member_id) == leader, it.applied_index));
+        let list = last.and_then(|it| it.membership.as_deref());
+        let corrupt = last.map_or(&[][..], |it| &it.corrupt);
         Self {
             observed,
             answers,
             list,
+            corrupt,
             leader,
         }
     }
@@ -384,7 +389,19 @@ fn remove(facts: &Facts<'_>, id: u64, name: &str) -> Result<(), Violation> {
     if facts.leader == Some(id) && voters.len() > 1 {
         return refuse(8, format!("{name} is to be removed while it leads"));
     }
-    let left = sound.iter().filter(|it| **it != id).count();
+    let accused = voters
+        .iter()
+        .filter(|it| facts.corrupt.contains(it))
+        .count();
+    if facts.corrupt.contains(&0) || (accused > 0 && 2 * accused >= voters.len()) {
+        return refuse(
+            2,
+            format!("{name} is to be removed while nobody can tell whose data are right"),
+        );
+    }
+    // Data that differ from the others' are no copy of them.
+    let stay = |it: &&u64| **it != id && !facts.corrupt.contains(it);
+    let left = sound.iter().filter(stay).count();
     // The one that goes votes on its own removal if it answers at all, in good health or not.
     let answers = facts
         .answers

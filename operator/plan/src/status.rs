@@ -312,6 +312,9 @@ fn degraded(report: &Report, late: Option<&Operation>, outcome: &Outcome) -> Ver
             format!("could not {}: {}", failure.action, failure.error),
         );
     }
+    if let Some(corruption) = &report.corruption {
+        return verdict(true, Reason::DataCorrupt, corruption);
+    }
     if report.fallen.is_some() {
         return fallen(true, report);
     }

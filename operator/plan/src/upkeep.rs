@@ -17,7 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{OwnerReference, Time};
 
 use crate::{
     action::{Action, Target},
-    certificates,
+    certificates, corruption,
     draft::Draft,
     footing, hibernate,
     names::Role,
@@ -171,7 +171,7 @@ fn end_pod(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
     if member.identity.is_none() || member.pod_ending() {
         return;
     }
-    let idle = !member.pod_ready() && !member.good;
+    let idle = !member.pod_ready() && !member.good && !corruption::explains(view, member);
     let at_once = member.is_learner() || !speaks(view, member);
     let why = match () {
         () if member.pod_ended() && rested(view, member) => {
@@ -216,7 +216,8 @@ fn had_its_chance(view: &View<'_>, member: &Member<'_>) -> bool {
     let mut conditions = status.iter().flat_map(|it| it.conditions.iter().flatten());
     let ready = conditions.find(|it| it.type_ == "Ready");
     let since = ready.and_then(|it| it.last_transition_time.as_ref());
-    !member.pod_ready() && since.is_none_or(|it| view.now.duration_since(it.0) >= CHANCE)
+    let unready = !member.pod_ready() && !corruption::explains(view, member);
+    unready && since.is_none_or(|it| view.now.duration_since(it.0) >= CHANCE)
 }
 
 /// Whether the process in a member's pod answers, whatever it says.

@@ -38,6 +38,8 @@ pub(crate) struct Membership {
     pub(crate) cluster_id: u64,
     /// Its members, by the names that their peer URLs give them.
     pub(crate) listed: BTreeMap<String, Listed>,
+    /// Ids that the alarm CORRUPT is about, as whoever gave the membership knows.
+    pub(crate) corrupt: BTreeSet<u64>,
 }
 
 /// Who leads.
@@ -406,6 +408,7 @@ fn membership(spec: &Spec, answers: &BTreeMap<&str, &Answer>) -> Option<Membersh
             .iter()
             .map(|it| (name_of(spec, it), it.clone()))
             .collect(),
+        corrupt: answer.corrupt.iter().copied().collect(),
     })
 }
 

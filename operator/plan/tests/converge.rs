@@ -10,8 +10,8 @@ mod model;
 
 use crds::{
     Canary, DeletionPolicy, Downgrade, Engine, MaintenanceWindow, MemberPhase, OnFailure,
-    OperationPhase, Plaintext, RepairMode, RollingUpdate, RunState, Tls, UpdateStrategy,
-    UpdateType,
+    OperationPhase, Plaintext, RepairCause, RepairMode, RollingUpdate, RunState, Tls,
+    UpdateStrategy, UpdateType,
 };
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -125,6 +125,7 @@ fn misfortune(world: &mut World) {
         16..=19 => world.cordon(),
         14 | 15 => ask(world),
         13 => world.etcd.fill(),
+        20 => world.etcd.corrupt_one(&mut world.rng),
         _ => {}
     }
 }
@@ -253,9 +254,10 @@ fn ask(world: &mut World) {
 }
 
 /// The user does what the status tells him: a cluster of which a volume is all that is left, because its first member was
-/// deleted before it was born, begins without it; and, unless the operator does it, a member whose volume is gone is replaced
-/// by deleting its `RaftMember`. Where a member has no space left, he deletes keys; and where one is to lead whose node is cordoned,
-/// he uncordons it.
+/// deleted before it was born, begins without it; and, unless the operator does it, a member whose volume is gone, or whose
+/// data differ, is replaced by deleting its `RaftMember`. Where a member has no space left, he deletes keys; where one is to lead whose node is cordoned,
+/// he uncordons it; and where nobody else can tell whose data are right, or the others cannot do without the one that is accused, he
+/// has it make its store anew and takes the alarm back.
 fn heed(world: &mut World) {
     if !world.etcd.alarms.is_empty() {
         world.db_size = 0;
@@ -268,6 +270,9 @@ fn heed(world: &mut World) {
     if waits("Heir") {
         world.cordoned.clear();
     }
+    if waits("SoundMajority") || waits("Quorum") {
+        world.etcd.corrupt.clear();
+    }
     if waits("Status") && world.members.is_empty() && world.pods.is_empty() {
         world.claims.clear();
         world.etcd = model::etcd::Etcd::default();
@@ -275,9 +280,19 @@ fn heed(world: &mut World) {
     if world.cluster.spec.repair_policy.mode == RepairMode::Automatic {
         return;
     }
-    let members = world.cluster.status.iter().flat_map(|it| &it.members);
+    if world.cluster.spec.repair_policy.mode == RepairMode::Disabled {
+        world.etcd.corrupt.clear();
+    }
+    let status = world.cluster.status.as_ref();
+    let members = status.iter().flat_map(|it| &it.members);
     let lost = members.filter(|it| it.phase == MemberPhase::VolumeLost);
-    let lost: Vec<String> = lost.map(|it| it.name.clone()).collect();
+    let suspects = status
+        .iter()
+        .flat_map(|it| &it.repair)
+        .flat_map(|it| &it.suspects);
+    let accused = suspects.filter(|it| it.cause == RepairCause::Corrupt);
+    let lost = lost.map(|it| &it.name).chain(accused.map(|it| &it.member));
+    let lost: Vec<String> = lost.cloned().collect();
     lost.iter().for_each(|it| {
         world.members.remove(it);
     });
@@ -319,6 +334,7 @@ fn examine(world: &World, seed: u64) {
     assert_eq!(world.members.len(), wanted, "seed {seed}: identities");
     assert_eq!(world.pods.len(), wanted, "seed {seed}: pods");
     assert!(world.etcd.alarms.is_empty(), "seed {seed}: alarms");
+    assert!(world.etcd.corrupt.is_empty(), "seed {seed}: CORRUPT");
     assert_eq!(world.operations.len(), 0, "seed {seed}: operations");
     let calm = world.on_good_nodes();
     assert!(

@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
-use plan::{AccountChange, Accounts, Answer, Asked, Handshake, Listed};
+use plan::{AccountChange, Accounts, Alarm, Answer, Asked, Handshake, Listed};
 use proto::etcdserverpb::alarm_request::AlarmAction;
 use proto::etcdserverpb::cluster_client::ClusterClient;
 use proto::etcdserverpb::kv_client::KvClient;
@@ -274,15 +274,16 @@ impl Members for EtcdMembers {
         .boxed()
     }
 
-    fn disarm_no_space<'a>(
+    fn disarm<'a>(
         &'a self,
         at: &'a Endpoint,
+        alarm: Alarm,
         id: u64,
     ) -> BoxFuture<'a, Result<(), MembersError>> {
         let request = AlarmRequest {
             action: AlarmAction::Deactivate.into(),
             member_id: id,
-            alarm: AlarmType::Nospace.into(),
+            alarm: kind_of(alarm).into(),
         };
         self.ask(at, ("Alarm", CHANGE_TIMEOUT), move |channel| async move {
             MaintenanceClient::new(channel).alarm(request).await
@@ -350,19 +351,30 @@ fn answer(status: StatusResponse, list: Option<MemberListResponse>) -> Answer {
         db_size_in_use: u64::try_from(status.db_size_in_use).ok(),
         version: status.version,
         storage_version: Some(status.storage_version).filter(|it| !it.is_empty()),
-        no_space: no_space(&status.errors),
+        no_space: alarmed(&status.errors, Alarm::NoSpace),
+        corrupt: alarmed(&status.errors, Alarm::Corrupt),
         errors: status.errors,
         membership: list.map(|list| list.members.into_iter().map(listed).collect()),
     }
 }
 
-/// Members under the alarm NOSPACE. A status has alarms only as the text of the message, which is `memberID:1 alarm:NOSPACE`
-/// with one space or two.
-fn no_space(errors: &[String]) -> Vec<u64> {
+fn kind_of(alarm: Alarm) -> AlarmType {
+    match alarm {
+        Alarm::NoSpace => AlarmType::Nospace,
+        Alarm::Corrupt => AlarmType::Corrupt,
+    }
+}
+
+/// Whom an alarm is about. A status has alarms only as the text of the message, which is `memberID:1 alarm:NOSPACE` with one
+/// space or two, and without the id where that is 0.
+fn alarmed(errors: &[String], alarm: Alarm) -> Vec<u64> {
     let alarmed = |text: &String| {
-        let mut words = text.split_whitespace();
-        let id = words.next()?.strip_prefix("memberID:")?.parse().ok()?;
-        (words.next()? == "alarm:NOSPACE").then_some(id)
+        let (before, kind) = text.rsplit_once("alarm:")?;
+        let id = match before.trim() {
+            "" => 0,
+            id => id.strip_prefix("memberID:")?.parse().ok()?,
+        };
+        (kind.trim() == alarm.as_str()).then_some(id)
     };
     errors.iter().filter_map(alarmed).collect()
 }

@@ -10,7 +10,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
-use plan::{Action, Observed, Plan, Target, names};
+use plan::{Action, Alarm, Ground, Observed, Plan, Target, names};
 
 use super::believed::is_ready;
 
@@ -271,4 +271,43 @@ pub(super) fn remakes_volume(cluster: &RaftCluster, observed: &Observed, plan: &
         }
         plan.actions.push(Action::CreateClaim(Box::new(claim)));
     }
+}
+
+/// Members, by name and id, that the alarm CORRUPT is about, with a ground to change the membership on.
+fn accused(observed: &Observed) -> Option<(Ground, Vec<(String, u64)>)> {
+    let answers = observed.probes.iter();
+    let mut answers = answers.filter_map(|(name, it)| Some((name, it.answer.as_ref().ok()?)));
+    let (via, leader) = answers.find(|(_, it)| it.member_id == it.leader_id)?;
+    let listed = leader.membership.as_ref()?;
+    let mut members: Vec<(u64, bool)> = listed.iter().map(|it| (it.id, it.is_learner)).collect();
+    members.sort_unstable();
+    let accused = listed.iter().filter(|it| leader.corrupt.contains(&it.id));
+    let ground = Ground {
+        via: via.clone(),
+        cluster_id: leader.cluster_id,
+        members,
+    };
+    let accused = accused.map(|it| (it.name.clone(), it.id)).collect();
+    Some((ground, accused))
+}
+
+pub(super) fn removes_accused(_: &RaftCluster, observed: &Observed, plan: &mut Plan) {
+    let Some((ground, accused)) = accused(observed) else {
+        return;
+    };
+    let follower = accused.into_iter().find(|it| it.0 != ground.via);
+    plan.actions
+        .extend(follower.map(|(name, id)| Action::RemoveMember { name, id, ground }));
+}
+
+pub(super) fn disarms_first(_: &RaftCluster, observed: &Observed, plan: &mut Plan) {
+    let Some((ground, accused)) = accused(observed) else {
+        return;
+    };
+    plan.actions
+        .extend(accused.into_iter().map(|(_, id)| Action::Disarm {
+            alarm: Alarm::Corrupt,
+            id,
+            ground: ground.clone(),
+        }));
 }

@@ -4,7 +4,7 @@
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, ready};
-use plan::{AccountChange, Accounts, Answer, Asked, Handshake};
+use plan::{AccountChange, Accounts, Alarm, Answer, Asked, Handshake};
 use quorate_operator::members::{
     CHANGE_TIMEOUT, Door, Endpoint, Members, MembersError, Membership,
 };
@@ -126,12 +126,13 @@ impl Members for Port {
         self.change(at, "Compact", move |state| state.compact(&at.url, revision))
     }
 
-    fn disarm_no_space<'a>(
+    fn disarm<'a>(
         &'a self,
         at: &'a Endpoint,
+        alarm: Alarm,
         id: u64,
     ) -> BoxFuture<'a, Result<(), MembersError>> {
-        self.change(at, "Alarm", move |state| state.disarm(&at.url, id))
+        self.change(at, "Alarm", move |state| state.disarm(&at.url, alarm, id))
     }
 
     fn accounts<'a>(

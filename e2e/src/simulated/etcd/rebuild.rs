@@ -81,6 +81,7 @@ impl State {
             index: applied,
             alarms: BTreeSet::new(),
             book: self.clusters[&old].book.clone(),
+            corrupt: BTreeSet::new(),
         };
         self.clusters.insert(cluster, made);
         let disk = Disk {

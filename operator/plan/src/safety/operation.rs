@@ -6,7 +6,7 @@
 use crds::{OperationPhase, RaftOperation};
 
 use super::{Facts, Violation, is_majority, refuse};
-use crate::action::Target;
+use crate::action::{Alarm, Target};
 
 /// A member that is defragmented answers nobody for a while: the others must do without it, where they are enough to.
 pub(super) fn pause(facts: &Facts<'_>, name: &str) -> Result<(), Violation> {
@@ -82,9 +82,22 @@ fn has_ended(phase: OperationPhase) -> bool {
     [Planned, Succeeded, Failed].contains(&phase)
 }
 
-/// Only an alarm that somebody reports is disarmed, and only by a majority.
-pub(super) fn disarm(facts: &Facts<'_>, id: u64) -> Result<(), Violation> {
-    let reported = facts.answers.values().any(|it| it.no_space.contains(&id));
+/// Only an alarm that somebody reports is disarmed, and only by a majority; that data are corrupt, only of one that is no member.
+pub(super) fn disarm(facts: &Facts<'_>, alarm: Alarm, id: u64) -> Result<(), Violation> {
+    let member = id == 0
+        || facts
+            .list
+            .is_some_and(|all| all.iter().any(|it| it.id == id));
+    if alarm == Alarm::Corrupt && member {
+        return refuse(
+            2,
+            format!("the alarm CORRUPT of {id:x} is to be disarmed while it may be right"),
+        );
+    }
+    let reported = facts.answers.values().any(|it| match alarm {
+        Alarm::NoSpace => it.no_space.contains(&id),
+        Alarm::Corrupt => it.corrupt.contains(&id),
+    });
     if reported && facts.list.is_some() && is_majority(facts.sound().len(), facts.voters().len()) {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use super::{LAG_GATE, View, hex, is_of};
 use crate::{
     action::Target,
-    hibernate,
+    corruption, hibernate,
     names::{self, Role},
     objects,
     observed::{Answer, Listed},
@@ -39,8 +39,10 @@ pub(crate) struct Member<'a> {
     pub(crate) known_claim: Option<String>,
     /// Entries behind the head.
     pub(crate) lag: Option<u64>,
-    /// Votes, answers, agrees on the leader, is caught up and not on its way out.
+    /// Votes, answers, agrees on the leader, is caught up, not accused and not on its way out.
     pub(crate) good: bool,
+    /// The alarm CORRUPT names it.
+    pub(crate) accused: bool,
     /// The pod is of the template in force, and its volume does not wait for another one.
     pub(crate) current: bool,
     /// What only a new pod brings.
@@ -121,6 +123,10 @@ impl<'a> Member<'a> {
         let answer = answers.get(name.as_str()).copied().filter(itself);
         let lag = answer.map(|it| view.head.saturating_sub(it.applied_index));
         let votes = listed.as_ref().is_some_and(|it| !it.is_learner);
+        let corrupt = view.membership.iter().flat_map(|it| &it.corrupt);
+        let accused = listed
+            .as_ref()
+            .is_some_and(|own| corrupt.clone().any(|id| *id == own.id));
         let agrees = answer
             .zip(view.leader.as_ref())
             .is_some_and(|(it, leader)| it.leader_id == leader.id);
@@ -145,7 +151,8 @@ impl<'a> Member<'a> {
             claim: claim_state,
             known_id: shown.and_then(|it| it.id.clone()),
             known_claim,
-            good: votes && agrees && stays && lag.is_some_and(|lag| lag <= LAG_GATE),
+            good: votes && agrees && stays && !accused && lag.is_some_and(|lag| lag <= LAG_GATE),
+            accused,
             current: hash == Some(&view.spec.template_hash)
                 && awaits_restart.is_none()
                 && !drifted(&view.spec, pod),
@@ -312,6 +319,7 @@ impl<'a> Member<'a> {
         match (self.answer, self.lag) {
             (Some(answer), _) if answer.leader_id == 0 => format!("member {name} sees no leader"),
             (Some(_), Some(lag)) if lag > LAG_GATE => self.behind(lag),
+            (Some(_), _) if self.accused => corruption::accusation(self),
             (Some(_), _) if !self.pod_ready() => {
                 format!("the pod of member {name} is not ready yet")
             }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use plan::{Ground, Listed};
+use plan::{Alarm, Ground, Listed};
 use rand::Rng;
 use rand::rngs::SmallRng;
 
@@ -25,6 +25,8 @@ pub(crate) struct Etcd {
     pub(crate) leader: u64,
     /// Members that have raised the alarm NOSPACE.
     pub(crate) alarms: BTreeSet<u64>,
+    /// Members that the alarm CORRUPT is about.
+    pub(crate) corrupt: BTreeSet<u64>,
     /// The oldest revision that is kept.
     pub(crate) compacted: i64,
     /// Processes: pod name to the uid of the volume they run on.
@@ -219,11 +221,11 @@ impl Etcd {
         self.id != 0 && 2 * self.live_voters().len() > self.voters()
     }
 
-    /// Whether every voter has its data, and there are enough voters to lose those of one.
+    /// Whether every voter has its data, those of all agree, and there are enough voters to lose those of one.
     pub(crate) fn can_spare_a_volume(&self) -> bool {
         let has_data = |id: u64| self.volumes.values().any(|it| it.id == id);
         let mut voters = self.list.iter().filter(|it| !it.is_learner);
-        self.voters() >= 3 && voters.all(|it| has_data(it.id))
+        self.voters() >= 3 && self.corrupt.is_empty() && voters.all(|it| has_data(it.id))
     }
 
     /// Whether the member in this pod runs and knows a leader.
@@ -323,10 +325,32 @@ impl Etcd {
         }
     }
 
-    pub(crate) fn disarm(&mut self, id: u64, ground: &Ground) -> Result<(), String> {
+    /// The data of one voter come to differ from the others', where those that do not are enough to tell.
+    pub(crate) fn corrupt_one(&mut self, rng: &mut SmallRng) {
+        let voters = self.list.iter().filter(|it| !it.is_learner);
+        let voters: Vec<u64> = voters.map(|it| it.id).collect();
+        if self.can_spare_a_volume() {
+            let one = voters[rng.random_range(0..voters.len())];
+            self.corrupt.insert(one);
+        }
+    }
+
+    pub(crate) fn disarm(&mut self, alarm: Alarm, id: u64, ground: &Ground) -> Result<(), String> {
         self.stands_on(ground)?;
-        assert!(self.compacted > 0, "an alarm is disarmed for nothing");
-        self.alarms.remove(&id);
+        match alarm {
+            Alarm::NoSpace => {
+                assert!(self.compacted > 0, "an alarm is disarmed for nothing");
+                self.alarms.remove(&id);
+            }
+            Alarm::Corrupt => {
+                let member = self.list.iter().any(|it| it.id == id);
+                assert!(
+                    !member,
+                    "the data of {id:x}, which are corrupt, are called sound"
+                );
+                self.corrupt.remove(&id);
+            }
+        }
         Ok(())
     }
 

@@ -114,6 +114,7 @@ impl World {
             version: self.version.clone(),
             storage_version: None,
             no_space: self.etcd.alarms.iter().copied().collect(),
+            corrupt: self.etcd.corrupt.iter().copied().collect(),
             errors: Vec::new(),
             membership: (self.etcd.leader != 0).then(|| self.etcd.list.clone()),
         })

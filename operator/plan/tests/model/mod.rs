@@ -196,7 +196,7 @@ impl World {
     fn judge_readiness(&mut self) {
         for (name, pod) in &mut self.pods {
             if phase(pod) == "Running" {
-                let ready = self.etcd.follows(name);
+                let ready = self.etcd.follows(name) && self.etcd.corrupt.is_empty();
                 set_status(pod, "Running", ready);
             }
         }
@@ -252,8 +252,8 @@ impl World {
             Action::MoveLeader { to_id, ground, .. } => self.etcd.move_leader(to_id, &ground)?,
             Action::Defragment { name, ground } => self.etcd.defragment(&name, &ground)?,
             Action::Compact { revision, ground } => self.etcd.compact(revision, &ground)?,
-            Action::DisarmNoSpace { id, ground } => self.etcd.disarm(id, &ground)?,
             Action::ChangeAccount { .. } => unreachable!("nobody asks for authentication here"),
+            Action::Disarm { alarm, id, ground } => self.etcd.disarm(alarm, id, &ground)?,
             Action::TellOperation(told) => {
                 let name = told.metadata.name.clone().unwrap();
                 let found = self.operations.get_mut(&name).ok_or("it is gone")?;

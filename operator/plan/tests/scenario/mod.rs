@@ -17,6 +17,7 @@
 //! m6 pod=crashing restarts=7 oom suspect=CrashLoop/90/2
 //! m4 pod=notready unready=10 answers-as=5 revision=5000 size=2000 used=1000
 //! m5 no-space
+//! m5 corrupt
 //! m6 trusts=kv-peer-tls+new shows=new/tls
 //! m1 pod=restoring
 //! m2 restored=pod-9 alone
@@ -984,11 +985,8 @@ fn probe(now: Timestamp, line: &Words<'_>, all: &[Words<'_>]) -> Option<Probe> {
         db_size_in_use: line.value("used").or(line.value("db")).map(bytes),
         version: line.value("version").unwrap_or("0.1.0").to_owned(),
         storage_version: line.value("data").map(ToOwned::to_owned),
-        no_space: all
-            .iter()
-            .filter(|it| it.has("no-space"))
-            .map(|it| id(self::serial(it)))
-            .collect(),
+        no_space: alarmed(all, "no-space"),
+        corrupt: alarmed(all, "corrupt"),
         errors: line
             .value("error")
             .map(ToOwned::to_owned)
@@ -1005,6 +1003,12 @@ fn probe(now: Timestamp, line: &Words<'_>, all: &[Words<'_>]) -> Option<Probe> {
         taken_at,
         answer: Ok(answer),
     })
+}
+
+/// Members that an alarm is about; `m0` is nobody in particular.
+fn alarmed(all: &[Words<'_>], alarm: &str) -> Vec<u64> {
+    let about = all.iter().filter(|it| it.has(alarm)).map(serial);
+    about.map(|it| if it == 0 { 0 } else { id(it) }).collect()
 }
 
 fn listed(line: &Words<'_>) -> Option<Listed> {

@@ -227,3 +227,17 @@ async fn silence_is_told_with_the_call_and_the_time() {
         "kv-a did not answer MemberList within 2s"
     );
 }
+
+#[test]
+fn alarms_are_read_from_the_text_of_either_engine() {
+    let errors = [
+        "memberID:5 alarm:NOSPACE ",
+        "memberID:7  alarm:CORRUPT",
+        "alarm:CORRUPT",
+        "memberID:x alarm:CORRUPT",
+        "etcdserver: no leader",
+    ];
+    let errors = errors.map(ToOwned::to_owned);
+    assert_eq!(alarmed(&errors, Alarm::NoSpace), [5]);
+    assert_eq!(alarmed(&errors, Alarm::Corrupt), [7, 0]);
+}
