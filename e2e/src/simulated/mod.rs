@@ -8,6 +8,7 @@
 pub mod bug;
 pub mod campaign;
 pub mod crash;
+mod deeds;
 pub mod etcd;
 pub mod kubelet;
 pub mod story;

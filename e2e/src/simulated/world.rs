@@ -5,15 +5,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use crds::{RaftCluster, RaftClusterSpec, RaftMember, RaftOperation, RaftOperationSpec};
+use crds::{RaftCluster, RaftOperation};
 use jiff::Timestamp;
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{Pod, Secret};
-use k8s_openapi::api::storage::v1::StorageClass;
-use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams,
-    PostParams,
-};
+use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt};
 use quorate_operator::clock::Clock;
 use quorate_operator::gate::Shut;
@@ -166,189 +160,6 @@ impl World {
             bug.plant(&mut ctx);
         }
         ctx
-    }
-
-    /// The administrator makes a storage class whose volumes can grow in place.
-    ///
-    /// # Panics
-    /// If it is refused.
-    pub async fn class_that_grows(&self, name: &str) {
-        let class = json!({
-            "metadata": { "name": name }, "provisioner": "example.com/none", "allowVolumeExpansion": true,
-        });
-        let class: StorageClass = serde_json::from_value(class).expect("a class");
-        let made = Api::all(self.kube.client("test"))
-            .create(&PostParams::default(), &class)
-            .await;
-        made.expect("the class is made");
-    }
-
-    /// The user creates the cluster.
-    ///
-    /// # Panics
-    /// If it is refused.
-    pub async fn create(&self, spec: Value) {
-        let spec: RaftClusterSpec = serde_json::from_value(spec).expect("a spec of the test");
-        let created = self
-            .clusters()
-            .create(&PostParams::default(), &RaftCluster::new(NAME, spec))
-            .await;
-        created.expect("a valid cluster");
-    }
-
-    /// The user changes the cluster by a merge patch of its spec.
-    ///
-    /// # Panics
-    /// If it is refused.
-    pub async fn change(&self, spec: Value) {
-        let patch = Patch::Merge(serde_json::json!({ "spec": spec }));
-        let patched = self
-            .clusters()
-            .patch(NAME, &PatchParams::default(), &patch)
-            .await;
-        patched.expect("a valid change");
-    }
-
-    /// The user puts this in place of the whole spec, whatever it is, or creates the cluster with it; what then stands in the
-    /// API server.
-    ///
-    /// # Errors
-    /// If it is refused.
-    pub async fn put(&self, spec: &Value) -> kube::Result<Value> {
-        let kind = ApiResource::erase::<RaftCluster>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.user.clone(), NAMESPACE, &kind);
-        let params = PostParams::default();
-        let put = if let Some(mut cluster) = api.get_opt(NAME).await? {
-            cluster.data["spec"].clone_from(spec);
-            api.replace(NAME, &params, &cluster).await?
-        } else {
-            let cluster = DynamicObject::new(NAME, &kind).data(json!({ "spec": spec }));
-            api.create(&params, &cluster).await?
-        };
-        Ok(put.data["spec"].clone())
-    }
-
-    /// The user makes the Secret with the password of `root`.
-    ///
-    /// # Panics
-    /// If it is refused.
-    pub async fn password_of_root(&self, name: &str) {
-        let entry = |name: &str, text: &str| (name.to_owned(), ByteString(text.into()));
-        let secret = Secret {
-            metadata: ObjectMeta {
-                name: Some(name.to_owned()),
-                ..ObjectMeta::default()
-            },
-            data: Some([entry("username", "root"), entry("password", "secret")].into()),
-            ..Secret::default()
-        };
-        let api = Api::namespaced(self.user.clone(), NAMESPACE);
-        let made = api.create(&PostParams::default(), &secret).await;
-        made.expect("the secret is made");
-    }
-
-    /// The user deletes the cluster.
-    ///
-    /// # Panics
-    /// If it is refused.
-    pub async fn delete(&self) {
-        self.model.expect_end();
-        self.clusters()
-            .delete(NAME, &DeleteParams::background())
-            .await
-            .expect("it can be deleted");
-    }
-
-    /// The user deletes the `RaftMember` at this place in status among those that do not lead: the pod goes with it, and of a
-    /// leader nobody could hand over first.
-    ///
-    /// # Panics
-    /// If there is none.
-    pub async fn replace_member(&self, at: usize) {
-        let status = self.cluster().await.and_then(|it| it.status);
-        let led = status.and_then(|it| it.leader).map(|it| it.name);
-        let mut names = self.member_names().await;
-        names.retain(|it| Some(it) != led.as_ref());
-        let name = &names[at];
-        let api: Api<RaftMember> = Api::namespaced(self.user.clone(), NAMESPACE);
-        api.delete(name, &DeleteParams::background())
-            .await
-            .expect("it is there");
-    }
-
-    /// The user deletes a member's pod.
-    ///
-    /// # Panics
-    /// If there is none.
-    pub async fn delete_pod(&self, name: &str) {
-        let api: Api<Pod> = Api::namespaced(self.user.clone(), NAMESPACE);
-        let deleted = api.delete(name, &DeleteParams::default()).await;
-        deleted.expect("it is there");
-    }
-
-    /// The user asks for something to be done once; `FIRST` and `LAST` in it are members.
-    ///
-    /// # Panics
-    /// If it is refused.
-    pub async fn ask(&self, name: &str, spec: &Value) {
-        let names = self.member_names().await;
-        let (first, last) = (&names[0], &names[names.len() - 1]);
-        let text = spec
-            .to_string()
-            .replace("FIRST", first)
-            .replace("LAST", last);
-        let spec: RaftOperationSpec = serde_json::from_str(&text).expect("a spec of the test");
-        let created = self
-            .operations()
-            .create(&PostParams::default(), &RaftOperation::new(name, spec))
-            .await;
-        created.expect("a valid operation");
-    }
-
-    /// The user agrees to what the operation of this name would recover.
-    ///
-    /// # Errors
-    /// If it shows nothing to agree to.
-    ///
-    /// # Panics
-    /// If the API server refuses.
-    pub async fn agree(&self, name: &str) -> Result<(), String> {
-        let found = self.operations().get(name).await.expect("it is there");
-        let status = found.status.unwrap_or_default();
-        let plan = status.plan.clone().and_then(|it| it.recovery);
-        let plan = plan.ok_or_else(|| format!("there is no plan: {status:?}"))?;
-        let word = json!({ "spec": { "recoverQuorum": { "acknowledge": plan.name } } });
-        let patched = self
-            .operations()
-            .patch(name, &PatchParams::default(), &Patch::Merge(word))
-            .await;
-        patched.expect("a valid change");
-        Ok(())
-    }
-
-    /// The user takes back what he has asked for.
-    ///
-    /// # Panics
-    /// If there is no such operation.
-    pub async fn withdraw(&self, name: &str) {
-        let (api, now) = (self.operations(), DeleteParams::default());
-        api.delete(name, &now).await.expect("it is there");
-    }
-
-    /// The kubelet ends the pod at this place in status for good, as it does under pressure.
-    ///
-    /// # Panics
-    /// If there is none.
-    pub async fn fail_pod(&self, at: usize) {
-        let name = &self.member_names().await[at];
-        let api: Api<Pod> = Api::namespaced(self.user.clone(), NAMESPACE);
-        let pod = api.get(name).await.expect("it is there");
-        self.model.stop_unasked(&pod.uid().unwrap_or_default());
-        let failed = json!({ "status": { "phase": "Failed", "reason": "Evicted" } });
-        let patched = api
-            .patch_status(name, &PatchParams::default(), &Patch::Merge(failed))
-            .await;
-        patched.expect("kubelets may do that");
     }
 
     /// The cluster as it stands.
@@ -532,11 +343,11 @@ impl World {
         self.cluster().await.and_then(|cluster| cluster.uid())
     }
 
-    fn clusters(&self) -> Api<RaftCluster> {
+    pub(super) fn clusters(&self) -> Api<RaftCluster> {
         Api::namespaced(self.user.clone(), NAMESPACE)
     }
 
-    fn operations(&self) -> Api<RaftOperation> {
+    pub(super) fn operations(&self) -> Api<RaftOperation> {
         Api::namespaced(self.user.clone(), NAMESPACE)
     }
 
