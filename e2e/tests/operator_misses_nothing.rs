@@ -1,14 +1,18 @@
 //! An operator whose watches tell it nothing, or too late, still does all there is to do.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
-use e2e::simulated::{Crash, World};
+use e2e::FIGURE;
+use e2e::simulated::{Crash, Summary, World};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::DeleteParams;
 use quorate_operator::process::{Ended, live};
 use quorate_operator::run::Scope;
 use quorate_operator::serve::Pulse;
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
 use serde_json::json;
 use smallkube::Rule;
 use tokio::task::JoinHandle;
@@ -108,4 +112,86 @@ async fn a_pod_that_went_while_the_watch_had_lost_its_place_is_made_again() {
     );
     stop.cancel();
     assert_eq!(operator.await.expect("no panic"), Ended::Stopped);
+}
+
+/// How often every cluster is looked at where nothing else is said.
+const USUAL: Duration = Duration::from_secs(300);
+/// Worlds whose watches are out of order.
+const SEEDS: u64 = 6;
+
+/// A cluster is created and grows while an operator lives; up to what is expected, if that is known, or to where nothing is
+/// written any more.
+async fn grown(world: &World, expected: Option<&Summary>) -> (Summary, u32) {
+    let stop = CancellationToken::new();
+    let operator = started(world, USUAL, &stop);
+    world
+        .create(json!({ "replicas": 1, "storage": { "size": "1Gi" } }))
+        .await;
+    let first = seconds_until(world, is_ready).await;
+    world.change(json!({ "replicas": 3 })).await;
+    let second = match expected {
+        None => seconds_until(world, is_ready).await,
+        Some(expected) => {
+            let as_expected =
+                async |it: &World| it.summary().await.differences(expected).is_empty();
+            seconds_until(world, as_expected).await
+        }
+    };
+    for _ in 0..5 {
+        world.pass_time().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    stop.cancel();
+    assert_eq!(operator.await.expect("no panic"), Ended::Stopped);
+    (world.summary().await, first + second)
+}
+
+/// A closure that says yes once in so many times, by a seed.
+fn now_and_then(seed: u64, one_in: u32) -> impl Fn() -> bool + Send + Sync + 'static {
+    let chance = Mutex::new(SmallRng::seed_from_u64(seed));
+    move || {
+        let mut chance = chance.lock().expect("nobody panics with it");
+        chance.random_range(0..one_in) == 0
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_left_out_and_told_twice_and_watches_that_lose_their_place_cost_time_only() {
+    let (expected, usual) = grown(&World::new().await, None).await;
+    let mut longest = 0;
+    for seed in 0..SEEDS {
+        let world = World::new().await;
+        let (skips, repeats) = (now_and_then(seed, 3), now_and_then(seed + 100, 3));
+        let faults = world.kube.faults();
+        // What is left out before another event of the same object is merged into that one.
+        faults.add(Rule::drop_event(move |call, _| {
+            call.client == "operator" && skips()
+        }));
+        faults.add(Rule::repeat_event(move |call, _| {
+            call.client == "operator" && repeats()
+        }));
+        let loses = now_and_then(seed + 200, 10);
+        let losing = async {
+            loop {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                if loses() {
+                    world.kube.forget_changes();
+                    faults.cut_watches();
+                }
+            }
+        };
+        let (end, took) = tokio::select! {
+            grown = grown(&world, Some(&expected)) => grown,
+            () = losing => unreachable!("it goes on for ever"),
+        };
+        assert_eq!(
+            end.differences(&expected),
+            Vec::<String>::new(),
+            "seed {seed}"
+        );
+        longest = longest.max(took);
+    }
+    println!(
+        "{FIGURE}{SEEDS} worlds with watches out of order: {longest} s at most, {usual} s with watches in order"
+    );
 }

@@ -70,9 +70,16 @@ pub enum Effect {
     HangAfter,
     /// The watch leaves this event out.
     DropEvent,
+    /// The watch tells this event twice.
+    RepeatEvent,
 }
 
 impl Effect {
+    /// Whether it concerns an event of a watch and no call.
+    fn is_of_event(&self) -> bool {
+        matches!(self, Self::DropEvent | Self::RepeatEvent)
+    }
+
     /// A refusal by code, reason and message.
     #[must_use]
     pub fn refuse(code: u16, reason: &'static str, message: &str) -> Self {
@@ -104,9 +111,21 @@ impl Rule {
 
     /// A rule that leaves watch events out; the closure sees the watch's call and the event's object.
     pub fn drop_event(chosen: impl Fn(&Call, &Value) -> bool + Send + Sync + 'static) -> Self {
+        Self::on_event(Effect::DropEvent, chosen)
+    }
+
+    /// A rule that has watches tell events twice; the closure sees the watch's call and the event's object.
+    pub fn repeat_event(chosen: impl Fn(&Call, &Value) -> bool + Send + Sync + 'static) -> Self {
+        Self::on_event(Effect::RepeatEvent, chosen)
+    }
+
+    fn on_event(
+        effect: Effect,
+        chosen: impl Fn(&Call, &Value) -> bool + Send + Sync + 'static,
+    ) -> Self {
         Self {
             chosen: Arc::new(move |call, object| object.is_some_and(|o| chosen(call, o))),
-            effect: Effect::DropEvent,
+            effect,
             skip: 0,
             times: u64::MAX,
         }
@@ -251,18 +270,20 @@ impl Faults {
         let mut armed = self.lock();
         let rules = armed.iter_mut();
         rules
-            .filter(|a| !matches!(a.rule.effect, Effect::DropEvent))
+            .filter(|a| !a.rule.effect.is_of_event())
             .filter_map(|a| a.strike(call, None))
             .collect()
     }
 
-    /// True when a watch leaves this object's event out.
-    pub(crate) fn drops(&self, call: &Call, object: &Value) -> bool {
+    /// How often a watch tells this object's event.
+    pub(crate) fn tells(&self, call: &Call, object: &Value) -> usize {
         let mut armed = self.lock();
-        let mut rules = armed
-            .iter_mut()
-            .filter(|a| matches!(a.rule.effect, Effect::DropEvent));
-        rules.any(|a| a.strike(call, Some(object)).is_some())
+        let rules = armed.iter_mut().filter(|a| a.rule.effect.is_of_event());
+        let struck = rules.filter_map(|a| a.strike(call, Some(object)));
+        struck.fold(1, |times, effect| match effect {
+            Effect::DropEvent => 0,
+            _ => times * 2,
+        })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Armed>> {

@@ -74,7 +74,7 @@ impl Server {
                 }
                 Effect::LoseAnswer => lose = true,
                 Effect::HangAfter => hang = true,
-                Effect::DropEvent => {}
+                Effect::DropEvent | Effect::RepeatEvent => {}
             }
         }
         let response = self.carry_out(&request).await;

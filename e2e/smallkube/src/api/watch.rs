@@ -207,7 +207,8 @@ impl Watch {
     }
 
     fn emit(&mut self, event: &str, object: &Arc<Value>) {
-        if self.server.faults.drops(&self.call, object) {
+        let times = self.server.faults.tells(&self.call, object);
+        if times == 0 {
             return;
         }
         let shown = match self.form {
@@ -222,8 +223,8 @@ impl Watch {
                 table
             }
         };
-        self.waiting
-            .push_back(json!({"type": event, "object": shown}));
+        let event = json!({"type": event, "object": shown});
+        self.waiting.extend(std::iter::repeat_n(event, times));
     }
 
     fn bookmark(&self, initial: bool) -> Value {
