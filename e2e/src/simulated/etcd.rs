@@ -49,6 +49,7 @@ struct State {
     violations: Vec<String>,
     may_end: bool,
     rebuilds: Rebuilds,
+    stalled: bool,
 }
 
 struct Cluster {
@@ -181,6 +182,11 @@ impl Model {
         for id in ids {
             state.step(id);
         }
+    }
+
+    /// From now on whoever starts from nothing gets nothing; or, again, what it lacks.
+    pub fn stall(&self, stalled: bool) {
+        self.state().stalled = stalled;
     }
 
     /// What was done that must never be done.
@@ -359,7 +365,8 @@ impl State {
                 .expect("a process has its disk");
             process.steps += 1;
             // Whoever starts from nothing is behind for a while.
-            if disk.cluster == id && (disk.applied > 0 || process.steps > CATCH_UP) {
+            let gets_all = process.steps > CATCH_UP && !self.stalled;
+            if disk.cluster == id && (disk.applied > 0 || gets_all) {
                 disk.applied = index;
             }
         }

@@ -1,7 +1,8 @@
 //! A whole operator's world in one thread, without sockets, processes or waiting: for tests that visit every point in time.
 //!
 //! smallkube holds the objects, [`kubelet`] makes pods run, [`etcd`] is a model of the members' consensus behind the operator's
-//! `Members` port, and [`crash`] stops an operator at any of its writes. Time is a number that the world moves.
+//! `Members` port, [`crash`] stops an operator at any of its writes, and [`faults`] are what else goes wrong. Time is a number that
+//! the world moves.
 //!
 //! It deliberately is no proof about the member's own code: real processes have their own tests.
 
@@ -10,6 +11,7 @@ pub mod campaign;
 pub mod crash;
 mod deeds;
 pub mod etcd;
+pub mod faults;
 pub mod kubelet;
 pub mod story;
 pub mod summary;
@@ -18,6 +20,7 @@ pub mod world;
 pub use bug::Bug;
 pub use crash::{Crash, When};
 pub use etcd::Model;
+pub use faults::Faults;
 pub use story::{Story, stories};
 pub use summary::Summary;
 pub use world::{ROOT_SECRET, Round, World, authentication};

@@ -13,12 +13,14 @@ use quorate_operator::Context;
 use serde_json::{Value, json};
 
 use super::world::{NAME, NAMESPACE, ROOT_SECRET, authentication};
-use super::{Bug, Crash, Round, Summary, World};
+use super::{Bug, Crash, Faults, Round, Summary, World};
 
 /// A storage class whose volumes grow in place.
 const GROWS: &str = "elastic";
 /// A cluster that has arrived is looked at so often more, and nothing may be written.
 const LOOKS: u32 = 5;
+/// For so many rounds more the user waits for what he is to agree to.
+const PATIENCE: u32 = 10;
 /// The operation by which a recovery is asked for.
 pub const RECOVERY: &str = "recover";
 /// No story takes this many rounds of an operator that is as it should be.
@@ -37,6 +39,8 @@ pub enum Step {
     FailPod(usize),
     /// The user deletes the volume and the pod at this place.
     LoseVolume(usize),
+    /// Volume and pod of one of those members that have both are destroyed: of this one in their order, counted around.
+    LoseOne(usize),
     /// The same, and makes a claim of the same name from what he has kept of the old one.
     SwapVolume(usize),
     /// The data of so many voters, the leader's first, come to differ from the others'.
@@ -57,6 +61,15 @@ pub enum Step {
     Delete,
     /// The operator has so many rounds before what comes next.
     Rounds(u32),
+}
+
+/// How a story ended.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// What stands at the end, and what was written on the way.
+    pub summary: Summary,
+    /// How many rounds of operators it took.
+    pub rounds: u32,
 }
 
 /// One story.
@@ -217,19 +230,55 @@ fn recoveries() -> [Story; 2] {
     ]
 }
 
+/// What goes on in a cluster of five, which can do without two, when one member loses its volume after so many rounds.
+#[must_use]
+pub fn losses(rounds: u32, at: usize) -> Vec<Story> {
+    let roll = Step::Change(json!({ "image": "quorate-node:9.9.9" }));
+    let grow = Step::Change(json!({ "replicas": 6 }));
+    let shrink = Step::Change(json!({ "replicas": 4 }));
+    let of = |name, first: Step| {
+        let steps = [first, Step::Rounds(rounds), Step::LoseOne(at)];
+        story(name, Some(spec(5)), &steps)
+    };
+    vec![
+        of("a volume is lost while five roll", roll),
+        of("a volume is lost while five grow", grow),
+        of("a volume is lost while five shrink", shrink),
+        of(
+            "a volume is lost while one of five is replaced",
+            Step::Replace(1),
+        ),
+    ]
+}
+
 impl Story {
     /// Tells it with these operators, the first one of this fate, to the end.
     ///
     /// # Errors
     /// What the judges say who need not know how it should end.
     pub async fn tell(&self, bug: Option<Bug>, fate: &Crash) -> Result<Summary, String> {
-        let world = World::new().await.with(bug, LONG);
+        let told = self.tell_under(bug, fate, &Faults::default()).await?;
+        Ok(told.summary)
+    }
+
+    /// The same while these faults strike, from the first step on and until the cluster is as declared.
+    ///
+    /// # Errors
+    /// As for [`Story::tell`].
+    pub async fn tell_under(
+        &self,
+        bug: Option<Bug>,
+        fate: &Crash,
+        faults: &Faults,
+    ) -> Result<Told, String> {
+        let mut world = World::new().await.with(bug, LONG);
         world.class_that_grows(GROWS).await;
         if let Some(before) = &self.before {
             world.create(before.clone()).await;
             world.converge(&Crash::never()).await?;
             world.kube.faults().forget_calls();
         }
+        world = world.under(faults);
         for step in &self.steps {
             world.take(step).await?;
         }
@@ -248,11 +297,15 @@ impl Story {
                 .ok();
             world.converge(&Crash::never()).await?;
         }
+        let rounds = world.rounds_so_far();
+        // While calls fail, a cluster may be quiet that has not arrived.
+        faults.end();
+        world.converge(&Crash::never()).await?;
         world.rests().await?;
         let summary = world.summary().await;
         match summary.violations.first() {
             Some(violation) => Err(format!("violation: {violation}")),
-            None => Ok(summary),
+            None => Ok(Told { summary, rounds }),
         }
     }
 }
@@ -265,12 +318,13 @@ impl World {
             Step::Replace(at) => self.replace_member(*at).await,
             Step::FailPod(at) => self.fail_pod(*at).await,
             Step::LoseVolume(at) => drop(self.lose_volume(*at).await),
+            Step::LoseOne(at) => self.lose_one(*at).await,
             Step::SwapVolume(at) => self.swap_volume(*at).await,
             Step::Corrupt(count) => self.model.corrupt(*count),
             Step::Trust => self.model.trust(),
             Step::LoseQuorum => self.lose_quorum().await,
             Step::AskRecovery => self.ask(RECOVERY, &recovery()).await,
-            Step::Agree => return self.agree(RECOVERY).await,
+            Step::Agree => return self.agree_when_shown().await,
             Step::Withdraw => self.withdraw(RECOVERY).await,
             Step::Password => self.password_of_root(ROOT_SECRET).await,
             Step::Delete => self.delete().await,
@@ -284,7 +338,10 @@ impl World {
     }
 
     /// Rounds that may fail, as everything else that an operator tries before it can be done.
-    async fn rounds(&self, ctx: &Context, fate: &Crash, rounds: u32) -> Result<(), String> {
+    ///
+    /// # Errors
+    /// If a plan is unsafe.
+    pub async fn rounds(&self, ctx: &Context, fate: &Crash, rounds: u32) -> Result<(), String> {
         for _ in 0..rounds {
             if let Round::Ended(Err(error)) = self.round(ctx, fate).await {
                 super::world::safe(&format!("{error:?}"))?;
@@ -292,6 +349,19 @@ impl World {
             self.pass_time().await;
         }
         Ok(())
+    }
+
+    /// The user agrees once there is something to agree to: a fault may hide it for some rounds.
+    async fn agree_when_shown(&self) -> Result<(), String> {
+        let fate = Crash::never();
+        let ctx = self.operator(&fate);
+        for _ in 0..PATIENCE {
+            if self.agree(RECOVERY).await.is_ok() {
+                return Ok(());
+            }
+            self.rounds(&ctx, &fate, 1).await?;
+        }
+        self.agree(RECOVERY).await
     }
 
     /// Sees that a cluster which is as declared stays so without a write.
@@ -346,6 +416,23 @@ impl World {
             self.pass_time().await;
         }
         claim
+    }
+
+    /// See [`Step::LoseOne`].
+    async fn lose_one(&self, at: usize) {
+        let there = self.summary().await.objects;
+        let is_there = |it: &String| {
+            let claim = format!("PersistentVolumeClaim {}", names::claim(it));
+            there.contains_key(&claim) && there.contains_key(&format!("Pod {it}"))
+        };
+        let names = self.member_names().await.into_iter().enumerate();
+        let whole: Vec<usize> = names
+            .filter(|(_, name)| is_there(name))
+            .map(|(place, _)| place)
+            .collect();
+        if let Some(place) = whole.get(at % whole.len().max(1)) {
+            self.lose_volume(*place).await;
+        }
     }
 
     /// The user makes claims of his own under the names of those that the operator has deleted.

@@ -3,7 +3,7 @@
 //! It deliberately runs no operator's loop: rounds are called one by one, so that every test sees the same order of events.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 
 use crds::{RaftCluster, RaftOperation};
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use super::bug::Bug;
 use super::crash::Crash;
 use super::etcd::Model;
+use super::faults::Faults;
 use super::kubelet::Kubelet;
 use super::summary::{self, Summary};
 
@@ -48,6 +49,8 @@ pub struct World {
     kubelet: Kubelet,
     clock: WorldClock,
     bug: Option<Bug>,
+    faults: Faults,
+    rounds: AtomicU32,
     rounds_max: u32,
 }
 
@@ -127,6 +130,8 @@ impl World {
             kubelet,
             clock,
             bug: None,
+            faults: Faults::default(),
+            rounds: AtomicU32::new(0),
             rounds_max: ENDLESS,
         }
     }
@@ -141,6 +146,22 @@ impl World {
         }
     }
 
+    /// From now on all its operators meet these faults, and rounds are counted from here.
+    #[must_use]
+    pub fn under(self, faults: &Faults) -> Self {
+        Self {
+            faults: faults.clone(),
+            rounds: AtomicU32::new(0),
+            ..self
+        }
+    }
+
+    /// How many rounds there were.
+    #[must_use]
+    pub fn rounds_so_far(&self) -> u32 {
+        self.rounds.load(Ordering::Relaxed)
+    }
+
     /// A new operator of this fate, with nothing in its head.
     #[must_use]
     pub fn operator(&self, crash: &Crash) -> Context {
@@ -150,11 +171,12 @@ impl World {
     /// The same, under a name of its own in the log of calls.
     #[must_use]
     pub fn operator_called(&self, name: &str, crash: &Crash) -> Context {
-        let mut client = crash.client(self.kube.client(name));
+        let mut client = crash.client(self.faults.client(self.kube.client(name)));
         if let Some(bug) = self.bug {
             client = bug.client(client);
         }
-        let mut ctx = Context::new(client, self.model.members(crash.clone()));
+        let members = self.faults.members(self.model.members(crash.clone()));
+        let mut ctx = Context::new(client, members);
         ctx.clock = Arc::new(self.clock.clone());
         if let Some(bug) = self.bug {
             bug.plant(&mut ctx);
@@ -175,6 +197,7 @@ impl World {
 
     /// One round of this operator, to its end or to its death.
     pub async fn round(&self, ctx: &Context, crash: &Crash) -> Round {
+        self.rounds.fetch_add(1, Ordering::Relaxed);
         tokio::select! {
             biased;
             ended = reconcile(ctx, NAMESPACE, NAME) => Round::Ended(ended),
