@@ -109,8 +109,8 @@ use crate::{
     validation = Rule::new("!has(self.options.quotaBackendBytes) || !has(self.storage.autoGrow) || !isQuantity(string(self.options.quotaBackendBytes)) || !isQuantity(string(self.storage.autoGrow.maxSize)) || !quantity(string(self.options.quotaBackendBytes)).isGreaterThan(quantity(string(self.storage.autoGrow.maxSize)))")
         .message("spec.options.quotaBackendBytes must not exceed spec.storage.autoGrow.maxSize, the largest that a volume becomes: lower the quota or raise maxSize")
         .field_path(".options.quotaBackendBytes"),
-    validation = Rule::new("(has(self.tls) && has(self.tls.peer) && self.tls.peer.mode != 'Disabled') == (has(oldSelf.tls) && has(oldSelf.tls.peer) && oldSelf.tls.peer.mode != 'Disabled') && (!(has(self.tls) && has(self.tls.peer) && self.tls.peer.mode != 'Disabled') || self.tls.peer == oldSelf.tls.peer)")
-        .message("spec.tls.peer cannot be changed yet: set it back, or create a second cluster with the wanted TLS and move the data through the etcd API; certificates of mode Secret are renewed by changing what is in their Secret"),
+    validation = Rule::new("!(has(self.tls) && has(self.tls.peer) && self.tls.peer.mode != 'Disabled') || !(has(oldSelf.tls) && has(oldSelf.tls.peer) && oldSelf.tls.peer.mode != 'Disabled') || self.tls.peer == oldSelf.tls.peer")
+        .message("spec.tls.peer changes by way of mode Disabled, for members with certificates of two CAs would not believe each other: set that first, then the new mode; the members move one by one and go on serving; certificates of mode Secret are renewed by changing what is in their Secret"),
     validation = Rule::new("(has(self.tls) && has(self.tls.client) && self.tls.client.mode != 'Disabled') ? ((has(oldSelf.tls) && has(oldSelf.tls.client) && oldSelf.tls.client.mode != 'Disabled') ? self.tls.client.mode == oldSelf.tls.client.mode : self.tls.client.plaintext == 'Allowed') : (!(has(oldSelf.tls) && has(oldSelf.tls.client) && oldSelf.tls.client.mode != 'Disabled') || oldSelf.tls.client.plaintext == 'Allowed')")
         .message("spec.tls.client changes by way of plaintext Allowed, or clients would be cut off: set the new mode with plaintext Allowed, move the clients, then set plaintext Refused; the way back is the same; from Operator to Secret and back it leads through Disabled"),
     validation = Rule::new("!has(self.auth) || (has(self.tls) && has(self.tls.client) && self.tls.client.mode != 'Disabled')")
@@ -150,7 +150,7 @@ pub struct RaftClusterSpec {
     /// Compute resources of each member's container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
-    /// TLS between members and towards clients; absent: plain HTTP. Between members it is chosen when the cluster is created.
+    /// TLS between members and towards clients; absent: plain HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
     /// Users and roles are in force; absent: whoever reaches a member may do everything. It needs TLS towards clients. When it is

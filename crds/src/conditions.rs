@@ -121,6 +121,8 @@ pub enum Reason {
     RotateCertificates,
     /// Authentication is switched on or off.
     Authentication,
+    /// Members move to TLS between each other, or away from it.
+    MovePeers,
     /// `spec.paused` is set.
     Paused,
     /// The resource is being deleted.
@@ -179,6 +181,7 @@ impl Reason {
             Self::Requested => "Requested",
             Self::RotateCertificates => "RotateCertificates",
             Self::Authentication => "Authentication",
+            Self::MovePeers => "MovePeers",
             Self::Paused => "Paused",
             Self::Deletion => "Deletion",
             Self::InvalidSpec => "InvalidSpec",

@@ -3,7 +3,8 @@
 //! These fields are memory and not only a view: `serial` and `joining` (a member's name is written here before anything
 //! of that name is made, so that names are never reused), `members[].id` and `members[].claimUID` (a member once seen
 //! with an id or a volume is never started with another), `defaultImage` (so that a newer operator alone restarts nothing),
-//! `storage` (a size is written here before a volume is made to have it), `recovering` (whose data a lost cluster is rebuilt of), and `rollout` and `stableTemplate` (so that a failed
+//! `storage` (a size is written here before a volume is made to have it), `recovering` (whose data a lost cluster is rebuilt of), `peerListeners` (so that members whose
+//! membership nobody can read come back where their peers look for them), and `rollout` and `stableTemplate` (so that a failed
 //! rollout stays failed, and what worked can be made again).
 //!
 //! Nothing here changes with every write a client makes: lag is shown as 0 while a member is caught up.
@@ -22,6 +23,7 @@ use crate::{
     repair::RepairStatus,
     space::Reclaiming,
     storage::StorageStatus,
+    tls::PeerListener,
     update::{RolloutStatus, StableTemplate},
 };
 
@@ -100,6 +102,11 @@ pub struct RaftClusterStatus {
     /// The template on which the cluster last converged, to which a failed rollout goes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stable_template: Option<StableTemplate>,
+    /// The ports on which members listen for their peers: one, or two while they move to TLS or away from it. Remembered before
+    /// any member listens there, and no pod is made without one that a peer URL of the membership may name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["port".to_string()]))]
+    pub peer_listeners: Vec<PeerListener>,
     /// How certificates stand; absent without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificates: Option<CertificatesStatus>,
@@ -244,6 +251,8 @@ pub enum OperationType {
     RotateCertificates,
     /// Authentication is switched on or off.
     Authentication,
+    /// Members move to TLS between each other, or away from it.
+    MovePeers,
 }
 
 impl OperationType {
@@ -264,6 +273,7 @@ impl OperationType {
             Self::Requested => "Requested",
             Self::RotateCertificates => "RotateCertificates",
             Self::Authentication => "Authentication",
+            Self::MovePeers => "MovePeers",
         }
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! - A surface that is not named, or whose mode is Disabled, is plain HTTP.
 //! - The Secrets of mode Secret carry the keys that cert-manager writes: `ca.crt`, `tls.crt` and `tls.key`.
-//! - Between members the choice stands from the birth of the cluster on. Towards clients it changes by way of `plaintext:
-//!   Allowed`, so that nobody is cut off. What is *in* the certificates may change at any time.
+//! - Between members it may be switched on and off: the operator moves them one by one, over a second port, while they serve.
+//!   Towards clients it changes by way of `plaintext: Allowed`, so that nobody is cut off. What is *in* the certificates may
+//!   change at any time.
 //!
 //! This file deliberately says nothing of how long certificates are valid and when they are renewed: the planner knows.
 
@@ -41,6 +42,43 @@ pub struct PeerTls {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub secret_name: Option<String>,
+}
+
+/// A port on which every member listens for its peers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PeerListener {
+    /// The port.
+    pub port: i32,
+    /// By whose certificates.
+    #[serde(default)]
+    pub mode: TlsMode,
+    /// With mode Secret: the Secret.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_name: Option<String>,
+}
+
+impl PeerListener {
+    /// One on this port, by these certificates; plain HTTP without any.
+    #[must_use]
+    pub fn new(port: i32, tls: Option<PeerTls>) -> Self {
+        let PeerTls { mode, secret_name } = tls.unwrap_or_default();
+        Self {
+            port,
+            mode,
+            secret_name,
+        }
+    }
+
+    /// By whose certificates; none for plain HTTP.
+    #[must_use]
+    pub fn tls(&self) -> Option<PeerTls> {
+        let tls = PeerTls {
+            mode: self.mode,
+            secret_name: self.secret_name.clone(),
+        };
+        Some(tls).filter(|it| it.mode != TlsMode::Disabled)
+    }
 }
 
 /// TLS between clients and members.

@@ -145,6 +145,12 @@ async fn the_membership_is_changed_only_if_it_is_the_planned_one() {
                 id,
                 ground: ground.clone(),
             },
+            Action::UpdatePeerUrl {
+                name: name.clone(),
+                id,
+                peer_url: peer_url.clone(),
+                ground: ground.clone(),
+            },
             Action::MoveLeader {
                 to: name.clone(),
                 to_id: id,

@@ -260,6 +260,28 @@ async fn creating_a_member_with_certificates() {
 }
 
 #[tokio::test]
+async fn moving_peers_to_tls() {
+    let story = Story {
+        before: Some(spec(3)),
+        deed: Deed::Change(json!({ "tls": { "peer": { "mode": "Operator" } } })),
+        writes_min: 16,
+    };
+    story.survives_every_crash().await;
+}
+
+#[tokio::test]
+async fn moving_peers_away_from_tls() {
+    let mut before = spec(3);
+    before["tls"] = json!({ "peer": { "mode": "Operator" } });
+    let story = Story {
+        before: Some(before),
+        deed: Deed::Change(json!({ "tls": { "peer": { "mode": "Disabled" } } })),
+        writes_min: 15,
+    };
+    story.survives_every(&[When::After]).await;
+}
+
+#[tokio::test]
 async fn creating_three_members_where_any_write_fails_or_is_not_heard_of() {
     let story = Story {
         before: None,

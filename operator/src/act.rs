@@ -181,11 +181,7 @@ impl Stage<'_> {
                 let owners = json!({ "ownerReferences": owner.as_ref().map(|owner| [owner]) });
                 self.patch::<PersistentVolumeClaim>(claim, owners).await
             }
-            Action::MarkClaim { claim, key, value } => {
-                let annotations = json!({ "annotations": { *key: value } });
-                self.patch::<PersistentVolumeClaim>(claim, annotations)
-                    .await
-            }
+            Action::MarkClaim { claim, key, value } => self.mark(claim, key, value).await,
             Action::GrowClaim { claim, size } => self.grow(claim, size).await,
             Action::DeletePod { pod, .. } => {
                 self.still_fresh()?;
@@ -207,6 +203,12 @@ impl Stage<'_> {
                 let via = self.stand_on(ground).await?;
                 self.sent(self.ctx.members.remove(&via, *id).await)
             }
+            Action::UpdatePeerUrl {
+                id,
+                peer_url,
+                ground,
+                ..
+            } => self.update_peer_url(*id, peer_url, ground).await,
             Action::MoveLeader { to_id, ground, .. } => {
                 let via = self.stand_on(ground).await?;
                 self.sent(self.ctx.members.move_leader(&via, *to_id).await)
@@ -233,6 +235,12 @@ impl Stage<'_> {
         }
     }
 
+    async fn mark(&self, claim: &Target, key: &str, value: &str) -> Result<(), ActError> {
+        let annotations = json!({ "annotations": { key: value } });
+        self.patch::<PersistentVolumeClaim>(claim, annotations)
+            .await
+    }
+
     /// Another size of a claim, which its annotation says too.
     async fn grow(&self, claim: &Target, size: &str) -> Result<(), ActError> {
         let growth = json!({
@@ -240,6 +248,11 @@ impl Stage<'_> {
             "spec": { "resources": { "requests": { "storage": size } } },
         });
         self.merge::<PersistentVolumeClaim>(claim, growth).await
+    }
+
+    async fn update_peer_url(&self, id: u64, url: &str, ground: &Ground) -> Result<(), ActError> {
+        let via = self.stand_on(ground).await?;
+        self.sent(self.ctx.members.update_peer_url(&via, id, url).await)
     }
 
     /// Server-side apply of the whole object, as its one owner.
@@ -473,6 +486,7 @@ pub(crate) fn kind(action: &Action) -> &'static str {
         Action::AddLearner { .. } => "AddLearner",
         Action::Promote { .. } => "Promote",
         Action::RemoveMember { .. } => "RemoveMember",
+        Action::UpdatePeerUrl { .. } => "UpdatePeerUrl",
         Action::MoveLeader { .. } => "MoveLeader",
         Action::Defragment { .. } => "Defragment",
         Action::Compact { .. } => "Compact",

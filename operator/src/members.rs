@@ -120,6 +120,14 @@ pub trait Members: Send + Sync {
     /// Removes a member.
     fn remove<'a>(&'a self, at: &'a Endpoint, id: u64) -> BoxFuture<'a, Result<(), MembersError>>;
 
+    /// Has peers reach a member at this URL, and nowhere else.
+    fn update_peer_url<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        id: u64,
+        peer_url: &'a str,
+    ) -> BoxFuture<'a, Result<(), MembersError>>;
+
     /// Asks the leader, which must be the one at `at`, to hand over.
     fn move_leader<'a>(
         &'a self,

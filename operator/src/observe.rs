@@ -109,6 +109,7 @@ async fn secrets(
     namespace: &str,
 ) -> Result<Secrets, CallError> {
     let shown = plan::certificates::shown_by_operator(cluster);
+    let mounted = Surface::ALL.map(|it| (it, plan::certificates::mounted_now(cluster, it)));
     let mut read = Secrets::default();
     for name in plan::certificates::secrets(cluster) {
         let Some(secret) = ctx.kubernetes.find::<Secret>(namespace, &name).await? else {
@@ -117,10 +118,10 @@ async fn secrets(
         if let Some((_, stem)) = shown.as_ref().filter(|it| it.0 == name) {
             read.credentials = Credentials::of(&secret, stem);
         }
-        let mounted = |it: &Surface| names::members_secret(&cluster.name_any(), *it) == name;
-        if let Some(surface) = Surface::ALL.into_iter().find(mounted) {
+        let surfaces = mounted.iter().filter(|it| it.1.as_deref() == Some(&name));
+        for (surface, _) in surfaces {
             let roots = certificates::text(&secret, "ca.crt");
-            read.roots.insert(surface, roots.unwrap_or_default());
+            read.roots.insert(*surface, roots.unwrap_or_default());
         }
         read.keyrings.push(certificates::keyring(&secret));
     }
@@ -192,13 +193,20 @@ fn doors(
     doors
 }
 
-/// Where the member in a pod is met on a surface, if it has an address.
+/// On which port the member in a pod speaks TLS with its peers, as the pod was made.
+fn secured_peer_port(pod: &Pod) -> Option<i32> {
+    let mut all = plan::peers::listened_on(pod).into_iter();
+    let secured = all.find(|it| it.scheme == Scheme::Https)?;
+    Some(secured.port)
+}
+
+/// Where the member in a pod is met on a surface, if it has an address and TLS there.
 fn door(pod: &Pod, surface: Surface, roots: &str) -> Option<(String, Door)> {
     let Endpoint { member, url, .. } = endpoint(pod, None)?;
     let (_, authority) = url.split_once("://")?;
     let (address, _) = authority.rsplit_once(':')?;
     let port = match surface {
-        Surface::Peer => names::PEER_PORT,
+        Surface::Peer => secured_peer_port(pod)?,
         Surface::Client => names::CLIENT_PORT,
     };
     let door = Door {

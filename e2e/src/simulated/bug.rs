@@ -84,11 +84,13 @@ pub enum Bug {
     BelievesAccusers,
     /// The alarm about a member whose data are corrupt is taken back while it is still there.
     DisarmsFirst,
+    /// Peers look for a member in the new way before it listens there.
+    MovesPeersEarly,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::AdoptsObserved,
         Self::ReadyIsCaughtUp,
         Self::RollsAllAtOnce,
@@ -121,6 +123,7 @@ impl Bug {
         Self::ForgetsRebuilt,
         Self::BelievesAccusers,
         Self::DisarmsFirst,
+        Self::MovesPeersEarly,
     ];
 
     /// Where users have met it.
@@ -157,6 +160,7 @@ impl Bug {
             Self::BelievesAccusers | Self::DisarmsFirst => "etcd-io/etcd#13766",
             Self::RebuildsBesideQuorum => "etcd-io/etcd-operator#476",
             Self::ForgetsRebuilt => "bank-vaults/bank-vaults#1298",
+            Self::MovesPeersEarly => "gardener/etcd-druid#420",
         }
     }
 
@@ -204,6 +208,7 @@ impl Bug {
             Self::ForgetsRebuilt => does(done::starts_on_old_data),
             Self::BelievesAccusers => does(done::removes_accused),
             Self::DisarmsFirst => does(done::disarms_first),
+            Self::MovesPeersEarly => does(done::moves_peers),
             Self::DeletesByName => return,
         };
     }

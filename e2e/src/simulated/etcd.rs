@@ -16,7 +16,7 @@ mod start;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use plan::{Answer, Listed};
+use plan::{Answer, Handshake, Listed};
 use quorate_operator::members::Members;
 
 use self::accounts::Book;
@@ -79,6 +79,10 @@ struct Process {
     claim_uid: String,
     version: String,
     steps: u64,
+    /// Schemes and ports on which it listens for its peers.
+    listens: BTreeSet<String>,
+    /// Whether it has a certificate for its peers.
+    has_certificate: bool,
 }
 
 impl Model {
@@ -121,8 +125,11 @@ impl Model {
                 .unwrap_or_default()
                 .to_owned(),
             steps: 0,
+            listens: start.listens.clone(),
+            has_certificate: start.has_certificate,
         };
         state.processes.insert(start.url.clone(), process);
+        state.note_unreachable_peers(disk.cluster);
         Ok(())
     }
 
@@ -495,6 +502,37 @@ impl State {
         let cluster = self.clusters.get_mut(&cluster).expect("it answered");
         cluster.members.retain(|member| member.id != id);
         Ok(())
+    }
+
+    fn update_peer_url(&mut self, url: &str, id: u64, to: &str) -> Result<(), &'static str> {
+        let cluster = self.writable(url)?;
+        let members = &mut self
+            .clusters
+            .get_mut(&cluster)
+            .expect("it answered")
+            .members;
+        let taken = |it: &Listed| it.id != id && it.peer_urls.iter().any(|url| url == to);
+        if members.iter().any(taken) {
+            return Err("etcdserver: Peer URLs already exists");
+        }
+        let member = members.iter_mut().find(|it| it.id == id);
+        let member = member.ok_or("etcdserver: member not found")?;
+        member.peer_urls = vec![to.to_owned()];
+        self.note_unreachable_peers(cluster);
+        Ok(())
+    }
+
+    /// What a handshake shows at `address:port`, by the client URL of the same address.
+    fn handshake(&self, authority: &str) -> Result<Handshake, String> {
+        let (address, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
+        let host = format!("//{address}:");
+        let mut processes = self.processes.iter();
+        let process = processes.find(|(url, _)| url.contains(&host));
+        let listens = |it: &Process| it.listens.contains(&format!("https:{port}"));
+        match process {
+            Some((_, process)) if listens(process) => Ok(Handshake::default()),
+            _ => Err("connection refused".to_owned()),
+        }
     }
 
     fn move_leader(&mut self, url: &str, to: u64) -> Result<(), &'static str> {

@@ -86,6 +86,10 @@ fn spec(replicas: i32) -> Value {
     json!({ "replicas": replicas, "storage": { "size": "1Gi" } })
 }
 
+fn peers(mode: &str) -> Value {
+    json!({ "peer": { "mode": mode } })
+}
+
 fn recovery() -> Value {
     json!({ "clusterName": NAME, "recoverQuorum": {} })
 }
@@ -166,6 +170,20 @@ pub fn stories() -> Vec<Story> {
             )],
         ),
         story("certificates", Some(with(spec(1), tls)), &[image("9.9.9")]),
+        story(
+            "peers to TLS",
+            three(),
+            &[change(json!({ "tls": peers("Operator") }))],
+        ),
+        story(
+            "peers to TLS and back half-way",
+            three(),
+            &[
+                change(json!({ "tls": peers("Operator") })),
+                Step::Rounds(45),
+                change(json!({ "tls": null })),
+            ],
+        ),
         story(
             "pause and undo",
             three(),

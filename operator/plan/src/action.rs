@@ -107,6 +107,17 @@ pub enum Action {
         /// The membership this was planned on.
         ground: Ground,
     },
+    /// `Cluster.MemberUpdate`: where peers reach a member from now on.
+    UpdatePeerUrl {
+        /// Its name.
+        name: String,
+        /// Its id.
+        id: u64,
+        /// The one URL.
+        peer_url: String,
+        /// The membership this was planned on.
+        ground: Ground,
+    },
     /// `Maintenance.MoveLeader`, sent to the leader, which is `ground.via`.
     MoveLeader {
         /// Name of the voter that shall lead.
@@ -273,6 +284,9 @@ impl fmt::Display for Action {
             Self::AddLearner { name, .. } => write!(f, "add {name} to the membership as a learner"),
             Self::Promote { name, .. } => write!(f, "promote {name} to voter"),
             Self::RemoveMember { name, .. } => write!(f, "remove {name} from the membership"),
+            Self::UpdatePeerUrl { name, peer_url, .. } => {
+                write!(f, "have peers reach {name} at {peer_url}")
+            }
             Self::MoveLeader { to, ground, .. } => {
                 write!(f, "hand leadership over from {} to {to}", ground.via)
             }

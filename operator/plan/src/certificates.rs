@@ -25,6 +25,7 @@ use crate::{
     names::{self, Scheme, Surface},
     objects,
     observed::Keyring,
+    peers,
     report::{Invalid, Work},
     spec::Spec,
     view::View,
@@ -200,18 +201,24 @@ pub(crate) fn shown(tls: &Tls, name: &str) -> Option<(String, &'static str)> {
 
 /// Every Secret that a cluster needs, CAs first.
 fn wanted(spec: &Spec) -> Vec<Wanted> {
-    let of = |surface| match mode(&spec.tls, surface) {
+    let coming = spec.with_asked_peer_tls();
+    let coming = coming.iter().flat_map(|it| wanted_for(it, Surface::Peer));
+    let now = Surface::ALL.into_iter().flat_map(|it| wanted_for(spec, it));
+    now.chain(coming).collect()
+}
+
+fn wanted_for(spec: &Spec, surface: Surface) -> Vec<Wanted> {
+    match mode(&spec.tls, surface) {
         TlsMode::Disabled => Vec::new(),
         TlsMode::Operator => made(spec, surface),
         TlsMode::Secret => brought(spec, surface),
-    };
-    Surface::ALL.into_iter().flat_map(of).collect()
+    }
 }
 
 /// Names of all Secrets that a cluster needs; each is read by its name, and no others are.
 #[must_use]
 pub fn secrets(cluster: &RaftCluster) -> BTreeSet<String> {
-    if cluster.spec.tls.is_none() {
+    if cluster.spec.tls.is_none() && peers::tls_in_force(cluster).peer.is_none() {
         return BTreeSet::new();
     }
     let (spec, _) = Spec::parse(cluster, None);
@@ -317,13 +324,19 @@ fn work(kind: OperationType, step: &'static str, waits: Option<String>) -> Work 
     }
 }
 
-/// Whether all that a pod mounts is there.
-pub(crate) fn complete(view: &View<'_>) -> bool {
+/// The Secret that members mount for a surface now, if it has TLS.
+#[must_use]
+pub fn mounted_now(cluster: &RaftCluster, surface: Surface) -> Option<String> {
+    mounted(&Spec::parse(cluster, None).0, surface)
+}
+
+/// Whether all is there that a pod made by this spec mounts.
+pub(crate) fn complete(view: &View<'_>, spec: &Spec) -> bool {
     Surface::ALL
         .into_iter()
-        .filter_map(|surface| Some((surface, mounted(&view.spec, surface)?)))
+        .filter_map(|surface| Some((surface, mounted(spec, surface)?)))
         .all(|(surface, secret)| {
-            let read = read_by_members(&view.spec, surface);
+            let read = read_by_members(spec, surface);
             keyring(view, &secret).is_some_and(|it| read.iter().all(|entry| it.has(entry)))
         })
 }

@@ -7,7 +7,7 @@ use crds::{BlockedBy, Joining, OperationType};
 
 use crate::{
     action::{Action, Target},
-    autogrow, footing, objects, replace,
+    autogrow, footing, objects, peers, replace,
     report::{Memory, Work},
     view::{ClaimState, Member, View},
 };
@@ -21,7 +21,7 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// An empty plan that remembers what the status does, less the name of a member whose id is known by now, plus the
-    /// image in force, the default one, and the size that volumes are to have.
+    /// image in force, the default one, the size that volumes are to have, and where members are to listen.
     pub(crate) fn new(view: &View<'_>) -> Self {
         let mut memory = view.memory.clone();
         let entered = |name: &str| {
@@ -33,6 +33,7 @@ impl Draft {
         memory.image = Some(view.spec.image.clone()).filter(|it| !it.is_empty());
         memory.default_image.clone_from(&view.spec.default_image);
         memory.storage = autogrow::next(view);
+        memory.peer_listeners = peers::next(view);
         Self {
             actions: Vec::new(),
             memory,

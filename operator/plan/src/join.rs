@@ -11,7 +11,7 @@ use crate::{
     action::Action,
     corruption,
     draft::{Draft, majority, make, make_claim, moving, no_quorum, waiting},
-    names, progress, replace,
+    names, peers, progress, replace,
     report::Work,
     view::{ClaimState, LAG_GATE, Member, View},
 };
@@ -106,7 +106,7 @@ fn add(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
             "the membership is not known".to_owned(),
         ),
         (None, Some(ground)) => {
-            let peer_url = view.spec.peer_url(name);
+            let peer_url = peers::url_of_newcomer(view, name);
             draft.actions.push(Action::AddLearner {
                 name: name.clone(),
                 peer_url,

@@ -36,6 +36,7 @@ mod maintenance;
 mod objects;
 mod operate;
 mod overlay;
+pub mod peers;
 mod progress;
 mod quantity;
 mod reclaim;
@@ -93,9 +94,9 @@ type Policy = fn(&View<'_>, &mut Draft) -> Option<Work>;
 /// Certificates come before all else, for no pod starts without them; what a CA that is replaced waits for holds nothing up. A
 /// cluster is founded first; a leader whose node is about to be emptied moves, which hinders nothing else; an alarm that stops all
 /// writes and is about nobody who is there is taken back; who has to go goes before anyone comes, so that a change of mind takes
-/// the half-added member away again; templates change when the membership is as it should be, and what a `RaftOperation` asks for
-/// is done when the templates are. What volumes wait for holds nothing up.
-const POLICIES: [Policy; 20] = [
+/// the half-added member away again; templates change when the membership is as it should be, peers look for members elsewhere and
+/// what a `RaftOperation` asks for is done when the templates are. What volumes wait for holds nothing up.
+const POLICIES: [Policy; 21] = [
     operate::recover::consider,
     certificates::certificates,
     rotation::rotate,
@@ -107,6 +108,7 @@ const POLICIES: [Policy; 20] = [
     join::join,
     reclaim::reclaim,
     rollout::rollout,
+    peers::move_peers,
     resize::resize,
     operate::operate,
     |view, _| corruption::wait(view),

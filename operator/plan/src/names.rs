@@ -13,6 +13,8 @@ use sha2::{Digest, Sha256};
 pub const CLIENT_PORT: i32 = 2379;
 /// Port on which members talk to each other.
 pub const PEER_PORT: i32 = 2380;
+/// The other port for that, to which they move when they change from plain HTTP to TLS, or back.
+pub const SECOND_PEER_PORT: i32 = 2382;
 /// Port of health and metrics, over plain HTTP.
 pub const METRICS_PORT: i32 = 2381;
 
@@ -127,6 +129,37 @@ impl Scheme {
     }
 }
 
+/// Where members listen for their peers, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerPort {
+    /// The port.
+    pub port: i32,
+    /// With TLS or without.
+    pub scheme: Scheme,
+}
+
+impl PeerPort {
+    /// That of a URL, whatever its host.
+    #[must_use]
+    pub fn of_url(url: &str) -> Option<Self> {
+        let (scheme, rest) = url.split_once("://")?;
+        let scheme = [Scheme::Http, Scheme::Https]
+            .into_iter()
+            .find(|it| it.as_str() == scheme)?;
+        let port = rest.rsplit_once(':')?.1.parse().ok()?;
+        Some(Self { port, scheme })
+    }
+
+    /// Its name in pods and services.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self.port {
+            PEER_PORT => "peer",
+            _ => "peer-second",
+        }
+    }
+}
+
 /// A member's vote, as its pod's label says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
@@ -233,9 +266,17 @@ pub fn hosts(namespace: &str, cluster: &str) -> Vec<String> {
 
 /// URL at which a member's peers reach it. It is how a member is told in the membership before it has started.
 #[must_use]
-pub fn peer_url(scheme: Scheme, namespace: &str, cluster: &str, member: &str) -> String {
+pub fn peer_url(at: PeerPort, namespace: &str, cluster: &str, member: &str) -> String {
     let host = host(namespace, cluster, member);
-    format!("{}://{host}:{PEER_PORT}", scheme.as_str())
+    format!("{}://{host}:{}", at.scheme.as_str(), at.port)
+}
+
+/// The member that a peer URL leads to, and where it listens; none if the URL is none of this cluster's.
+#[must_use]
+pub fn peer_of_url(namespace: &str, cluster: &str, url: &str) -> Option<(String, PeerPort)> {
+    let domain = format!(".{}.{namespace}.svc:", peer_service(cluster));
+    let (host, _) = url.split_once("://")?.1.split_once(&domain)?;
+    Some((host.to_owned(), PeerPort::of_url(url)?))
 }
 
 /// URL that a member tells clients that ask for the membership.

@@ -5,8 +5,8 @@
 
 use crds::{
     AuthStatus, BlockedBy, CertificateRotation, Joining, Leader, MemberStatus, OperationType,
-    Quorum, RaftClusterStatus, Reclaiming, Recovering, Recovery, RepairStatus, RolloutStatus,
-    StableTemplate, StorageStatus,
+    PeerListener, Quorum, RaftClusterStatus, Reclaiming, Recovering, Recovery, RepairStatus,
+    RolloutStatus, StableTemplate, StorageStatus,
 };
 use jiff::Timestamp;
 
@@ -86,6 +86,8 @@ pub struct Memory {
     pub recovering: Option<Recovering>,
     /// How authentication stands.
     pub auth: Option<AuthStatus>,
+    /// Where members listen for each other; empty before anybody has said where they are.
+    pub peer_listeners: Vec<PeerListener>,
 }
 
 impl Memory {
@@ -110,6 +112,7 @@ impl Memory {
                 .unwrap_or_default(),
             recovering: status.recovering.clone(),
             auth: status.auth.clone(),
+            peer_listeners: status.peer_listeners.clone(),
         }
     }
 }

@@ -28,6 +28,7 @@ use crate::{
     engine,
     names::{self, Surface},
     observed::{Handshake, Keyring},
+    peers,
     report::Work,
     view::View,
 };
@@ -46,7 +47,8 @@ const CACHED: SignedDuration = SignedDuration::from_secs(15);
 /// The entry with the key of the CA that is to sign next.
 const NEXT_KEY: &str = "next-ca.key";
 
-/// The surfaces on which members are asked to shake hands in this round: where a step waits to be taken by them.
+/// The surfaces on which members are asked to shake hands in this round: where a step waits to be taken by them, of a rotation or
+/// of a move.
 #[must_use]
 pub fn watched(
     cluster: &RaftCluster,
@@ -69,12 +71,14 @@ pub fn watched(
     } else {
         &[]
     };
-    let secured = |it: &Surface| {
-        let tls = cluster.spec.tls.as_ref();
-        tls.is_some_and(|tls| mode(tls, *it) == TlsMode::Operator)
-    };
-    let wanted: BTreeSet<Surface> = stepping.chain(asked.iter().copied()).collect();
-    wanted.into_iter().filter(secured).collect()
+    let tls = peers::tls_in_force(cluster);
+    let made = |it: &Surface| mode(&tls, *it) == TlsMode::Operator;
+    let mut watched: BTreeSet<Surface> = stepping.chain(asked.iter().copied()).collect();
+    watched.retain(made);
+    if peers::is_moving(cluster) {
+        watched.insert(Surface::Peer);
+    }
+    watched
 }
 
 /// The planner's word for a surface.

@@ -7,6 +7,7 @@
 //! 1. no voter is taken away unless those left are a healthy, caught-up majority, and at most one change of the membership
 //!    or one stop of a working voter is in a plan, and at most one stop of a voter that answers at all, for it may work again
 //!    in a moment; while nobody can read the membership, no ready pod is stopped;
+//!    and no peer URL names a way that its member does not listen on or a running member cannot dial;
 //! 2. no voter is removed while nobody can tell whose data are right; a volume is deleted only by the uid that was seen, when its
 //!    member is out of the membership, no pod uses it and a majority is healthy without it; none is asked to be smaller than it
 //!    is; no member starts on a volume that is not its own, nor on data that its volume was rebuilt from; a cluster is rebuilt
@@ -19,6 +20,7 @@
 
 mod certificates;
 mod operation;
+mod peers;
 mod recover;
 mod sleep;
 mod volume;
@@ -68,11 +70,18 @@ pub fn check(observed: &Observed, actions: &[Action]) -> Result<(), Violation> {
         Action::DeletePod { pod, .. } => stop(&ground, pod, sleeps),
         Action::RemoveMember { id, name, .. } => remove(&ground, *id, name),
         Action::Promote { id, name, .. } => promote(&ground, *id, name),
-        Action::AddLearner { name, .. } => add(&ground, name),
+        Action::AddLearner { name, peer_url, .. } => {
+            add(&ground, name).and_then(|()| peers::dialed(&ground, name, peer_url))
+        }
+        Action::UpdatePeerUrl {
+            name, id, peer_url, ..
+        } => peers::moved(&ground, *id, name, peer_url),
         Action::MoveLeader { to_id, to, .. } => move_leader(&ground, *to_id, to),
         Action::DeleteClaim { claim } => delete_volume(&ground, claim),
         Action::DeleteMember { member } => delete_identity(&ground, member),
-        Action::CreatePod(pod) => start(&ground, pod).and_then(|()| recover::start(&ground, pod)),
+        Action::CreatePod(pod) => start(&ground, pod)
+            .and_then(|()| recover::start(&ground, pod))
+            .and_then(|()| peers::start(&ground, pod)),
         Action::MarkClaim { claim, key, value } => recover::mark(&ground, claim, key, value),
         Action::IssueCertificates(issue) => issue_certificates(&ground, issue),
         Action::CreateClaim(claim) => create_volume(&ground, claim.metadata.name.as_deref()),
@@ -208,6 +217,7 @@ fn one_disruption(facts: &Facts<'_>, actions: &[Action]) -> Result<(), Violation
         Action::AddLearner { .. }
         | Action::Promote { .. }
         | Action::RemoveMember { .. }
+        | Action::UpdatePeerUrl { .. }
         | Action::MoveLeader { .. }
         | Action::Defragment { .. } => true,
         Action::DeletePod { pod, .. } => {

@@ -13,8 +13,8 @@ use std::collections::BTreeMap;
 use crds::overlay::{MEMBER_CONTAINER, RESERVED, RESERVED_IN_MEMBER};
 use crds::{
     AntiAffinity, Auth, AutoGrow, ChangePolicy, Engine, MaintenanceWindow, OnNoSpace,
-    OperatorChanges, Options, RaftCluster, RepairPolicy, Resources, RunState, SingleMemberEviction,
-    Tls, TlsMode, UpdateStrategy,
+    OperatorChanges, Options, PeerListener, PeerTls, RaftCluster, RepairPolicy, Resources,
+    RunState, SingleMemberEviction, Tls, TlsMode, UpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -23,8 +23,8 @@ use serde_json::{Value, json};
 
 use crate::{
     autogrow, certificates, engine, maintenance,
-    names::{self, Scheme, Surface},
-    overlay, quantity,
+    names::{self, PeerPort, Scheme, Surface},
+    overlay, peers, quantity,
     report::Invalid,
     retention::Retention,
     syntax,
@@ -72,10 +72,14 @@ pub(crate) struct Spec {
     pub(crate) change_policy: ChangePolicy,
     /// Resources of the member's container.
     pub(crate) resources: Resources,
-    /// Whose certificates are shown and believed.
+    /// Whose certificates are shown and believed; between members, as they listen.
     pub(crate) tls: Tls,
     /// Whose password `root` has, where members ask who somebody is.
     pub(crate) auth: Option<Auth>,
+    /// Where members listen for each other.
+    pub(crate) peer_listeners: Vec<PeerListener>,
+    /// By whose certificates members are to speak to each other; none for plain HTTP.
+    pub(crate) asked_peer_tls: Option<PeerTls>,
     /// The partial pod.
     pub(crate) overlay: Value,
     /// Whether the only member may be evicted.
@@ -128,7 +132,9 @@ impl Spec {
             storage_class: spec.storage.storage_class_name.clone(),
             change_policy: spec.storage.change_policy,
             resources: spec.resources.clone().unwrap_or_default(),
-            tls: spec.tls.clone().unwrap_or_default(),
+            tls: peers::tls_in_force(cluster),
+            peer_listeners: peers::listeners(cluster),
+            asked_peer_tls: peers::asked(cluster),
             auth: spec.auth.clone(),
             overlay: serde_json::to_value(&spec.pod_template).unwrap_or_default(),
             eviction: spec.disruption.single_member_eviction,
@@ -166,14 +172,31 @@ impl Spec {
         }
     }
 
-    /// URL at which a member's peers reach it.
+    /// URL at which a member's peers reach it, for as long as no membership says another one.
     pub(crate) fn peer_url(&self, member: &str) -> String {
-        names::peer_url(
-            self.scheme(Surface::Peer),
-            &self.namespace,
-            &self.name,
-            member,
-        )
+        let first = self.peer_listeners.first().map(peers::place);
+        let first = first.unwrap_or(PeerPort {
+            port: names::PEER_PORT,
+            scheme: Scheme::Http,
+        });
+        self.peer_url_at(first, member)
+    }
+
+    /// URL at which a member's peers reach it there.
+    pub(crate) fn peer_url_at(&self, at: PeerPort, member: &str) -> String {
+        names::peer_url(at, &self.namespace, &self.name, member)
+    }
+
+    /// The member that a peer URL leads to, and where it listens.
+    pub(crate) fn peer_of_url(&self, url: &str) -> Option<(String, PeerPort)> {
+        names::peer_of_url(&self.namespace, &self.name, url)
+    }
+
+    /// The same wishes as if members spoke TLS already, where they are to and none does yet.
+    pub(crate) fn with_asked_peer_tls(&self) -> Option<Self> {
+        let mut coming = self.clone();
+        coming.tls.peer = self.asked_peer_tls.clone();
+        Some(coming).filter(|it| it.tls.peer.is_some() && self.tls.peer.is_none())
     }
 
     /// URL that a member tells clients.

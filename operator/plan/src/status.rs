@@ -62,6 +62,7 @@ pub fn status(
         repair: Some(report.memory.repair.clone()).filter(|it| *it != RepairStatus::default()),
         rollout: report.memory.rollout.clone(),
         stable_template: report.memory.stable_template.clone(),
+        peer_listeners: report.memory.peer_listeners.clone(),
         certificates: certificates(report),
         recovering: report.memory.recovering.clone(),
         auth: accounts::remember(&report.memory.auth, outcome),
@@ -384,6 +385,7 @@ fn is_disruption(report: &Report) -> bool {
                 | OperationType::ScaleDown
                 | OperationType::Requested
                 | OperationType::RotateCertificates
+                | OperationType::MovePeers
         )
     )
 }
@@ -468,6 +470,7 @@ fn reason(operation: &Operation) -> Reason {
         OperationType::Requested => Reason::Requested,
         OperationType::RotateCertificates => Reason::RotateCertificates,
         OperationType::Authentication => Reason::Authentication,
+        OperationType::MovePeers => Reason::MovePeers,
     }
 }
 

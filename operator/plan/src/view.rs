@@ -415,15 +415,8 @@ fn membership(spec: &Spec, answers: &BTreeMap<&str, &Answer>) -> Option<Membersh
 /// The name a member of the membership goes by here: the host of its peer URL if that is one of ours (a member that never
 /// started has no name of its own), else its own name, else its id.
 fn name_of(spec: &Spec, listed: &Listed) -> String {
-    let domain = format!(
-        ".{}.{}.svc:",
-        names::peer_service(&spec.name),
-        spec.namespace
-    );
-    let ours = listed.peer_urls.iter().find_map(|url| {
-        let (host, _) = url.split_once("://")?.1.split_once(&domain)?;
-        Some(host.to_owned())
-    });
+    let mut ours = listed.peer_urls.iter();
+    let ours = ours.find_map(|url| Some(spec.peer_of_url(url)?.0));
     ours.unwrap_or_else(|| {
         if listed.name.is_empty() {
             hex(listed.id)

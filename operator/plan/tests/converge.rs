@@ -10,8 +10,8 @@ mod model;
 
 use crds::{
     Canary, DeletionPolicy, Downgrade, Engine, MaintenanceWindow, MemberPhase, OnFailure,
-    OperationPhase, Plaintext, RepairCause, RepairMode, RollingUpdate, RunState, Tls,
-    UpdateStrategy, UpdateType,
+    OperationPhase, PeerTls, Plaintext, RepairCause, RepairMode, RollingUpdate, RunState, Tls,
+    TlsMode, UpdateStrategy, UpdateType,
 };
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -131,7 +131,7 @@ fn misfortune(world: &mut World) {
 }
 
 fn edit(world: &mut World) {
-    let (kind, number) = (world.rng.random_range(0..14), world.rng.random_range(1..=5));
+    let (kind, number) = (world.rng.random_range(0..15), world.rng.random_range(1..=5));
     world.edit(|spec| match kind {
         0 => spec.replicas = number,
         1 => spec.image = Some(format!("quorate-node:{number}.0.0")),
@@ -151,6 +151,14 @@ fn edit(world: &mut World) {
         8 => spec.storage.storage_class_name = Some(format!("class-{}", number % 2)),
         11 => spec.update_strategy = strategy(number),
         12 => spec.maintenance_windows = windows(number),
+        13 => {
+            let mode = if number <= 3 {
+                TlsMode::Operator
+            } else {
+                TlsMode::Disabled
+            };
+            spec.tls.get_or_insert_default().peer = Some(peers(mode));
+        }
         _ => {
             spec.deletion_policy = if number % 2 == 0 {
                 DeletionPolicy::Delete
@@ -159,6 +167,13 @@ fn edit(world: &mut World) {
             };
         }
     });
+}
+
+fn peers(mode: TlsMode) -> PeerTls {
+    PeerTls {
+        mode,
+        secret_name: None,
+    }
 }
 
 /// No window, one that is not open while the test lasts, or one that is.
@@ -341,6 +356,21 @@ fn examine(world: &World, seed: u64) {
         calm.is_empty() || calm.iter().any(|it| world.etcd.leads(it)),
         "seed {seed}: the leader is on a cordoned node, and {calm:?} are not"
     );
+    let tls = world.cluster.spec.tls.as_ref();
+    let mode = tls.and_then(|it| Some(it.peer.as_ref()?.mode));
+    let secured = mode.unwrap_or_default() != TlsMode::Disabled;
+    let listeners = &status.peer_listeners;
+    assert_eq!(listeners.len(), 1, "seed {seed}: peers still move");
+    assert_eq!(
+        listeners[0].tls().is_some(),
+        secured,
+        "seed {seed}: {listeners:?}"
+    );
+    for listed in &world.etcd.list {
+        let url = &listed.peer_urls[0];
+        let right = url.starts_with(if secured { "https:" } else { "http:" });
+        assert!(right, "seed {seed}: peers look for {url}");
+    }
     for pod in world.pods.values() {
         let image = pod.spec.as_ref().unwrap().containers[0].image.clone();
         assert_eq!(image, world.cluster.spec.image, "seed {seed}: image");
@@ -723,6 +753,43 @@ fn clients_move_to_tls_and_back_without_an_outage() {
         }
     }
     assert_eq!(world.deeds["issue certificates"], 2);
+}
+
+/// Peers, too, and half-way back, while the spec changes its mind at every place: where members meet is judged all the time.
+#[test]
+fn peers_move_to_tls_and_back_without_an_outage() {
+    for (seed, engine) in [(7, Engine::Quorate), (8, Engine::Etcd)] {
+        let mut world = World::new(seed, 3);
+        world.cluster.spec.engine = engine;
+        if engine == Engine::Etcd {
+            world.edit(|spec| spec.image = Some("etcd:3.6.5".to_owned()));
+            "3.6.5".clone_into(&mut world.version);
+        }
+        settle_steadily(&mut world, "plaintext");
+        for rounds in (0..120).step_by(5) {
+            for mode in [TlsMode::Operator, TlsMode::Disabled] {
+                let tls = Tls {
+                    peer: Some(peers(mode)),
+                    ..Tls::default()
+                };
+                world.edit(|spec| spec.tls = Some(tls));
+                (0..rounds).for_each(|_| steady_round(&mut world, "half-way"));
+            }
+        }
+        for (mode, way) in [
+            (TlsMode::Operator, "https://$(POD_IP):2382"),
+            (TlsMode::Disabled, "http://$(POD_IP):2380"),
+        ] {
+            world.edit(|spec| spec.tls.as_mut().unwrap().peer = Some(peers(mode)));
+            settle_steadily(&mut world, way);
+            let flag = format!("--listen-peer-urls={way}");
+            for pod in world.pods.values() {
+                let args = pod.spec.as_ref().unwrap().containers[0].args.as_ref();
+                assert!(args.unwrap().contains(&flag), "{way}: {args:?}");
+            }
+            examine(&world, seed);
+        }
+    }
 }
 
 /// Whoever drops TLS before the members have restarted with plaintext beside it is told so, and is back by the way out.

@@ -554,3 +554,46 @@ fn a_certificate_authority_changes_only_where_every_member_was_seen_to_be_ready(
     unsafe_by(1, &world(signs, shows, both), &alone);
     unsafe_by(1, &world(signs, shows, "pod=notready answer=no"), &alone);
 }
+
+const MOVING: &str = r#"cluster replicas=3 tls={"peer":{"mode":"Operator"}} certificates listeners=http:2380+https:2382
+m1 leader
+m2
+m3"#;
+
+fn reached_at(serial: i64, way: &str) -> Action {
+    let at = names::PeerPort::of_url(way).unwrap();
+    Action::UpdatePeerUrl {
+        name: member(serial),
+        id: id(u64::try_from(serial).unwrap()),
+        peer_url: names::peer_url(at, "demo", "kv", &member(serial)),
+        ground: ground(),
+    }
+}
+
+#[test]
+fn who_is_reached_elsewhere_listens_there_and_all_can_dial_it() {
+    let secured = || reached_at(2, "https://:2382");
+    safe(MOVING, &[secured()]);
+    unsafe_by(1, MOVING, &[reached_at(2, "http://:2382")]);
+    unsafe_by(1, THREE, &[secured()]);
+    unsafe_by(1, MOVING, &[secured(), reached_at(3, "https://:2382")]);
+    unsafe_by(1, &format!("{MOVING} pod=notready answer=no"), &[secured()]);
+    let mut mixed = observed(MOVING);
+    mixed.pods[2] = observed(THREE).pods[2].clone();
+    check(&mixed, &[secured()]).expect_err("m3 has no certificate");
+}
+
+#[test]
+fn who_starts_listens_where_it_is_looked_for() {
+    let started = |lines: &str| {
+        let situation = parse(lines);
+        let plan = plan::plan(&situation.cluster, &situation.observed, situation.now);
+        let made = |it: &Action| matches!(it, Action::CreatePod(_));
+        plan.actions.into_iter().find(made).unwrap()
+    };
+    let secured = MOVING.replace("m3", "m3 pod=none at=https:2382");
+    let plain = "cluster replicas=3\nm1 leader\nm2\nm3 pod=none";
+    safe(&secured, &[started(&secured)]);
+    safe(plain, &[started(plain)]);
+    unsafe_by(1, &secured, &[started(plain)]);
+}

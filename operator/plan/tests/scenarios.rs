@@ -8,7 +8,7 @@ mod scenario;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use plan::{Action, Outcome, Plan, safety};
+use plan::{Action, Outcome, Plan, names, safety};
 use scenario::{Situation, parse, real};
 
 /// One scenario of a file.
@@ -151,6 +151,15 @@ fn describe(plan: &Plan) -> String {
             "remembers rollout with {} updated, got on {}, canaries healthy since {since}, soaked {}, failure {failure}",
             it.updated, it.progressed_at.0, it.canary_soaked
         );
+    }
+    let usual = |it: &crds::PeerListener| it.port == names::PEER_PORT;
+    if !memory.peer_listeners.iter().all(usual) {
+        let all = memory
+            .peer_listeners
+            .iter()
+            .map(|it| format!("{} {:?}", it.port, it.mode));
+        let all: Vec<String> = all.collect();
+        let _ = writeln!(text, "remembers listeners {}", all.join(", "));
     }
     if let Some(it) = &memory.recovering {
         let (of, by) = (&it.survivor, &it.plan);

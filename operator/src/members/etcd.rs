@@ -23,7 +23,7 @@ use proto::etcdserverpb::maintenance_client::MaintenanceClient;
 use proto::etcdserverpb::{
     AlarmRequest, AlarmType, CompactionRequest, DefragmentRequest, Member, MemberAddRequest,
     MemberListRequest, MemberListResponse, MemberPromoteRequest, MemberRemoveRequest,
-    MoveLeaderRequest, StatusRequest, StatusResponse,
+    MemberUpdateRequest, MoveLeaderRequest, StatusRequest, StatusResponse,
 };
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint as Address, Uri};
@@ -218,6 +218,25 @@ impl Members for EtcdMembers {
                     .member_remove(MemberRemoveRequest { id })
                     .await
             },
+        )
+        .map(|answer| answer.map(drop))
+        .boxed()
+    }
+
+    fn update_peer_url<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        id: u64,
+        peer_url: &'a str,
+    ) -> BoxFuture<'a, Result<(), MembersError>> {
+        let request = MemberUpdateRequest {
+            id,
+            peer_urls: vec![peer_url.to_owned()],
+        };
+        self.ask(
+            at,
+            ("MemberUpdate", CHANGE_TIMEOUT),
+            move |channel| async move { ClusterClient::new(channel).member_update(request).await },
         )
         .map(|answer| answer.map(drop))
         .boxed()

@@ -10,7 +10,8 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::{Resource, ResourceExt};
-use plan::{Action, Alarm, Ground, Observed, Plan, Target, names};
+use plan::names::{self, PeerPort, Scheme};
+use plan::{Action, Alarm, Ground, Observed, Plan, Target};
 
 use super::believed::is_ready;
 
@@ -62,6 +63,51 @@ pub(super) fn removes_leader(_: &RaftCluster, _: &Observed, plan: &mut Plan) {
             name: ground.via.clone(),
             id: led.map_or(0, |it| it.0),
             ground: ground.clone(),
+        };
+    }
+}
+
+pub(super) fn moves_peers(cluster: &RaftCluster, observed: &Observed, plan: &mut Plan) {
+    let listeners = cluster.status.iter().flat_map(|it| &it.peer_listeners);
+    let Some(second) = listeners.clone().nth(1) else {
+        return;
+    };
+    let answer = observed.probes.values().find_map(|it| {
+        let answer = it.answer.as_ref().ok()?;
+        Some((answer, answer.membership.as_ref()?))
+    });
+    let Some((answer, members)) = answer else {
+        return;
+    };
+    for action in &mut plan.actions {
+        let Action::DeletePod { pod, .. } = &*action else {
+            continue;
+        };
+        let name = pod.name.clone();
+        let Some(listed) = members.iter().find(|it| it.name == name) else {
+            continue;
+        };
+        let at = PeerPort {
+            port: second.port,
+            scheme: Scheme::Https,
+        };
+        let via = members.iter().find(|it| it.id == answer.member_id);
+        let mut all: Vec<(u64, bool)> = members.iter().map(|it| (it.id, it.is_learner)).collect();
+        all.sort_unstable();
+        *action = Action::UpdatePeerUrl {
+            id: listed.id,
+            peer_url: names::peer_url(
+                at,
+                super::super::world::NAMESPACE,
+                &cluster.name_any(),
+                &name,
+            ),
+            name,
+            ground: Ground {
+                via: via.map(|it| it.name.clone()).unwrap_or_default(),
+                cluster_id: answer.cluster_id,
+                members: all,
+            },
         };
     }
 }

@@ -69,8 +69,8 @@ impl Members for Port {
         ready(answer.ok_or_else(|| error(at, "Status", "gone"))).boxed()
     }
 
-    fn handshake<'a>(&'a self, _door: &'a Door) -> BoxFuture<'a, Result<Handshake, String>> {
-        ready(Err("a member of the model has no certificates".to_owned())).boxed()
+    fn handshake<'a>(&'a self, door: &'a Door) -> BoxFuture<'a, Result<Handshake, String>> {
+        ready(self.model.state().handshake(&door.authority)).boxed()
     }
 
     fn membership<'a>(
@@ -102,6 +102,17 @@ impl Members for Port {
 
     fn remove<'a>(&'a self, at: &'a Endpoint, id: u64) -> BoxFuture<'a, Result<(), MembersError>> {
         self.change(at, "MemberRemove", move |state| state.remove(&at.url, id))
+    }
+
+    fn update_peer_url<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        id: u64,
+        peer_url: &'a str,
+    ) -> BoxFuture<'a, Result<(), MembersError>> {
+        self.change(at, "MemberUpdate", move |state| {
+            state.update_peer_url(&at.url, id, peer_url)
+        })
     }
 
     fn move_leader<'a>(

@@ -2,7 +2,8 @@
 //!
 //! It deliberately forbids nothing: what is done is done, and the list of violations says so.
 
-use super::{CATCH_UP, Disk, Start, State};
+use super::start::way;
+use super::{CATCH_UP, Disk, Process, Start, State};
 
 impl State {
     /// A leader must have handed over before the operator stops it.
@@ -29,6 +30,29 @@ impl State {
             self.violations
                 .push(format!("the voter {} starts without its data", start.name));
         }
+    }
+
+    /// Who runs must listen where the membership has the others look for it, and all others who run must be able to dial that.
+    pub(super) fn note_unreachable_peers(&mut self, cluster: u64) {
+        let of_it = |it: &&Process| self.disks[&it.claim_uid].cluster == cluster;
+        let running = || self.processes.values().filter(of_it);
+        let secret = running().all(|it| it.has_certificate);
+        let mut lost = Vec::new();
+        for process in running() {
+            let id = self.disks[&process.claim_uid].id;
+            let members = self.clusters[&cluster].members.iter();
+            let urls = members
+                .filter(|it| it.id == id)
+                .flat_map(|it| &it.peer_urls);
+            let is_reached = |url: &&String| {
+                let dialed = secret || !url.starts_with("https:");
+                dialed && process.listens.contains(&way(url))
+            };
+            lost.extend(urls.filter(|it| !is_reached(it)).cloned());
+        }
+        let lost = lost.into_iter();
+        let sentences = lost.map(|url| format!("peers cannot reach {url}"));
+        self.violations.extend(sentences);
     }
 
     /// Of three or more voters, one must not be stopped by the operator while those left are no caught-up majority.

@@ -1,8 +1,8 @@
 //! What a pod says of the process that is to run in it.
 //!
-//! It deliberately knows only the flags that decide which cluster a member founds or joins.
+//! It deliberately knows only the flags that decide which cluster a member founds or joins, and where it meets the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -24,6 +24,10 @@ pub struct Start {
     pub new: bool,
     /// `--initial-cluster`: peer URLs by name.
     pub peers: BTreeMap<String, String>,
+    /// Schemes and ports of `--listen-peer-urls`, such as `https:2380`.
+    pub listens: BTreeSet<String>,
+    /// Whether there is a `--peer-cert-file`.
+    pub has_certificate: bool,
     /// `--initial-cluster-token`.
     pub token: String,
     /// The pod that has restored the data in `--data-dir`, if one has.
@@ -55,10 +59,19 @@ impl Start {
             peers: peers
                 .map(|(name, url)| (name.to_owned(), url.to_owned()))
                 .collect(),
+            listens: flag("listen-peer-urls").split(',').map(way).collect(),
+            has_certificate: !flag("peer-cert-file").is_empty(),
             token: flag("initial-cluster-token"),
             restored_by: flag("data-dir")
                 .split_once("/restored-")
                 .map(|(_, pod)| pod.to_owned()),
         })
     }
+}
+
+/// Scheme and port of a URL.
+pub(super) fn way(url: &str) -> String {
+    let scheme = url.split_once(':').map_or("", |it| it.0);
+    let port = url.rsplit_once(':').map_or("", |it| it.1);
+    format!("{scheme}:{port}")
 }

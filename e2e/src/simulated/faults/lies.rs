@@ -253,6 +253,16 @@ impl Members for Lying {
         self.change(at, "MemberRemove", self.inner.remove(at, id))
     }
 
+    fn update_peer_url<'a>(
+        &'a self,
+        at: &'a Endpoint,
+        id: u64,
+        peer_url: &'a str,
+    ) -> BoxFuture<'a, Result<(), MembersError>> {
+        let changing = self.inner.update_peer_url(at, id, peer_url);
+        self.change(at, "MemberUpdate", changing)
+    }
+
     fn move_leader<'a>(
         &'a self,
         at: &'a Endpoint,

@@ -20,7 +20,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::member_metadata;
 use crate::{
     certificates, engine,
-    names::{self, CLIENT_PORT, METRICS_PORT, PEER_PORT, Role, Scheme, Surface},
+    names::{self, CLIENT_PORT, METRICS_PORT, Role, Scheme, Surface},
+    peers,
     spec::{self, Spec},
 };
 
@@ -137,7 +138,7 @@ pub(crate) fn initial_cluster_arg(peers: &BTreeMap<String, String>) -> String {
 
 fn args(spec: &Spec, name: &str, data: Data<'_>, peers: &BTreeMap<String, String>) -> Vec<String> {
     let options = &spec.options;
-    let peer = spec.scheme(Surface::Peer).as_str();
+    let advertised = peers.get(name).cloned();
     let state = match data.beginning {
         Beginning::New => "new",
         Beginning::Existing => "existing",
@@ -147,8 +148,11 @@ fn args(spec: &Spec, name: &str, data: Data<'_>, peers: &BTreeMap<String, String
         format!("--data-dir={}", names::data_dir(data.restored)),
         format!("--listen-client-urls={}", client_urls(spec)),
         format!("--advertise-client-urls={}", spec.client_url(name)),
-        format!("--listen-peer-urls={peer}://$(POD_IP):{PEER_PORT}"),
-        format!("--initial-advertise-peer-urls={}", spec.peer_url(name)),
+        format!("--listen-peer-urls={}", peer_urls(spec)),
+        format!(
+            "--initial-advertise-peer-urls={}",
+            advertised.unwrap_or_else(|| spec.peer_url(name))
+        ),
         format!("--listen-metrics-urls=http://$(POD_IP):{METRICS_PORT}"),
         initial_cluster_arg(peers),
         format!("--initial-cluster-state={state}"),
@@ -174,6 +178,13 @@ fn args(spec: &Spec, name: &str, data: Data<'_>, peers: &BTreeMap<String, String
 pub(super) fn token(spec: &Spec, restored: Option<&str>) -> String {
     let token = names::token(&spec.namespace, &spec.name, &spec.uid);
     restored.map_or_else(|| token.clone(), |pod| format!("{token}-{pod}"))
+}
+
+/// Each on a port of its own, while members move from one to the other.
+fn peer_urls(spec: &Spec) -> String {
+    let listened = spec.peer_listeners.iter().map(peers::place);
+    let urls = listened.map(|it| format!("{}://$(POD_IP):{}", it.scheme.as_str(), it.port));
+    urls.collect::<Vec<_>>().join(",")
 }
 
 /// Both on one port, while clients move from one to the other.
@@ -308,11 +319,7 @@ fn container(spec: &Spec, args: Vec<String>) -> Container {
                 ..EnvVarSource::default()
             }),
         }]),
-        ports: Some(vec![
-            port("client", CLIENT_PORT),
-            port("peer", PEER_PORT),
-            port("metrics", METRICS_PORT),
-        ]),
+        ports: Some(ports(spec)),
         resources: Some(ResourceRequirements {
             requests: Some(spec.resources.requests.clone()).filter(|it| !it.is_empty()),
             limits: Some(spec.resources.limits.clone()).filter(|it| !it.is_empty()),
@@ -333,6 +340,15 @@ fn container(spec: &Spec, args: Vec<String>) -> Container {
         volume_mounts: Some(mounts(spec)),
         ..Container::default()
     }
+}
+
+fn ports(spec: &Spec) -> Vec<ContainerPort> {
+    let peers = spec.peer_listeners.iter().map(peers::place);
+    let peers = peers.map(|it| port(it.name(), it.port));
+    let mut ports = vec![port("client", CLIENT_PORT)];
+    ports.extend(peers);
+    ports.push(port("metrics", METRICS_PORT));
+    ports
 }
 
 fn port(name: &str, number: i32) -> ContainerPort {

@@ -8,7 +8,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::metadata;
 use crate::{
-    names::{self, CLIENT_PORT, METRICS_PORT, PEER_PORT, Role},
+    names::{self, CLIENT_PORT, METRICS_PORT, Role},
+    peers,
     spec::Spec,
 };
 
@@ -43,15 +44,19 @@ pub(crate) fn peers(spec: &Spec) -> Service {
             cluster_ip: Some("None".to_owned()),
             publish_not_ready_addresses: Some(true),
             selector: Some(selector),
-            ports: Some(vec![
-                port("client", CLIENT_PORT),
-                port("peer", PEER_PORT),
-                port("metrics", METRICS_PORT),
-            ]),
+            ports: Some(ports(spec)),
             ..ServiceSpec::default()
         }),
         status: None,
     }
+}
+
+fn ports(spec: &Spec) -> Vec<ServicePort> {
+    let peers = spec.peer_listeners.iter().map(peers::place);
+    let mut ports = vec![port("client", CLIENT_PORT)];
+    ports.extend(peers.map(|it| port(it.name(), it.port)));
+    ports.push(port("metrics", METRICS_PORT));
+    ports
 }
 
 fn port(name: &str, number: i32) -> ServicePort {

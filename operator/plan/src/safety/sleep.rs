@@ -20,6 +20,7 @@ pub(super) fn no_change(actions: &[Action]) -> Result<(), Violation> {
             Action::AddLearner { .. }
                 | Action::Promote { .. }
                 | Action::RemoveMember { .. }
+                | Action::UpdatePeerUrl { .. }
                 | Action::MoveLeader { .. }
                 | Action::CreatePod(_)
         )

@@ -4,14 +4,14 @@
 
 use std::collections::BTreeMap;
 
-use crds::{AntiAffinity, Options, StableTemplate};
+use crds::{AntiAffinity, Options, PeerListener, StableTemplate};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::{Spec, quota};
 use crate::{
     certificates,
-    names::{Scheme, Surface},
+    names::{self, Scheme, Surface},
 };
 
 impl Spec {
@@ -38,6 +38,14 @@ impl Spec {
         {
             let secrets = Surface::ALL.map(|it| certificates::mounted(self, it));
             inputs["tls"] = json!([secrets, certificates::serves_plaintext(&self.tls)]);
+        }
+        let elsewhere = |it: &PeerListener| it.port != names::PEER_PORT;
+        if self.peer_listeners.iter().any(elsewhere) {
+            let all = self
+                .peer_listeners
+                .iter()
+                .map(|it| (it.port, it.tls().is_some()));
+            inputs["peerListeners"] = json!(all.collect::<Vec<_>>());
         }
         if self.quota_grows() {
             inputs["quota"] = json!(self.quota_bytes);

@@ -49,11 +49,11 @@ impl Etcd {
     pub(crate) fn boot(&mut self, name: &str, volume: &str, args: &[String]) -> bool {
         let folder = args.iter().find_map(|it| it.strip_prefix("--data-dir="));
         let restorer = folder.and_then(|it| it.split_once("/restored-"));
-        self.look_into(name, volume, restorer.map(|it| it.1));
+        self.look_into(name, volume, restorer.map(|it| it.1), args);
         if !self.volumes.contains_key(volume) {
             let founds = args.iter().any(|it| it == "--initial-cluster-state=new");
             let entered = if founds {
-                Some(self.found(name))
+                Some(self.found(name, args))
             } else {
                 self.enter(name, args)
             };
@@ -97,7 +97,7 @@ impl Etcd {
     }
 
     /// A process finds the folder that it was told: that of a new cluster, which is one from then on, or the one it knows.
-    fn look_into(&mut self, name: &str, volume: &str, restorer: Option<&str>) {
+    fn look_into(&mut self, name: &str, volume: &str, restorer: Option<&str>, args: &[String]) {
         let known = self
             .restored
             .get(self.rebuilt_by.as_deref().unwrap_or_default());
@@ -124,19 +124,19 @@ impl Etcd {
         self.list = vec![Listed {
             id: self.ids,
             name: name.to_owned(),
-            peer_urls: vec![format!("http://{name}.kv-peers.demo.svc:2380")],
+            peer_urls: advertised(args),
             is_learner: false,
         }];
     }
 
-    fn found(&mut self, name: &str) -> u64 {
+    fn found(&mut self, name: &str, args: &[String]) -> u64 {
         assert_eq!(self.id, 0, "{name} founds a second cluster");
         self.id = 0xc0ffee;
         self.ids = 0x100;
         self.list = vec![Listed {
             id: self.ids,
             name: name.to_owned(),
-            peer_urls: vec![format!("http://{name}.kv-peers.demo.svc:2380")],
+            peer_urls: advertised(args),
             is_learner: false,
         }];
         self.ids
@@ -287,6 +287,25 @@ impl Etcd {
         Ok(())
     }
 
+    pub(crate) fn update_peer_url(
+        &mut self,
+        id: u64,
+        peer_url: &str,
+        ground: &Ground,
+    ) -> Result<(), String> {
+        self.stands_on(ground)?;
+        let listed = self.list.iter_mut().find(|it| it.id == id).unwrap();
+        listed.peer_urls = vec![peer_url.to_owned()];
+        Ok(())
+    }
+
+    /// Where the membership has others look for the member in this pod.
+    pub(crate) fn url_of(&self, pod: &str) -> Option<&str> {
+        let id = self.volumes[self.processes.get(pod)?].id;
+        let listed = self.list.iter().find(|it| it.id == id)?;
+        Some(&listed.peer_urls[0])
+    }
+
     pub(crate) fn promote(&mut self, id: u64, ground: &Ground) -> Result<(), String> {
         self.stands_on(ground)?;
         if self.applied(id) * 10 < self.commit * 9 {
@@ -376,4 +395,12 @@ impl Etcd {
         }
         Ok(())
     }
+}
+
+/// The peer URLs that a process tells of itself.
+fn advertised(args: &[String]) -> Vec<String> {
+    let urls = args
+        .iter()
+        .find_map(|it| it.strip_prefix("--initial-advertise-peer-urls="));
+    urls.into_iter().map(ToOwned::to_owned).collect()
 }

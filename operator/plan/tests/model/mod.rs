@@ -170,6 +170,7 @@ impl World {
         } else if self.etcd.boot(name, &claim_uid, &args) {
             self.mount(name);
             set_status(self.pods.get_mut(name).unwrap(), "Running", false);
+            self.judge_peers();
         }
     }
 
@@ -249,6 +250,15 @@ impl World {
             } => self.etcd.add(&name, &peer_url, &ground)?,
             Action::Promote { id, ground, .. } => self.etcd.promote(id, &ground)?,
             Action::RemoveMember { id, ground, .. } => self.etcd.remove(id, &ground)?,
+            Action::UpdatePeerUrl {
+                id,
+                peer_url,
+                ground,
+                ..
+            } => {
+                self.etcd.update_peer_url(id, &peer_url, &ground)?;
+                self.judge_peers();
+            }
             Action::MoveLeader { to_id, ground, .. } => self.etcd.move_leader(to_id, &ground)?,
             Action::Defragment { name, ground } => self.etcd.defragment(&name, &ground)?,
             Action::Compact { revision, ground } => self.etcd.compact(revision, &ground)?,
@@ -312,6 +322,38 @@ impl World {
     fn ends(&self, pod: &str) -> bool {
         let found = self.pods.get(pod);
         found.is_none_or(|it| it.metadata.deletion_timestamp.is_some())
+    }
+
+    /// Everybody listens where the membership has the others look for it, and all can dial that.
+    fn judge_peers(&self) {
+        let running: Vec<(&String, Vec<String>)> = self
+            .pods
+            .iter()
+            .filter(|(name, _)| self.etcd.processes.contains_key(*name))
+            .map(|(name, pod)| {
+                let container = &pod.spec.as_ref().unwrap().containers[0];
+                (name, container.args.clone().unwrap())
+            })
+            .collect();
+        for (name, args) in &running {
+            let Some(url) = self.etcd.url_of(name) else {
+                continue;
+            };
+            let flag = args
+                .iter()
+                .find_map(|it| it.strip_prefix("--listen-peer-urls="));
+            let (scheme, port) = (
+                url.split_once(':').unwrap().0,
+                url.rsplit_once(':').unwrap().1,
+            );
+            let wanted = format!("{scheme}://$(POD_IP):{port}");
+            let mut listens = flag.unwrap().split(',');
+            assert!(listens.any(|it| it == wanted), "{name} is not at {url}");
+            for (other, args) in &running {
+                let dials = args.iter().any(|it| it.starts_with("--peer-cert-file="));
+                assert!(dials || scheme == "http", "{other} cannot dial {url}");
+            }
+        }
     }
 
     fn grow_claim(&mut self, target: &Target, size: &str) -> Result<(), String> {

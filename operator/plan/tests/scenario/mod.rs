@@ -4,6 +4,7 @@
 //! cluster replicas=3 [image=..] [version=..] [policy=Delete] [engine=Etcd] [paused] [deleted] [reclaiming=4000!] [fresh] [claims-of-namesake=2]
 //!         [tls=JSON [certificates [without=kv-peer-tls] [due=kv-peer-tls] [aging=kv-peer-tls] [stolen=kv-peer-tls]
 //!         [keyless=kv-peer-tls] [both=kv-peer-tls | prepared=kv-peer-tls] [rotating=Peer/Trust[/20]]]]
+//!         [listeners=http:2380+https:2382]
 //!         [windows=JSON] [run=Hibernated] [joining=4] [serial=4] [operation=Rollout/m2/900] [overlay=JSON] [size=..] [not-yet]
 //!         [grow=80/20%/8Gi/3600] [grown=4Gi/5Gi/900] [when-scaled=Delete] [when-replaced=Retain] [ttl=60] [class=fast] [change=Deny] [classes=fast/yes,slow/no]
 //!         [update=JSON] [stable=IMAGE] [begun=30 [soaking=20] [soaked] [fell] [of-another]]
@@ -18,7 +19,7 @@
 //! m4 pod=notready unready=10 answers-as=5 revision=5000 size=2000 used=1000
 //! m5 no-space
 //! m5 corrupt
-//! m6 trusts=kv-peer-tls+new shows=new/tls
+//! m6 trusts=kv-peer-tls+new shows=new/tls at=https:2382
 //! m1 pod=restoring
 //! m2 restored=pod-9 alone
 //! operation one spec={"restart":{"members":["m1"]}} status={"phase":"Running"}
@@ -32,7 +33,8 @@
 //! what the spec asks for; `begun` is a rollout that is watched, with the seconds since it got on. A cluster that has converged
 //! remembers that it has. A CA of the operator's is called as its Secret, and one beside it or after it `new`: with `both` that one is
 //! believed and signs, with `prepared` it is believed and does not; `rotating` says the surface, the step and for how many seconds all
-//! members have been seen to have taken it. What a member trusts and shows, it does on the surface of its peers.
+//! members have been seen to have taken it. What a member trusts and shows, it does on the surface of its peers. `listeners` is where
+//! members are remembered to listen for each other, and `at` where the membership has the others look for one.
 //! `required=2` is the majority that is remembered, `recovering=m1` a recovery from quorum loss by plan `p`
 //! that operation `one` asks for, of the cluster `lost=dead` if not of the one that is remembered; `restored` says which pod has rebuilt a cluster of a volume, `alone` that the member answers for one
 //! of another id; in an operation `PLAN` stands for the plan of now, which the operation shows then.
@@ -43,9 +45,9 @@ use std::collections::BTreeMap;
 
 use crds::{
     BlockedBy, CertificateRotation, CertificatesStatus, Joining, MemberPhase, MemberStatus,
-    Operation, OperationType, RaftCluster, RaftClusterStatus, RaftMember, RaftOperation, Recovery,
-    RepairCause, RepairStatus, Replacement, RolloutFailure, RolloutStatus, RunState,
-    StableTemplate, StorageStatus, Suspect,
+    Operation, OperationType, PeerListener, PeerTls, RaftCluster, RaftClusterStatus, RaftMember,
+    RaftOperation, Recovery, RepairCause, RepairStatus, Replacement, RolloutFailure, RolloutStatus,
+    RunState, StableTemplate, StorageStatus, Suspect, TlsMode,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
@@ -101,14 +103,16 @@ pub(crate) fn real(serial: i64) -> String {
 pub(crate) fn parse(text: &str) -> Situation {
     let (asked, text): (Vec<&str>, Vec<&str>) =
         text.lines().partition(|it| it.starts_with("operation "));
-    let lines: Vec<Words<'_>> = text
+    let mut lines: Vec<Words<'_>> = text
         .into_iter()
         .map(|it| Words(it.split_whitespace().collect()))
         .filter(|it| !it.0.is_empty())
         .collect();
     let (head, members) = lines
-        .split_first()
+        .split_first_mut()
         .expect("a situation begins with the cluster");
+    begin_with_tls(head, members);
+    let (head, members) = (&*head, &*members);
     assert_eq!(head.0[0], "cluster", "a situation begins with the cluster");
     let now = Timestamp::from_second(1_795_000_000).expect("a time");
     let mut situation = Situation {
@@ -153,6 +157,36 @@ pub(crate) fn parse(text: &str) -> Situation {
         .and_then(|it| it.recovering.clone());
     acknowledge(&mut situation);
     situation
+}
+
+/// Members of a cluster with TLS between them are where such a cluster begins, unless they are said to be elsewhere.
+fn begin_with_tls<'a>(head: &Words<'a>, members: &mut [Words<'a>]) {
+    let tls = head.value("tls").unwrap_or_default();
+    let secured = ["Operator", "Secret"].map(|it| format!("\"peer\":{{\"mode\":\"{it}\""));
+    let begun = head.value("listeners").is_none() && secured.iter().any(|it| tls.contains(it));
+    for line in members.iter_mut().filter(|_| begun) {
+        line.0.push("at=https:2380");
+    }
+}
+
+/// `http:2380+https:2382`: where members listen, under TLS with the operator's certificates.
+fn listeners(situation: &Situation, head: &Words<'_>) -> Vec<PeerListener> {
+    let Some(text) = head.value("listeners") else {
+        let tls = situation.cluster.spec.tls.clone().unwrap_or_default();
+        let tls = tls.peer.filter(|it| it.mode != TlsMode::Disabled);
+        return vec![PeerListener::new(2380, tls)];
+    };
+    let listener = |text: &str| {
+        let (scheme, port) = text.split_once(':').expect("a scheme and a port");
+        let tls = PeerTls {
+            mode: TlsMode::Operator,
+            secret_name: None,
+        };
+        let tls = Some(tls).filter(|_| scheme == "https");
+        PeerListener::new(port.parse().expect("a port"), tls)
+    };
+    let all = text.split('+').filter(|it| !it.is_empty());
+    all.map(listener).collect()
 }
 
 /// Puts the plan of now where an operation acknowledges `PLAN`, and shows it there.
@@ -268,7 +302,11 @@ fn cluster(head: &Words<'_>) -> RaftCluster {
 /// Secrets as the planner itself would have them made before the first pod.
 fn keyrings(cluster: &RaftCluster, now: Timestamp) -> Vec<Keyring> {
     let mut bare = cluster.clone();
-    bare.status = None;
+    let peer_listeners = bare.status.map(|it| it.peer_listeners);
+    bare.status = Some(RaftClusterStatus {
+        peer_listeners: peer_listeners.unwrap_or_default(),
+        ..RaftClusterStatus::default()
+    });
     bare.spec.paused = false;
     bare.metadata.deletion_timestamp = None;
     let mut observed = Observed::empty(now);
@@ -399,7 +437,11 @@ fn remember(situation: &mut Situation, head: &Words<'_>, members: &[Words<'_>]) 
     if head.has("fresh") && joining.is_none() && members.is_empty() {
         return;
     }
+    let listeners = listeners(situation, head);
     let status = situation.cluster.status.get_or_insert_default();
+    if !head.has("fresh") {
+        status.peer_listeners = listeners;
+    }
     status.serial = head
         .number("serial")
         .unwrap_or(highest.max(joining.unwrap_or(0)));
@@ -861,10 +903,9 @@ fn tell(pod: &mut Pod, line: &Words<'_>, all: &[Words<'_>]) {
         .map(|it| it.peer_urls[0].clone())
         .map(|url| {
             let host = url
-                .trim_start_matches("http://")
-                .split('.')
-                .next()
-                .unwrap_or_default();
+                .split_once("://")
+                .and_then(|(_, rest)| rest.split_once('.'))
+                .map_or("", |it| it.0);
             format!("{host}={url}")
         })
         .collect();
@@ -1013,6 +1054,8 @@ fn alarmed(all: &[Words<'_>], alarm: &str) -> Vec<u64> {
 
 fn listed(line: &Words<'_>) -> Option<Listed> {
     let serial = serial(line);
+    let at = line.value("at").unwrap_or("http:2380");
+    let at = names::PeerPort::of_url(&at.replacen(':', "://:", 1)).expect("a scheme and a port");
     let unstarted = line.has("unstarted");
     (!line.has("unlisted")).then(|| Listed {
         id: id(serial),
@@ -1021,12 +1064,7 @@ fn listed(line: &Words<'_>) -> Option<Listed> {
         } else {
             real(serial)
         },
-        peer_urls: vec![names::peer_url(
-            names::Scheme::Http,
-            "demo",
-            "kv",
-            &real(serial),
-        )],
+        peer_urls: vec![names::peer_url(at, "demo", "kv", &real(serial))],
         is_learner: unstarted || line.has("learner"),
     })
 }
