@@ -25,6 +25,7 @@ mod autogrow;
 mod bootstrap;
 pub mod certificates;
 mod corruption;
+mod disruption;
 mod draft;
 mod engine;
 mod evacuate;
@@ -152,6 +153,7 @@ pub fn plan(cluster: &RaftCluster, observed: &Observed, now: Timestamp) -> Plan 
             progress::note(&view, work.is_none(), &mut draft);
             accounts::keep(&view, &mut draft);
         }
+        disruption::budget(&view, work.as_ref(), &mut draft);
     } else {
         draft.memory = view.memory.clone();
         progress::interrupt(&mut draft);

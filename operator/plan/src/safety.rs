@@ -6,8 +6,8 @@
 //! What it holds, by the numbers of the invariants in the design:
 //! 1. no voter is taken away unless those left are a healthy, caught-up majority, and at most one change of the membership
 //!    or one stop of a working voter is in a plan, and at most one stop of a voter that answers at all, for it may work again
-//!    in a moment; while nobody can read the membership, no ready pod is stopped;
-//!    and no peer URL names a way that its member does not listen on or a running member cannot dial;
+//!    in a moment; while nobody can read the membership, no ready pod is stopped; when a ready voter is stopped, no other may
+//!    be evicted; and no peer URL names a way that its member does not listen on or a running member cannot dial;
 //! 2. no voter is removed while nobody can tell whose data are right; a volume is deleted only by the uid that was seen, when its
 //!    member is out of the membership, no pod uses it and a majority is healthy without it; none is asked to be smaller than it
 //!    is; no member starts on a volume that is not its own, nor on data that its volume was rebuilt from; a cluster is rebuilt
@@ -18,6 +18,7 @@
 //! Restarting the only voter, or one of two healthy ones, is allowed: there is no other way, and no data are at stake.
 //! It deliberately cannot tell whether a plan is a good one, only that it is not a fatal one.
 
+mod budget;
 mod certificates;
 mod operation;
 mod peers;
@@ -97,7 +98,8 @@ pub fn check(observed: &Observed, actions: &[Action]) -> Result<(), Violation> {
         | Action::LabelPod { .. }
         | Action::ChangeAccount { .. }
         | Action::OwnClaim { .. } => Ok(()),
-    })
+    })?;
+    budget::closed(&ground, actions)
 }
 
 /// Answers older than this, against the time of the reads, are no answers.

@@ -1,4 +1,4 @@
-//! What is kept in order in every round, whatever else is in hand: services, budget, owners and sizes of claims, role labels,
+//! What is kept in order in every round, whatever else is in hand: services, owners and sizes of claims, role labels,
 //! identities, pods, and the remains of members that are gone.
 //!
 //! Nothing here takes away a voter that works. A pod that has ended, or is silent, not ready and of an old template, is not
@@ -9,7 +9,8 @@
 //!
 //! While a lost cluster is rebuilt, its members are `operate/recover.rs`'s alone.
 //!
-//! This file deliberately makes no volumes and changes no membership: see `bootstrap.rs`, `join.rs`, `leave.rs`.
+//! This file deliberately makes no volumes and changes no membership: see `bootstrap.rs`, `join.rs`, `leave.rs`. The budget
+//! looks at all that a round does: see `disruption.rs`.
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
@@ -45,7 +46,6 @@ const OUTDATED: &str = "it is not ready, and its template is an old one";
 /// Keeps everything in order; `leaving` is the member on its way out, whose pod counts as a voter's no more.
 pub(crate) fn upkeep(view: &View<'_>, leaving: Option<&str>, draft: &mut Draft) {
     services(view, draft);
-    budget(view, draft);
     if recover::is_under_way(view) {
         return;
     }
@@ -78,22 +78,6 @@ fn services(view: &View<'_>, draft: &mut Draft) {
         if !found.any(|it| objects::covers(it, &wanted)) {
             draft.actions.push(Action::ApplyService(Box::new(wanted)));
         }
-    }
-}
-
-/// The budget follows the membership; while that cannot be read, a budget that exists stays as it is.
-fn budget(view: &View<'_>, draft: &mut Draft) {
-    let voters = view.voters().len();
-    let wanted = objects::budget::budget(&view.spec, voters);
-    let found = view
-        .observed
-        .budgets
-        .iter()
-        .find(|it| it.metadata.name == wanted.metadata.name);
-    let blind = view.born() && view.membership.is_none();
-    let right = found.is_some_and(|it| blind || objects::covers(it, &wanted));
-    if !right {
-        draft.actions.push(Action::ApplyBudget(Box::new(wanted)));
     }
 }
 

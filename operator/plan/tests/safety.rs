@@ -5,6 +5,7 @@
 
 mod scenario;
 
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use plan::names::{self, Role};
 use plan::safety::check;
 use plan::{Action, Ground, Observed, Target};
@@ -14,8 +15,14 @@ const THREE: &str = "cluster replicas=3\nm1 leader\nm2\nm3";
 const WITH_LEARNER: &str = "cluster replicas=3\nm1 leader\nm2\nm3 learner";
 const ONE_DOWN: &str = "cluster replicas=3\nm1 leader\nm2\nm3 pod=notready answer=no";
 
+/// What was seen, with a budget that lets nobody go.
 fn observed(situation: &str) -> Observed {
-    parse(situation).observed
+    let mut observed = parse(situation).observed;
+    for budget in &mut observed.budgets {
+        let spec = budget.spec.as_mut().unwrap();
+        spec.min_available = Some(IntOrString::Int(9));
+    }
+    observed
 }
 
 fn id(serial: u64) -> u64 {
@@ -596,4 +603,25 @@ fn who_starts_listens_where_it_is_looked_for() {
     safe(&secured, &[started(&secured)]);
     safe(plain, &[started(plain)]);
     unsafe_by(1, &secured, &[started(plain)]);
+}
+
+#[test]
+fn a_voter_goes_only_when_no_other_may_be_evicted() {
+    let open = parse(THREE).observed;
+    let closed = observed(THREE);
+    let closes = || Action::ApplyBudget(Box::new(closed.budgets[0].clone()));
+    let relabel = || Action::LabelPod {
+        pod: pod(3),
+        role: Role::Learner,
+    };
+    for step in [stop(3), relabel()] {
+        let steps = std::slice::from_ref(&step);
+        assert_eq!(check(&open, steps).unwrap_err().invariant, 1);
+        check(&closed, steps).unwrap();
+        check(&open, &[closes(), step.clone()]).unwrap();
+        assert_eq!(check(&open, &[step, closes()]).unwrap_err().invariant, 1);
+    }
+    // Nobody counts on one that is not ready.
+    let down = parse(ONE_DOWN).observed;
+    check(&down, &[stop(3)]).unwrap();
 }

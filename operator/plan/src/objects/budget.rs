@@ -16,8 +16,19 @@ use crate::{
     spec::Spec,
 };
 
-/// The budget while there are `live` voters.
+/// The budget while there are `live` voters: a quorum stays.
 pub(crate) fn budget(spec: &Spec, live: usize) -> PodDisruptionBudget {
+    let voters = live.max(spec.replicas);
+    with(spec, min_available(spec, voters, voters / 2 + 1))
+}
+
+/// The budget while one of `live` voters is taken away by the operator: all stay.
+pub(crate) fn tight(spec: &Spec, live: usize) -> PodDisruptionBudget {
+    let voters = live.max(spec.replicas);
+    with(spec, min_available(spec, voters, voters))
+}
+
+fn with(spec: &Spec, min_available: i32) -> PodDisruptionBudget {
     let mut selector = names::labels(&spec.name);
     selector.retain(|key, _| key == names::CLUSTER_LABEL);
     selector.insert(
@@ -27,10 +38,7 @@ pub(crate) fn budget(spec: &Spec, live: usize) -> PodDisruptionBudget {
     PodDisruptionBudget {
         metadata: metadata(spec, names::budget(&spec.name)),
         spec: Some(PodDisruptionBudgetSpec {
-            min_available: Some(IntOrString::Int(min_available(
-                spec,
-                live.max(spec.replicas),
-            ))),
+            min_available: Some(IntOrString::Int(min_available)),
             selector: Some(LabelSelector {
                 match_labels: Some(selector),
                 match_expressions: None,
@@ -41,11 +49,11 @@ pub(crate) fn budget(spec: &Spec, live: usize) -> PodDisruptionBudget {
     }
 }
 
-fn min_available(spec: &Spec, voters: usize) -> i32 {
+fn min_available(spec: &Spec, voters: usize, wanted: usize) -> i32 {
     if voters <= 1 {
         i32::from(spec.eviction == SingleMemberEviction::Block)
     } else {
-        i32::try_from(voters / 2 + 1).unwrap_or(i32::MAX)
+        i32::try_from(wanted).unwrap_or(i32::MAX)
     }
 }
 
