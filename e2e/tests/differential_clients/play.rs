@@ -248,7 +248,8 @@ impl Beside {
 
     async fn end(mut self) -> Result<Said> {
         if let Some(pid) = self.child.id() {
-            kill(Pid::from_raw(pid.try_into()?), Signal::SIGINT)?;
+            // Not SIGINT, which whoever was started in the background by a shell ignores, and his children with him.
+            kill(Pid::from_raw(pid.try_into()?), Signal::SIGTERM)?;
         }
         // Kept open, so that it is the signal that ends it.
         let input = self.child.stdin.take();
