@@ -31,6 +31,9 @@ pub struct AuthStatus {
     /// Users that the operator makes, remembered before they are made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub users: Vec<UserAccount>,
+    /// Roles that the operator makes, remembered before they are made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
     /// Of what all is as it was declared; while that stays the same, members are not asked for their users and roles.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settled: Option<String>,
@@ -45,4 +48,7 @@ pub struct UserAccount {
     /// The version of the Secret whose password it has; absent until that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_version: Option<String>,
+    /// Whether it was made without a password.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_password: bool,
 }

@@ -1,7 +1,7 @@
 //! The API of Quorate: the types of group `quorate.io`, version `v1alpha1`.
 //!
 //! [`RaftCluster`] is what a user writes; [`RaftMember`] is what the operator makes of it, one per member;
-//! [`RaftOperation`] is one thing to be done once. The manifests
+//! [`RaftOperation`] is one thing to be done once; [`RaftUser`] and [`RaftRole`] say who may do what in a cluster. The manifests
 //! in `yaml/` are generated from these types and `tests/yaml_is_current.rs` keeps them so.
 //!
 //! What can never work is refused by the API server itself, through CEL rules that stand on the types and name the field
@@ -12,6 +12,7 @@
 // `KubeSchema` repeats each struct inside a function, where `pub` reaches nobody.
 #![allow(unreachable_pub)]
 
+pub mod account;
 pub mod auth;
 pub mod certificates;
 pub mod cluster;
@@ -32,6 +33,10 @@ pub mod storage;
 pub mod tls;
 pub mod update;
 
+pub use account::{
+    AccountStatus, KeyRange, PasswordSecret, Permission, PermissionType, RaftRole, RaftRoleSpec,
+    RaftUser, RaftUserSpec,
+};
 pub use auth::{Auth, AuthStatus, UserAccount};
 pub use certificates::{
     CertificateRotation, CertificatesStatus, RotateCertificates, RotationStep, TlsSurface,
@@ -79,5 +84,11 @@ pub const VERSION: &str = "v1alpha1";
 /// Every custom resource definition of Quorate, in the order they are installed.
 #[must_use]
 pub fn definitions() -> Vec<CustomResourceDefinition> {
-    vec![RaftCluster::crd(), RaftMember::crd(), RaftOperation::crd()]
+    vec![
+        RaftCluster::crd(),
+        RaftMember::crd(),
+        RaftOperation::crd(),
+        RaftUser::crd(),
+        RaftRole::crd(),
+    ]
 }

@@ -86,6 +86,15 @@ impl Client {
         AuthClient::new(self.channel.clone())
     }
 
+    /// Reads a key as the user to whom a token was given.
+    ///
+    /// # Errors
+    /// The server's or the transport's status.
+    pub async fn get_as(&mut self, token: &str, key: &str) -> Result<(), Status> {
+        let request = with_token(get_request(key), token)?;
+        self.kv.range(request).await.map(drop)
+    }
+
     /// Writes a key as the user to whom a token was given.
     ///
     /// # Errors
@@ -95,10 +104,7 @@ impl Client {
             key: key.to_owned().into(),
             ..Default::default()
         };
-        let mut request = Request::new(put);
-        let token = token.parse();
-        let token = token.map_err(|_| Status::invalid_argument("a token is text"))?;
-        request.metadata_mut().insert("token", token);
+        let request = with_token(put, token)?;
         self.kv.put(request).await.map(drop)
     }
 
@@ -294,6 +300,14 @@ impl Client {
             .into_inner()
             .members)
     }
+}
+
+fn with_token<T>(message: T, token: &str) -> Result<Request<T>, Status> {
+    let token = token.parse();
+    let token = token.map_err(|_| Status::invalid_argument("a token is text"))?;
+    let mut request = Request::new(message);
+    request.metadata_mut().insert("token", token);
+    Ok(request)
 }
 
 fn put_request(key: &str, value: Value) -> PutRequest {

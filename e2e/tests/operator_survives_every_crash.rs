@@ -48,6 +48,12 @@ enum Deed {
     Authenticate,
     /// Has them do so, and then no more.
     EndAuthentication,
+    /// Declares a user and a role of members that ask who somebody is.
+    Declare,
+    /// Changes both, of members that have them.
+    Redeclare,
+    /// Deletes both.
+    Withdraw,
     /// Loses all volumes but one, and agrees to the plan of recovery.
     LoseQuorum,
     Delete,
@@ -85,11 +91,28 @@ impl Story {
                 world.change(authentication()).await;
             }
             Deed::EndAuthentication => {
-                world.password_of_root(ROOT_SECRET).await;
-                world.change(authentication()).await;
+                Box::pin(authenticated(&world)).await?;
+                Box::pin(declare(&world)).await;
                 world.converge(&Crash::never()).await?;
                 world.kube.faults().forget_calls();
                 world.change(json!({ "auth": null })).await;
+            }
+            Deed::Declare => {
+                Box::pin(authenticated(&world)).await?;
+                Box::pin(declare(&world)).await;
+            }
+            Deed::Redeclare | Deed::Withdraw => {
+                Box::pin(authenticated(&world)).await?;
+                Box::pin(declare(&world)).await;
+                world.converge(&Crash::never()).await?;
+                world.kube.faults().forget_calls();
+                if matches!(self.deed, Deed::Withdraw) {
+                    world.withdraw_accounts().await;
+                } else {
+                    let narrower = json!([{ "type": "Read", "prefix": "a/b/" }]);
+                    world.declare_reader(narrower).await;
+                    world.declare_app(&[]).await;
+                }
             }
             Deed::LoseQuorum => {
                 world.lose_quorum_and_agree().await?;
@@ -449,6 +472,65 @@ fn secured() -> Value {
     spec
 }
 
+/// Members ask who somebody is.
+async fn authenticated(world: &World) -> Result<(), String> {
+    world.password_of_root(ROOT_SECRET).await;
+    world.change(authentication()).await;
+    world.converge(&Crash::never()).await?;
+    world.kube.faults().forget_calls();
+    Ok(())
+}
+
+/// A user and its role.
+async fn declare(world: &World) {
+    world
+        .declare_reader(
+            json!([{ "type": "Read", "prefix": "a/" }, { "type": "ReadWrite", "key": "b" }]),
+        )
+        .await;
+    world.declare_app(&["reader"]).await;
+}
+
+/// Tells a story of declared accounts, and gives what the members have in the end.
+async fn accounts_after(deed: Deed, writes_min: u64) -> String {
+    let story = Story {
+        before: Some(secured()),
+        deed,
+        writes_min,
+    };
+    // In boxes, for a debug build's frames would fill a thread's stack.
+    Box::pin(story.survives_every(&WAYS)).await;
+    let told = Box::pin(story.tell(&Crash::never())).await;
+    told.expect("it ends well").accounts.concat()
+}
+
+#[tokio::test]
+async fn declaring_a_user_and_a_role() {
+    let accounts = accounts_after(Deed::Declare, 8).await;
+    assert!(
+        accounts.contains(r#""app": User { has_password: true, roles: {"reader"} }"#),
+        "{accounts}"
+    );
+}
+
+#[tokio::test]
+async fn changing_a_user_and_a_role() {
+    let accounts = accounts_after(Deed::Redeclare, 5).await;
+    assert!(
+        accounts.contains(r#""app": User { has_password: true, roles: {} }"#),
+        "{accounts}"
+    );
+}
+
+#[tokio::test]
+async fn withdrawing_a_user_and_a_role() {
+    let accounts = accounts_after(Deed::Withdraw, 3).await;
+    assert!(
+        accounts.contains("enabled true") && !accounts.contains("app"),
+        "{accounts}"
+    );
+}
+
 #[tokio::test]
 async fn switching_authentication_on() {
     let story = Story {
@@ -474,10 +556,10 @@ async fn switching_authentication_off() {
     };
     story.survives_every(&WAYS).await;
     let told = story.tell(&Crash::never()).await.expect("it ends well");
+    let accounts = told.accounts.concat();
     assert!(
-        told.accounts[0].starts_with("enabled false"),
-        "{:?}",
-        told.accounts
+        accounts.starts_with("enabled false") && !accounts.contains("app"),
+        "{accounts}"
     );
 }
 

@@ -4,34 +4,107 @@
 
 use std::collections::BTreeMap;
 
-use crds::RaftCluster;
+use crds::{RaftCluster, RaftRole, RaftUser};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
-use plan::accounts::{self, USERNAME};
-use plan::{AccountChange, Accounts, Password, PasswordSource, Probe, Target, names};
+use kube::api::PostParams;
+use plan::accounts::{self, USERNAME, Verdict};
+use plan::{AccountChange, Accounts, Declarations, Password, PasswordSource, Probe, Target, names};
+use serde::Serialize;
 
 use crate::certificates::text;
-use crate::context::Context;
-use crate::kubernetes::CallError;
+use crate::context::{Context, WriteError};
+use crate::kubernetes::{CallError, Kind, MANAGER, object};
 use crate::members::{Credentials, Endpoint, MembersError};
 use crate::observe::endpoint;
 
-/// What is known of the Secrets with the passwords of a cluster.
+/// What declares the accounts of a cluster.
 ///
 /// # Errors
-/// [`CallError`], if one could not be read. One that is not there is left out.
-pub(crate) async fn passwords(
+/// [`CallError`], if something could not be read. A Secret that is not there is left out.
+pub(crate) async fn declarations(
     ctx: &Context,
     cluster: &RaftCluster,
-) -> Result<Vec<Password>, CallError> {
+) -> Result<Declarations, CallError> {
     let namespace = cluster.namespace().unwrap_or_default();
-    let mut known = Vec::new();
-    for (name, key) in accounts::passwords(cluster) {
+    let (users, roles) = naming(ctx, &namespace, &cluster.name_any()).await?;
+    let mut passwords = Vec::new();
+    for (name, key) in accounts::passwords(cluster, &users) {
         let found = ctx.kubernetes.find::<Secret>(&namespace, &name).await?;
-        known.extend(found.map(|it| password(&it, key)));
+        passwords.extend(found.map(|it| password(&it, key)));
     }
-    Ok(known)
+    Ok(Declarations {
+        users,
+        roles,
+        passwords,
+    })
+}
+
+/// Users and roles that name a cluster.
+async fn naming(
+    ctx: &Context,
+    namespace: &str,
+    cluster: &str,
+) -> Result<(Vec<RaftUser>, Vec<RaftRole>), CallError> {
+    let (mut users, mut roles) = tokio::try_join!(
+        ctx.kubernetes.list::<RaftUser>(namespace, ""),
+        ctx.kubernetes.list::<RaftRole>(namespace, ""),
+    )?;
+    users.retain(|it| it.spec.cluster_name == cluster);
+    roles.retain(|it| it.spec.cluster_name == cluster);
+    Ok((users, roles))
+}
+
+/// Tells users and roles that name a cluster which is not there.
+///
+/// # Errors
+/// [`WriteError`], if one could not be told.
+pub(crate) async fn tell_without_cluster(
+    ctx: &Context,
+    namespace: &str,
+    cluster: &str,
+) -> Result<(), WriteError> {
+    let found = naming(ctx, namespace, cluster).await;
+    let (users, roles) = found.map_err(WriteError::Call)?;
+    let (verdict, now) = (Verdict::no_cluster(cluster), ctx.clock.now());
+    for user in users {
+        if let Some(status) = verdict.news(&user.metadata, user.status.as_ref(), now) {
+            let told = RaftUser {
+                status: Some(status),
+                ..user
+            };
+            tell(ctx, namespace, &told).await?;
+        }
+    }
+    for role in roles {
+        if let Some(status) = verdict.news(&role.metadata, role.status.as_ref(), now) {
+            let told = RaftRole {
+                status: Some(status),
+                ..role
+            };
+            tell(ctx, namespace, &told).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Replaces the status of an object, at the very version that was read. One that has changed, or gone, is looked at again.
+async fn tell<K: Kind + Serialize>(
+    ctx: &Context,
+    namespace: &str,
+    told: &K,
+) -> Result<(), WriteError> {
+    let (api, name) = (ctx.kubernetes.namespaced::<K>(namespace), told.name_any());
+    let parameters = PostParams {
+        field_manager: Some(MANAGER.into()),
+        dry_run: false,
+    };
+    let call = api.replace_status(&name, &parameters, told);
+    match ctx.write("update", object::<K>(&name), call).await {
+        Err(WriteError::Call(error)) if error.is_conflict() || error.is_absent() => Ok(()),
+        result => result.map(drop),
+    }
 }
 
 fn password(secret: &Secret, key: String) -> Password {
@@ -57,11 +130,11 @@ fn target(secret: &Secret) -> Target {
 pub(crate) async fn ask(
     ctx: &Context,
     cluster: &RaftCluster,
-    passwords: &[Password],
+    declared: &Declarations,
     (pods, probes): (&[&Pod], &BTreeMap<String, Probe>),
     credentials: Option<&Credentials>,
 ) -> Option<Result<Accounts, String>> {
-    let asked = accounts::asked(cluster, passwords)?;
+    let asked = accounts::asked(cluster, declared)?;
     let agrees = |probe: &&Probe| {
         let answer = probe.answer.as_ref();
         answer.is_ok_and(|it| it.membership.is_some())
@@ -103,7 +176,7 @@ pub(crate) async fn change(
     change: &AccountChange,
 ) -> Result<(), AccountError> {
     let password = match change.password() {
-        Some((_, source)) => Some(read(ctx, namespace, source).await?),
+        Some(source) => Some(read(ctx, namespace, source).await?),
         None => None,
     };
     let sent = ctx.members.change_account(at, change, password.as_deref());

@@ -230,7 +230,9 @@ impl Stage<'_> {
                 let via = self.stand_on(ground).await?;
                 Ok(accounts::change(self.ctx, &self.namespace, &via, change).await?)
             }
-            Action::TellOperation(operation) => self.tell(operation).await,
+            Action::TellUser(user) => self.tell(user.as_ref()).await,
+            Action::TellRole(role) => self.tell(role.as_ref()).await,
+            Action::TellOperation(operation) => self.tell(operation.as_ref()).await,
             Action::DeleteOperation { operation } => self.delete::<RaftOperation>(operation).await,
         }
     }
@@ -376,20 +378,18 @@ impl Stage<'_> {
         }
     }
 
-    /// Replaces an operation's status, at the very version that was read.
-    async fn tell(&self, operation: &RaftOperation) -> Result<(), ActError> {
+    /// Replaces an object's status, at the very version that was read.
+    async fn tell<K: Kind + Serialize>(&self, told: &K) -> Result<(), ActError> {
         let (api, name) = (
-            self.ctx
-                .kubernetes
-                .namespaced::<RaftOperation>(&self.namespace),
-            operation.name_any(),
+            self.ctx.kubernetes.namespaced::<K>(&self.namespace),
+            told.name_any(),
         );
         let parameters = PostParams {
             field_manager: Some(names::FIELD_MANAGER.into()),
             dry_run: false,
         };
-        let object = object::<RaftOperation>(&name);
-        let call = api.replace_status(&name, &parameters, operation);
+        let object = object::<K>(&name);
+        let call = api.replace_status(&name, &parameters, told);
         overtaken(self.write("update", object.clone(), call).await, object)
     }
 
@@ -492,6 +492,8 @@ pub(crate) fn kind(action: &Action) -> &'static str {
         Action::Compact { .. } => "Compact",
         Action::ChangeAccount { .. } => "ChangeAccount",
         Action::Disarm { .. } => "Disarm",
+        Action::TellUser(_) => "TellUser",
+        Action::TellRole(_) => "TellRole",
         Action::TellOperation(_) => "TellOperation",
         Action::DeleteOperation { .. } => "DeleteOperation",
     }

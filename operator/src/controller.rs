@@ -11,6 +11,7 @@ use crds::RaftCluster;
 use kube::ResourceExt;
 use plan::{Action, Failure, Observed, Outcome, Plan};
 
+use crate::accounts::tell_without_cluster;
 use crate::act::act;
 use crate::context::{Context, WriteError};
 use crate::gate::Shut;
@@ -62,7 +63,8 @@ pub async fn reconcile(
     let found = ctx.kubernetes.find::<RaftCluster>(namespace, name).await;
     let Some(cluster) = found.map_err(ReconcileError::Observe)? else {
         ctx.metrics.cluster_gone(namespace, name);
-        return Ok(Requeue::Gone);
+        let told = tell_without_cluster(ctx, namespace, name).await;
+        return told.map(|()| Requeue::Gone).map_err(unpublished);
     };
     let (mut observed, credentials) = match observe(ctx, &cluster).await {
         Ok(seen) => seen,

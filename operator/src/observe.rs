@@ -1,7 +1,7 @@
 //! Observe: all reads of a round, and nothing else.
 //!
 //! Every list is read live from the API server, whole, and after the cluster itself; the members are asked last, so that
-//! what they say is the youngest fact of all. A round costs six lists and two small calls per member; while volumes have
+//! what they say is the youngest fact of all. A round costs eight lists and two small calls per member; while volumes have
 //! to grow, one call more for each of their classes, with TLS one read of each Secret that the cluster names, with authentication one more and a
 //! question to one member; and the node of
 //! the leader, those of the others while anything is in hand, and for a member that does not answer up to three reads: where it
@@ -62,9 +62,9 @@ pub async fn observe(
     let ours_now: Vec<&Pod> = pods.iter().filter(ours).collect();
     let handshakes = shake_all(ctx, doors(&watched, &ours_now, &roots)).await;
     let probes = probe_all(ctx, pods.iter().filter(ours), credentials.as_ref()).await;
-    let passwords = accounts::passwords(ctx, cluster).await?;
+    let declarations = accounts::declarations(ctx, cluster).await?;
     let place = (&ours_now[..], &probes);
-    let accounts = accounts::ask(ctx, cluster, &passwords, place, credentials.as_ref()).await;
+    let accounts = accounts::ask(ctx, cluster, &declarations, place, credentials.as_ref()).await;
     let mut footings = footings(ctx, uid.as_deref(), (&pods, &claims), &probes).await?;
     let operation = cluster.status.as_ref().and_then(|it| it.operation.as_ref());
     let in_hand = operation.is_some() || !operations.is_empty();
@@ -82,7 +82,7 @@ pub async fn observe(
         classes,
         keyrings,
         handshakes,
-        passwords,
+        declarations,
         accounts,
         operations,
         probes,

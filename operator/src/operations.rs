@@ -1,48 +1,95 @@
-//! From a change of a `RaftOperation` to the cluster that should be looked at.
+//! From a change of a `RaftOperation`, a `RaftUser` or a `RaftRole` to the cluster that should be looked at.
 //!
-//! An operation names its cluster in its spec, where people write it, and not in a label; a watch sees only metadata. So the
-//! few operations that change are read, each once per change.
+//! They name their cluster in their spec, where people write it, and not in a label; a watch sees only metadata. So the
+//! few that change are read, each once per change.
 //!
-//! It deliberately says nothing of one that was deleted: its cluster is looked at while anything is in hand, and by the resync.
+//! Of one that was deleted nobody can say which cluster it named. After a user or a role, those clusters of the namespace are looked at that
+//! have any: who may no more do something should not be able to for long. An operation's cluster is looked at while anything is in hand,
+//! and by the resync.
 
-use crds::RaftOperation;
+use crds::{RaftCluster, RaftOperation, RaftRole, RaftUser};
+use kube::ResourceExt;
 use tokio::sync::mpsc;
 
-use crate::kubernetes::{Kubernetes, chain};
+use crate::kubernetes::{CallError, Kind, Kubernetes, chain};
 use crate::queue::Key;
 use crate::watch::Wake;
 
-/// Wakes the clusters of the operations that `changed` tells of, for as long as both ends are there.
-pub(crate) async fn wake_clusters(
+/// A kind that names its cluster in its spec.
+pub(crate) trait Naming: Kind + Send + Sync + 'static {
+    /// Whether clusters must be told soon of one that was deleted.
+    const MISSED: bool;
+
+    /// The cluster's name.
+    fn cluster(self) -> String;
+}
+
+impl Naming for RaftOperation {
+    const MISSED: bool = false;
+
+    fn cluster(self) -> String {
+        self.spec.cluster_name
+    }
+}
+
+impl Naming for RaftUser {
+    const MISSED: bool = true;
+
+    fn cluster(self) -> String {
+        self.spec.cluster_name
+    }
+}
+
+impl Naming for RaftRole {
+    const MISSED: bool = true;
+
+    fn cluster(self) -> String {
+        self.spec.cluster_name
+    }
+}
+
+/// Wakes the clusters of the objects that `changed` tells of, for as long as both ends are there.
+pub(crate) async fn wake_clusters<K: Naming>(
     kubernetes: Kubernetes,
     mut changed: mpsc::UnboundedReceiver<Wake>,
     wake: mpsc::UnboundedSender<Wake>,
 ) {
     while let Some(change) = changed.recv().await {
         let told = match change {
-            Wake::All => Some(Wake::All),
-            Wake::One(operation) => cluster_of(&kubernetes, operation).await.map(Wake::One),
+            Wake::All => vec![Wake::All],
+            Wake::One(object) => match clusters_of::<K>(&kubernetes, object).await {
+                Ok(clusters) => clusters.into_iter().map(Wake::One).collect(),
+                Err(error) => {
+                    let (kind, error) = (K::kind(&()), chain(&error));
+                    tracing::warn!(%kind, error, "an object could not be read; the resync will find it");
+                    Vec::new()
+                }
+            },
         };
-        if told.is_some_and(|it| wake.send(it).is_err()) {
-            return;
+        for told in told {
+            if wake.send(told).is_err() {
+                return;
+            }
         }
     }
 }
 
-async fn cluster_of(kubernetes: &Kubernetes, operation: Key) -> Option<Key> {
-    let Key { namespace, name } = operation;
-    match kubernetes.find::<RaftOperation>(&namespace, &name).await {
-        Ok(found) => found.map(|it| Key {
-            namespace,
-            name: it.spec.cluster_name,
-        }),
-        Err(error) => {
-            let error = chain(&error);
-            tracing::warn!(
-                error,
-                "an operation could not be read; the resync will find it"
-            );
-            None
-        }
+async fn clusters_of<K: Naming>(
+    kubernetes: &Kubernetes,
+    object: Key,
+) -> Result<Vec<Key>, CallError> {
+    let Key { namespace, name } = object;
+    let key = |name| Key {
+        namespace: namespace.clone(),
+        name,
+    };
+    if let Some(found) = kubernetes.find::<K>(&namespace, &name).await? {
+        return Ok(vec![key(found.cluster())]);
     }
+    if !K::MISSED {
+        return Ok(Vec::new());
+    }
+    let mut clusters = kubernetes.list::<RaftCluster>(&namespace, "").await?;
+    clusters.retain(|it| it.status.as_ref().is_some_and(|it| it.auth.is_some()));
+    Ok(clusters.iter().map(|it| key(it.name_any())).collect())
 }

@@ -67,6 +67,34 @@ pub const PERMISSIONS: &[Permission] = &[
         why: "how it stands",
     },
     Permission {
+        group: "quorate.io",
+        resource: "raftusers",
+        verbs: &["get", "list", "watch"],
+        place: Place::Clusters,
+        why: "who may do something in a cluster",
+    },
+    Permission {
+        group: "quorate.io",
+        resource: "raftusers/status",
+        verbs: &["update"],
+        place: Place::Clusters,
+        why: "how it stands",
+    },
+    Permission {
+        group: "quorate.io",
+        resource: "raftroles",
+        verbs: &["get", "list", "watch"],
+        place: Place::Clusters,
+        why: "what may be done there",
+    },
+    Permission {
+        group: "quorate.io",
+        resource: "raftroles/status",
+        verbs: &["update"],
+        place: Place::Clusters,
+        why: "how it stands",
+    },
+    Permission {
         group: "",
         resource: "pods",
         verbs: &["create", "delete", "list", "patch", "watch"],
@@ -99,7 +127,7 @@ pub const PERMISSIONS: &[Permission] = &[
         resource: "secrets",
         verbs: &["create", "get", "patch"],
         place: Place::Clusters,
-        why: "certificates: each is read by its name, made where spec.tls says so, and renewed; nobody can list by this",
+        why: "certificates and passwords: each is read by its name; certificates are made where spec.tls says so, and renewed; nobody can list by this",
     },
     Permission {
         group: "events.k8s.io",

@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crds::{RaftCluster, RaftMember, RaftOperation};
+use crds::{RaftCluster, RaftMember, RaftOperation, RaftRole, RaftUser};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use plan::names;
@@ -27,7 +27,7 @@ use crate::gate::Shut;
 use crate::kubernetes::{Kind, chain};
 use crate::metrics::Outcome;
 use crate::nodes;
-use crate::operations;
+use crate::operations::{self, Naming};
 use crate::queue::{Finish, Key, Queue};
 use crate::serve::Pulse;
 use crate::watch::{Belongs, Wake, Watch};
@@ -103,17 +103,9 @@ fn watch_all(
         };
         watches.spawn(of.kind::<RaftCluster>(Belongs::Itself).run());
         watches.spawn(of.owned::<RaftMember>().run());
-        let (told, operations) = mpsc::unbounded_channel();
-        let watch = Watch {
-            wake: told,
-            ..of.kind::<RaftOperation>(Belongs::Itself)
-        };
-        watches.spawn(watch.run());
-        watches.spawn(operations::wake_clusters(
-            ctx.kubernetes.clone(),
-            operations,
-            wake.clone(),
-        ));
+        of.naming::<RaftOperation>(watches);
+        of.naming::<RaftUser>(watches);
+        of.naming::<RaftRole>(watches);
         watches.spawn(of.owned::<Pod>().run());
         watches.spawn(of.owned::<PersistentVolumeClaim>().run());
         watches.spawn(of.owned::<Service>().run());
@@ -168,6 +160,19 @@ impl Watching<'_> {
             pulse: self.pulse.clone(),
             metrics: Arc::clone(&self.ctx.metrics),
         }
+    }
+
+    /// A kind whose objects name their cluster in their spec.
+    fn naming<K: Naming>(&self, watches: &mut JoinSet<()>) {
+        let (told, changed) = mpsc::unbounded_channel();
+        let watch = Watch {
+            wake: told,
+            ..self.kind::<K>(Belongs::Itself)
+        };
+        watches.spawn(watch.run());
+        let kubernetes = self.ctx.kubernetes.clone();
+        let wake = self.wake.clone();
+        watches.spawn(operations::wake_clusters::<K>(kubernetes, changed, wake));
     }
 
     /// A kind of which only what belongs to a cluster concerns us.

@@ -19,6 +19,12 @@ rules:
   - apiGroups: [quorate.io]
     resources: [raftoperations/status]
     verbs: [update]
+  - apiGroups: [quorate.io]
+    resources: [raftusers, raftroles]
+    verbs: [get, list, watch]
+  - apiGroups: [quorate.io]
+    resources: [raftusers/status, raftroles/status]
+    verbs: [update]
   - apiGroups: [""]
     resources: [pods, persistentvolumeclaims]
     verbs: [create, delete, list, patch, watch]
@@ -28,7 +34,7 @@ rules:
   - apiGroups: [policy]
     resources: [poddisruptionbudgets]
     verbs: [create, list, patch, watch]
-  # By name only: spec.tls names them, or they are made.
+  # By name only: spec.tls, spec.auth and RaftUsers name them, or they are made.
   - apiGroups: [""]
     resources: [secrets]
     verbs: [create, get, patch]

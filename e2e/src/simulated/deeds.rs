@@ -2,7 +2,9 @@
 //!
 //! It deliberately judges nothing: see `story.rs`.
 
-use crds::{RaftCluster, RaftClusterSpec, RaftMember, RaftOperation, RaftOperationSpec};
+use crds::{
+    RaftCluster, RaftClusterSpec, RaftMember, RaftOperation, RaftOperationSpec, RaftRole, RaftUser,
+};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::storage::v1::StorageClass;
@@ -13,7 +15,7 @@ use kube::api::{
 use serde_json::{Value, json};
 
 use super::World;
-use super::world::{NAME, NAMESPACE};
+use super::world::{NAME, NAMESPACE, ROOT_SECRET};
 
 impl World {
     /// The administrator makes a storage class whose volumes can grow in place.
@@ -93,6 +95,53 @@ impl World {
         let api = Api::namespaced(self.user.clone(), NAMESPACE);
         let made = api.create(&PostParams::default(), &secret).await;
         made.expect("the secret is made");
+    }
+
+    /// The user declares a role `reader` of the cluster, with these permissions, or changes it.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn declare_reader(&self, permissions: Value) {
+        let role = json!({
+            "apiVersion": "quorate.io/v1alpha1", "kind": "RaftRole", "metadata": { "name": "reader" },
+            "spec": { "clusterName": NAME, "permissions": permissions },
+        });
+        let api: Api<RaftRole> = Api::namespaced(self.user.clone(), NAMESPACE);
+        let applied = api
+            .patch("reader", &PatchParams::apply("user"), &Patch::Apply(role))
+            .await;
+        applied.expect("a valid role");
+    }
+
+    /// The user declares a user `app` of the cluster, who has these roles and the password of `root`.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn declare_app(&self, roles: &[&str]) {
+        let user = json!({
+            "apiVersion": "quorate.io/v1alpha1", "kind": "RaftUser", "metadata": { "name": "app" },
+            "spec": { "clusterName": NAME, "roles": roles, "passwordSecretRef": { "name": ROOT_SECRET } },
+        });
+        let api: Api<RaftUser> = Api::namespaced(self.user.clone(), NAMESPACE);
+        let applied = api
+            .patch("app", &PatchParams::apply("user"), &Patch::Apply(user))
+            .await;
+        applied.expect("a valid user");
+    }
+
+    /// The user deletes both.
+    ///
+    /// # Panics
+    /// If they are not there.
+    pub async fn withdraw_accounts(&self) {
+        let (users, now) = (
+            Api::namespaced(self.user.clone(), NAMESPACE),
+            DeleteParams::default(),
+        );
+        let users: Api<RaftUser> = users;
+        users.delete("app", &now).await.expect("it is there");
+        let roles: Api<RaftRole> = Api::namespaced(self.user.clone(), NAMESPACE);
+        roles.delete("reader", &now).await.expect("it is there");
     }
 
     /// The user deletes the cluster.

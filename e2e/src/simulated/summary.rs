@@ -93,11 +93,13 @@ fn place(should: Option<&Value>, is: Option<&Value>) -> String {
     }
 }
 
-const KINDS: [(&str, &str, &str); 8] = [
+const KINDS: [(&str, &str, &str); 10] = [
     ("", "v1", "Secret"),
     ("quorate.io", "v1alpha1", "RaftCluster"),
     ("quorate.io", "v1alpha1", "RaftMember"),
     ("quorate.io", "v1alpha1", "RaftOperation"),
+    ("quorate.io", "v1alpha1", "RaftUser"),
+    ("quorate.io", "v1alpha1", "RaftRole"),
     ("", "v1", "Pod"),
     ("", "v1", "PersistentVolumeClaim"),
     ("", "v1", "Service"),

@@ -193,7 +193,9 @@ fn people_may_change_clusters_and_never_what_the_operator_says_of_them() {
             "raftclusters",
             "raftclusters/scale",
             "raftmembers",
-            "raftoperations"
+            "raftoperations",
+            "raftroles",
+            "raftusers"
         ]
         .into()
     );

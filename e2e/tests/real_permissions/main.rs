@@ -33,11 +33,15 @@ const KUBELETS_STEP: Duration = Duration::from_millis(200);
 const AT_ONCE: usize = 3;
 
 /// What happens in the middle of a cluster's life, and which right the operator needs then.
-const ACTS: [(&str, &str, Act); 9] = [
+const ACTS: [(&str, &str, Act); 13] = [
     ("secrets", "patch", Act::SpoilCertificate),
     ("raftoperations", "get", Act::Ask("one")),
     ("raftoperations/status", "update", Act::Ask("two")),
     ("raftoperations", "delete", Act::Ask("three")),
+    ("raftusers", "get", Act::DeclareUser("one")),
+    ("raftusers/status", "update", Act::DeclareUser("two")),
+    ("raftroles", "get", Act::DeclareRole("one")),
+    ("raftroles/status", "update", Act::DeclareRole("two")),
     ("pods", "patch", Act::Scale(3)),
     ("persistentvolumeclaims", "patch", Act::DeleteVolumes),
     ("pods", "delete", Act::FailPod),
@@ -58,6 +62,10 @@ enum Act {
     SpoilCertificate,
     /// The user asks for something to be done once, and its answer to go at once.
     Ask(&'static str),
+    /// The user declares a user of the cluster.
+    DeclareUser(&'static str),
+    /// The user declares a role in the cluster.
+    DeclareRole(&'static str),
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -152,6 +160,8 @@ async fn life(plane: Arc<ControlPlane>, log: Log, mode: Mode) -> Result<()> {
             Act::FailPod => scene.fail_pod(&model).await?,
             Act::SpoilCertificate => scene.spoil_certificate().await?,
             Act::Ask(name) => scene.ask(name).await?,
+            Act::DeclareUser(name) => scene.declare_user(name).await?,
+            Act::DeclareRole(name) => scene.declare_role(name).await?,
         }
         named(&scene, &log, right)
             .await

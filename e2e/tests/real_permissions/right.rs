@@ -54,7 +54,7 @@ impl Right {
             _ if self.of.place == Place::Own => Told::Log,
             ("raftclusters" | "raftclusters/status" | "events", _)
             | (_, "watch")
-            | ("raftoperations", "get") => Told::Log,
+            | ("raftoperations" | "raftusers" | "raftroles", "get") => Told::Log,
             (_, "list") | ("secrets", "get") => Told::Event,
             _ => Told::Status,
         }

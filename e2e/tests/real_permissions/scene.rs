@@ -280,6 +280,24 @@ impl Scene {
         Ok(())
     }
 
+    /// A user of the cluster, which asks nobody who he is.
+    pub(crate) async fn declare_user(&self, name: &str) -> Result<()> {
+        let spec = json!({ "clusterName": CLUSTER, "noPassword": true });
+        let user = crds::RaftUser::new(name, serde_json::from_value(spec)?);
+        let users: Api<crds::RaftUser> = Api::namespaced(self.admin.clone(), &self.namespace);
+        users.create(&PostParams::default(), &user).await?;
+        Ok(())
+    }
+
+    /// A role in the cluster.
+    pub(crate) async fn declare_role(&self, name: &str) -> Result<()> {
+        let spec = json!({ "clusterName": CLUSTER });
+        let role = crds::RaftRole::new(name, serde_json::from_value(spec)?);
+        let roles: Api<crds::RaftRole> = Api::namespaced(self.admin.clone(), &self.namespace);
+        roles.create(&PostParams::default(), &role).await?;
+        Ok(())
+    }
+
     /// A kubelet ends some pod for good, as it does under pressure.
     pub(crate) async fn fail_pod(&self, model: &Model) -> Result<()> {
         let pods: Api<Pod> = Api::namespaced(self.admin.clone(), &self.namespace);

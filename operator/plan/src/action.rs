@@ -8,7 +8,7 @@
 
 use std::fmt;
 
-use crds::{RaftMember, RaftOperation};
+use crds::{AccountStatus, RaftMember, RaftOperation, RaftRole, RaftUser};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -157,6 +157,10 @@ pub enum Action {
         /// The membership this was planned on.
         ground: Ground,
     },
+    /// Replace the status of a user, as of the version that was seen.
+    TellUser(Box<RaftUser>),
+    /// Replace the status of a role, as of the version that was seen.
+    TellRole(Box<RaftRole>),
     /// Replace the status of an operation, as of the version that was seen.
     TellOperation(Box<RaftOperation>),
     /// Delete with the uid as precondition, in the background.
@@ -294,6 +298,14 @@ impl fmt::Display for Action {
             Self::Compact { revision, .. } => write!(f, "compact to revision {revision}"),
             Self::ChangeAccount { change, .. } => change.fmt(f),
             Self::Disarm { alarm, id, .. } => write!(f, "disarm {} of {id:x}", alarm.as_str()),
+            Self::TellUser(it) => {
+                let said = said(it.status.as_ref());
+                write!(f, "tell user {}: {said}", name(&it.metadata.name))
+            }
+            Self::TellRole(it) => {
+                let said = said(it.status.as_ref());
+                write!(f, "tell role {}: {said}", name(&it.metadata.name))
+            }
             Self::TellOperation(it) => {
                 let status = it.status.clone().unwrap_or_default();
                 let said = status.message.unwrap_or_default();
@@ -307,6 +319,11 @@ impl fmt::Display for Action {
             Self::DeleteOperation { operation } => write!(f, "delete operation {}", operation.name),
         }
     }
+}
+
+fn said(status: Option<&AccountStatus>) -> &str {
+    let ready = status.and_then(|it| it.conditions.first());
+    ready.map_or("", |it| it.message.as_str())
 }
 
 fn name(name: &Option<String>) -> &str {

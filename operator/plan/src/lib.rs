@@ -61,7 +61,7 @@ use std::time::Duration;
 use crds::{Operation, RaftCluster};
 use jiff::Timestamp;
 
-pub use accounts::{AccountChange, Asked, PasswordSource};
+pub use accounts::{AccountChange, Asked, Declarations, PasswordSource};
 pub use action::{Action, Alarm, Ground, Target};
 pub use certificates::{Authority, Issue, Leaf};
 pub use footing::is_about_to_be_emptied;

@@ -8,11 +8,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crds::{RaftMember, RaftOperation, Recovering, RunState};
+use crds::{PermissionType, RaftMember, RaftOperation, Recovering, RunState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
+use crate::accounts::{Declarations, Keys};
 use crate::action::Target;
 use crate::names::Surface;
 
@@ -48,8 +49,8 @@ pub struct Observed {
     ///
     /// [`watched`]: crate::rotation::watched
     pub handshakes: BTreeMap<(String, Surface), Result<Handshake, String>>,
-    /// What is known of the Secrets with passwords.
-    pub passwords: Vec<Password>,
+    /// What declares the accounts of the cluster.
+    pub declarations: Declarations,
     /// What a member said of accounts, or, in words for a person, why it said nothing; none where it was not asked.
     pub accounts: Option<Result<Accounts, String>>,
     /// The operations that name the cluster, those that have ended included.
@@ -77,7 +78,11 @@ impl Observed {
             classes: BTreeMap::new(),
             keyrings: Vec::new(),
             handshakes: BTreeMap::new(),
-            passwords: Vec::new(),
+            declarations: Declarations {
+                users: Vec::new(),
+                roles: Vec::new(),
+                passwords: Vec::new(),
+            },
             accounts: None,
             operations: Vec::new(),
             probes: BTreeMap::new(),
@@ -142,8 +147,8 @@ pub struct Accounts {
 pub struct Listing {
     /// Users, with the roles of those who were asked about.
     pub users: BTreeMap<String, BTreeSet<String>>,
-    /// Roles.
-    pub roles: BTreeSet<String>,
+    /// Roles, with the permissions of those that were asked about.
+    pub roles: BTreeMap<String, BTreeMap<Keys, PermissionType>>,
 }
 
 /// What one handshake with a member showed.

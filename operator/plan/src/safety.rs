@@ -97,6 +97,8 @@ pub fn check(observed: &Observed, actions: &[Action]) -> Result<(), Violation> {
         | Action::CreateMember(_)
         | Action::LabelPod { .. }
         | Action::ChangeAccount { .. }
+        | Action::TellUser(_)
+        | Action::TellRole(_)
         | Action::OwnClaim { .. } => Ok(()),
     })?;
     budget::closed(&ground, actions)

@@ -65,7 +65,7 @@ pub fn status(
         peer_listeners: report.memory.peer_listeners.clone(),
         certificates: certificates(report),
         recovering: report.memory.recovering.clone(),
-        auth: accounts::remember(&report.memory.auth, outcome),
+        auth: accounts::remember(report.memory.auth.as_ref(), outcome),
     }
 }
 

@@ -6,14 +6,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crds::PermissionType;
 use futures::future::Future;
+use plan::accounts::{Grant, Keys};
 use plan::{AccountChange, Accounts, Asked, Listing};
-use proto::authpb::UserAddOptions;
+use proto::authpb::permission::Type;
+use proto::authpb::{Permission, UserAddOptions};
 use proto::etcdserverpb::auth_client::AuthClient;
 use proto::etcdserverpb::{
-    AuthDisableRequest, AuthEnableRequest, AuthRoleAddRequest, AuthRoleListRequest,
-    AuthStatusRequest, AuthUserAddRequest, AuthUserChangePasswordRequest, AuthUserGetRequest,
-    AuthUserGrantRoleRequest, AuthUserListRequest,
+    AuthDisableRequest, AuthEnableRequest, AuthRoleAddRequest, AuthRoleDeleteRequest,
+    AuthRoleGetRequest, AuthRoleGrantPermissionRequest, AuthRoleListRequest,
+    AuthRoleRevokePermissionRequest, AuthStatusRequest, AuthUserAddRequest,
+    AuthUserChangePasswordRequest, AuthUserDeleteRequest, AuthUserGetRequest,
+    AuthUserGrantRoleRequest, AuthUserListRequest, AuthUserRevokeRoleRequest,
 };
 use tonic::transport::Channel;
 use tonic::{Response, Status};
@@ -92,8 +97,46 @@ async fn list(asking: &Asking<'_>, asked: &Asked) -> Result<Listing, MembersErro
             roles.extend(found.roles);
         }
     }
-    let roles = roles.roles.into_iter().collect();
+    let roles = roles.roles.into_iter().map(|it| (it, BTreeMap::new()));
+    let mut roles: BTreeMap<String, BTreeMap<Keys, PermissionType>> = roles.collect();
+    for name in &asked.roles {
+        if let Some(granted) = roles.get_mut(name) {
+            let request = AuthRoleGetRequest { role: name.clone() };
+            let found = asking
+                .call("RoleGet", async move |mut auth| {
+                    auth.role_get(request).await
+                })
+                .await?;
+            granted.extend(found.perm.into_iter().map(granted_to));
+        }
+    }
     Ok(Listing { users, roles })
+}
+
+fn granted_to(permission: Permission) -> (Keys, PermissionType) {
+    let kind = match permission.perm_type() {
+        Type::Read => PermissionType::Read,
+        Type::Write => PermissionType::Write,
+        Type::Readwrite => PermissionType::ReadWrite,
+    };
+    let keys = Keys {
+        key: permission.key.into(),
+        range_end: permission.range_end.into(),
+    };
+    (keys, kind)
+}
+
+fn permission(grant: Grant) -> Permission {
+    let kind = match grant.kind {
+        PermissionType::Read => Type::Read,
+        PermissionType::Write => Type::Write,
+        PermissionType::ReadWrite => Type::Readwrite,
+    };
+    Permission {
+        perm_type: kind.into(),
+        key: grant.keys.key.into(),
+        range_end: grant.keys.range_end.into(),
+    }
 }
 
 /// Has the member make one change.
@@ -105,7 +148,6 @@ pub(super) async fn change(
 ) -> Result<(), MembersError> {
     let limit = CHANGE_TIMEOUT;
     let asking = Asking { members, at, limit };
-    let password = password.unwrap_or_default().to_owned();
     match change.clone() {
         AccountChange::Enable => asking
             .call("AuthEnable", async move |mut auth| {
@@ -119,17 +161,72 @@ pub(super) async fn change(
             })
             .await
             .map(drop),
+        change @ (AccountChange::AddRole { .. }
+        | AccountChange::DeleteRole { .. }
+        | AccountChange::GrantPermission { .. }
+        | AccountChange::RevokePermission { .. }) => change_role(&asking, change).await,
+        change => {
+            let password = password.unwrap_or_default().to_owned();
+            change_user(&asking, change, password).await
+        }
+    }
+}
+
+async fn change_role(asking: &Asking<'_>, change: AccountChange) -> Result<(), MembersError> {
+    match change {
         AccountChange::AddRole { role: name } => asking
             .call("RoleAdd", async move |mut auth| {
                 auth.role_add(AuthRoleAddRequest { name }).await
             })
             .await
             .map(drop),
-        AccountChange::AddUser { user: name, .. } => {
+        AccountChange::DeleteRole { role } => asking
+            .call("RoleDelete", async move |mut auth| {
+                auth.role_delete(AuthRoleDeleteRequest { role }).await
+            })
+            .await
+            .map(drop),
+        AccountChange::GrantPermission { role: name, grant } => {
+            let perm = Some(permission(grant));
+            asking
+                .call("RoleGrantPermission", async move |mut auth| {
+                    let request = AuthRoleGrantPermissionRequest { name, perm };
+                    auth.role_grant_permission(request).await
+                })
+                .await
+                .map(drop)
+        }
+        AccountChange::RevokePermission { role, keys } => {
+            let request = AuthRoleRevokePermissionRequest {
+                role,
+                key: keys.key.into(),
+                range_end: keys.range_end.into(),
+            };
+            asking
+                .call("RoleRevokePermission", async move |mut auth| {
+                    auth.role_revoke_permission(request).await
+                })
+                .await
+                .map(drop)
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn change_user(
+    asking: &Asking<'_>,
+    change: AccountChange,
+    password: String,
+) -> Result<(), MembersError> {
+    match change {
+        AccountChange::AddUser { user, password: at } => {
+            let options = UserAddOptions {
+                no_password: at.is_none(),
+            };
             let request = AuthUserAddRequest {
-                name,
+                name: user,
                 password,
-                options: Some(UserAddOptions { no_password: false }),
+                options: Some(options),
                 hashed_password: String::new(),
             };
             asking
@@ -139,6 +236,12 @@ pub(super) async fn change(
                 .await
                 .map(drop)
         }
+        AccountChange::DeleteUser { user: name } => asking
+            .call("UserDelete", async move |mut auth| {
+                auth.user_delete(AuthUserDeleteRequest { name }).await
+            })
+            .await
+            .map(drop),
         AccountChange::ChangePassword { user: name, .. } => {
             let request = AuthUserChangePasswordRequest {
                 name,
@@ -159,5 +262,13 @@ pub(super) async fn change(
             })
             .await
             .map(drop),
+        AccountChange::RevokeRole { user: name, role } => asking
+            .call("UserRevokeRole", async move |mut auth| {
+                auth.user_revoke_role(AuthUserRevokeRoleRequest { name, role })
+                    .await
+            })
+            .await
+            .map(drop),
+        _ => Ok(()),
     }
 }

@@ -1,10 +1,12 @@
 //! Users and roles, and who may ask.
 //!
-//! Whoever shows a certificate is `root` here, as the operator is, and whoever does not is nobody. It deliberately knows no permission and
-//! no password: a user has one of the version of its Secret.
+//! Whoever shows a certificate is `root` here, as the operator is, and whoever does not is nobody. It deliberately knows no
+//! password but whether there is one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crds::PermissionType;
+use plan::accounts::Keys;
 use plan::{AccountChange, Accounts, Asked, Listing};
 use quorate_operator::members::Endpoint;
 
@@ -16,12 +18,16 @@ pub(super) struct Book {
     enabled: bool,
     revision: u64,
     users: BTreeMap<String, User>,
-    roles: BTreeSet<String>,
+    roles: BTreeMap<String, BTreeMap<Keys, PermissionType>>,
 }
+
+const NO_ROLE: &str = "etcdserver: role name not found";
+const NO_USER: &str = "etcdserver: user name not found";
 
 /// A user.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct User {
+    has_password: bool,
     roles: BTreeSet<String>,
 }
 
@@ -98,30 +104,63 @@ impl Book {
             }
             AccountChange::Disable => self.enabled = false,
             AccountChange::AddRole { role } => {
-                if !self.roles.insert(role.clone()) {
+                if self.roles.contains_key(role) {
                     return Err("etcdserver: role name already exists");
                 }
+                self.roles.insert(role.clone(), BTreeMap::new());
             }
-            AccountChange::AddUser { user, .. } => {
-                if self.users.contains_key(user) {
-                    return Err("etcdserver: user name already exists");
+            AccountChange::DeleteRole { role } => {
+                self.roles.remove(role).ok_or(NO_ROLE)?;
+                for user in self.users.values_mut() {
+                    user.roles.remove(role);
                 }
-                self.users.insert(user.clone(), User::default());
             }
-            AccountChange::ChangePassword { user, .. } => drop(self.user(user)?),
-            AccountChange::GrantRole { user, role } => {
-                if !self.roles.contains(role) {
-                    return Err("etcdserver: role name not found");
-                }
-                self.user(user)?.roles.insert(role.clone());
+            AccountChange::GrantPermission { role, grant } => {
+                let role = self.roles.get_mut(role).ok_or(NO_ROLE)?;
+                role.insert(grant.keys.clone(), grant.kind);
             }
+            AccountChange::RevokePermission { role, keys } => {
+                let role = self.roles.get_mut(role).ok_or(NO_ROLE)?;
+                let gone = role.remove(keys);
+                gone.ok_or("etcdserver: permission is not granted to the role")?;
+            }
+            change => self.change_user(change)?,
         }
         self.revision += 1;
         Ok(())
     }
 
+    fn change_user(&mut self, change: &AccountChange) -> Result<(), &'static str> {
+        match change {
+            AccountChange::AddUser { user, password } => {
+                if self.users.contains_key(user) {
+                    return Err("etcdserver: user name already exists");
+                }
+                let made = User {
+                    has_password: password.is_some(),
+                    roles: BTreeSet::new(),
+                };
+                self.users.insert(user.clone(), made);
+            }
+            AccountChange::DeleteUser { user } => drop(self.users.remove(user).ok_or(NO_USER)?),
+            AccountChange::ChangePassword { user, .. } => drop(self.user(user)?),
+            AccountChange::GrantRole { user, role } => {
+                if !self.roles.contains_key(role) {
+                    return Err(NO_ROLE);
+                }
+                self.user(user)?.roles.insert(role.clone());
+            }
+            AccountChange::RevokeRole { user, role } => {
+                if !self.user(user)?.roles.remove(role) {
+                    return Err("etcdserver: role is not granted to the user");
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
     fn user(&mut self, name: &str) -> Result<&mut User, &'static str> {
-        let found = self.users.get_mut(name);
-        found.ok_or("etcdserver: user name not found")
+        self.users.get_mut(name).ok_or(NO_USER)
     }
 }

@@ -72,7 +72,7 @@ impl World {
                 .into(),
             keyrings: self.keyrings.values().cloned().collect(),
             handshakes: self.handshakes(),
-            passwords: Vec::new(),
+            declarations: plan::Declarations::default(),
             accounts: None,
             operations: self.operations.values().cloned().collect(),
             probes,

@@ -262,8 +262,10 @@ impl World {
             Action::MoveLeader { to_id, ground, .. } => self.etcd.move_leader(to_id, &ground)?,
             Action::Defragment { name, ground } => self.etcd.defragment(&name, &ground)?,
             Action::Compact { revision, ground } => self.etcd.compact(revision, &ground)?,
-            Action::ChangeAccount { .. } => unreachable!("nobody asks for authentication here"),
             Action::Disarm { alarm, id, ground } => self.etcd.disarm(alarm, id, &ground)?,
+            Action::ChangeAccount { .. } | Action::TellUser(_) | Action::TellRole(_) => {
+                unreachable!("nobody asks for authentication here")
+            }
             Action::TellOperation(told) => {
                 let name = told.metadata.name.clone().unwrap();
                 let found = self.operations.get_mut(&name).ok_or("it is gone")?;

@@ -101,8 +101,11 @@ pub(crate) fn real(serial: i64) -> String {
 
 /// Reads a situation.
 pub(crate) fn parse(text: &str) -> Situation {
-    let (asked, text): (Vec<&str>, Vec<&str>) =
-        text.lines().partition(|it| it.starts_with("operation "));
+    let (declared, text): (Vec<&str>, Vec<&str>) =
+        text.lines().partition(|it| accounts::is_declaration(it));
+    let (asked, text): (Vec<&str>, Vec<&str>) = text
+        .into_iter()
+        .partition(|it| it.starts_with("operation "));
     let mut lines: Vec<Words<'_>> = text
         .into_iter()
         .map(|it| Words(it.split_whitespace().collect()))
@@ -128,6 +131,7 @@ pub(crate) fn parse(text: &str) -> Situation {
         certificates(&mut situation, head);
     }
     accounts::read(&mut situation, head);
+    accounts::declare(&mut situation, &declared);
     if !head.has("fresh") {
         services(&mut situation, members);
     }
