@@ -16,6 +16,7 @@
 
 use crds::{RaftMember, RaftOperation};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use plan::observed::PROBE_AGE_MAX;
@@ -177,10 +178,7 @@ impl Stage<'_> {
                 let labels = json!({ "labels": { names::ROLE_LABEL: role.as_str() } });
                 self.patch::<Pod>(pod, labels).await
             }
-            Action::OwnClaim { claim, owner } => {
-                let owners = json!({ "ownerReferences": owner.as_ref().map(|owner| [owner]) });
-                self.patch::<PersistentVolumeClaim>(claim, owners).await
-            }
+            Action::OwnClaim { claim, owner } => self.own(claim, owner.as_ref()).await,
             Action::MarkClaim { claim, key, value } => self.mark(claim, key, value).await,
             Action::GrowClaim { claim, size } => self.grow(claim, size).await,
             Action::DeletePod { pod, .. } => {
@@ -235,6 +233,11 @@ impl Stage<'_> {
             Action::TellOperation(operation) => self.tell(operation.as_ref()).await,
             Action::DeleteOperation { operation } => self.delete::<RaftOperation>(operation).await,
         }
+    }
+
+    async fn own(&self, claim: &Target, owner: Option<&OwnerReference>) -> Result<(), ActError> {
+        let owners = json!({ "ownerReferences": owner.map(|owner| [owner]) });
+        self.patch::<PersistentVolumeClaim>(claim, owners).await
     }
 
     async fn mark(&self, claim: &Target, key: &str, value: &str) -> Result<(), ActError> {

@@ -116,8 +116,6 @@ pub fn stories() -> Vec<Story> {
     let image = |it: &str| change(json!({ "image": format!("quorate-node:{it}") }));
     let deletes = json!({ "deletionPolicy": "Delete" });
     let elastic = json!({ "storage": { "size": "1Gi", "storageClassName": GROWS } });
-    let tls =
-        json!({ "tls": { "peer": { "mode": "Operator" }, "client": { "mode": "Operator" } } });
     let paused = json!({ "paused": true, "image": "quorate-node:9.9.9" });
     let back = json!({ "paused": false, "image": null });
     let three = || Some(spec(3));
@@ -169,21 +167,6 @@ pub fn stories() -> Vec<Story> {
                 json!({ "storage": { "storageClassName": "other" } }),
             )],
         ),
-        story("certificates", Some(with(spec(1), tls)), &[image("9.9.9")]),
-        story(
-            "peers to TLS",
-            three(),
-            &[change(json!({ "tls": peers("Operator") }))],
-        ),
-        story(
-            "peers to TLS and back half-way",
-            three(),
-            &[
-                change(json!({ "tls": peers("Operator") })),
-                Step::Rounds(45),
-                change(json!({ "tls": null })),
-            ],
-        ),
         story(
             "pause and undo",
             three(),
@@ -192,6 +175,7 @@ pub fn stories() -> Vec<Story> {
         story("delete and keep", three(), &[Step::Delete]),
         story("delete all", Some(with(spec(3), deletes)), &[Step::Delete]),
     ];
+    all.extend(secured());
     all.extend(corruptions());
     all.extend(recoveries());
     all.push(authentication_and_back());
@@ -212,6 +196,24 @@ fn authentication_and_back() -> Story {
             Step::Change(json!({ "auth": null })),
         ],
     )
+}
+
+/// With TLS: from the beginning, and where members move to it, all of them or until the user thinks better of it.
+fn secured() -> [Story; 3] {
+    let tls =
+        json!({ "tls": { "peer": { "mode": "Operator" }, "client": { "mode": "Operator" } } });
+    let roll = Step::Change(json!({ "image": "quorate-node:9.9.9" }));
+    let move_peers = || Step::Change(json!({ "tls": peers("Operator") }));
+    let plain = Step::Change(json!({ "tls": null }));
+    [
+        story("certificates", Some(with(spec(1), tls)), &[roll]),
+        story("peers to TLS", Some(spec(3)), &[move_peers()]),
+        story(
+            "peers to TLS and back half-way",
+            Some(spec(3)),
+            &[move_peers(), Step::Rounds(45), plain],
+        ),
+    ]
 }
 
 /// With data that differ: of one that is replaced, and of so many that nobody can tell who is right.

@@ -198,10 +198,21 @@ impl World {
     /// One round of this operator, to its end or to its death.
     pub async fn round(&self, ctx: &Context, crash: &Crash) -> Round {
         self.rounds.fetch_add(1, Ordering::Relaxed);
+        let ctx = ctx.clone();
+        // A task of its own, as in the operator: a whole story leaves it too little of a test's stack.
+        let mut round = tokio::spawn(async move { reconcile(&ctx, NAMESPACE, NAME).await });
         tokio::select! {
             biased;
-            ended = reconcile(ctx, NAMESPACE, NAME) => Round::Ended(ended),
-            () = crash.died() => Round::Crashed,
+            ended = &mut round => match ended {
+                Ok(ended) => Round::Ended(ended),
+                Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+            },
+            () = crash.died() => {
+                round.abort();
+                // What it held is let go of before anything else happens.
+                drop(round.await);
+                Round::Crashed
+            }
         }
     }
 

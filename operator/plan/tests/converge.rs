@@ -356,21 +356,7 @@ fn examine(world: &World, seed: u64) {
         calm.is_empty() || calm.iter().any(|it| world.etcd.leads(it)),
         "seed {seed}: the leader is on a cordoned node, and {calm:?} are not"
     );
-    let tls = world.cluster.spec.tls.as_ref();
-    let mode = tls.and_then(|it| Some(it.peer.as_ref()?.mode));
-    let secured = mode.unwrap_or_default() != TlsMode::Disabled;
-    let listeners = &status.peer_listeners;
-    assert_eq!(listeners.len(), 1, "seed {seed}: peers still move");
-    assert_eq!(
-        listeners[0].tls().is_some(),
-        secured,
-        "seed {seed}: {listeners:?}"
-    );
-    for listed in &world.etcd.list {
-        let url = &listed.peer_urls[0];
-        let right = url.starts_with(if secured { "https:" } else { "http:" });
-        assert!(right, "seed {seed}: peers look for {url}");
-    }
+    examine_peers(world, seed);
     for pod in world.pods.values() {
         let image = pod.spec.as_ref().unwrap().containers[0].image.clone();
         assert_eq!(image, world.cluster.spec.image, "seed {seed}: image");
@@ -416,6 +402,25 @@ fn examine(world: &World, seed: u64) {
             "seed {seed}: owner of {:?}",
             claim.metadata.name
         );
+    }
+}
+
+/// Members listen for each other as the spec has it, and look for each other there.
+fn examine_peers(world: &World, seed: u64) {
+    let tls = world.cluster.spec.tls.as_ref();
+    let mode = tls.and_then(|it| Some(it.peer.as_ref()?.mode));
+    let secured = mode.unwrap_or_default() != TlsMode::Disabled;
+    let listeners = &world.cluster.status.as_ref().unwrap().peer_listeners;
+    assert_eq!(listeners.len(), 1, "seed {seed}: peers still move");
+    assert_eq!(
+        listeners[0].tls().is_some(),
+        secured,
+        "seed {seed}: {listeners:?}"
+    );
+    for listed in &world.etcd.list {
+        let url = &listed.peer_urls[0];
+        let right = url.starts_with(if secured { "https:" } else { "http:" });
+        assert!(right, "seed {seed}: peers look for {url}");
     }
 }
 

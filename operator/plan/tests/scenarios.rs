@@ -152,15 +152,7 @@ fn describe(plan: &Plan) -> String {
             it.updated, it.progressed_at.0, it.canary_soaked
         );
     }
-    let usual = |it: &crds::PeerListener| it.port == names::PEER_PORT;
-    if !memory.peer_listeners.iter().all(usual) {
-        let all = memory
-            .peer_listeners
-            .iter()
-            .map(|it| format!("{} {:?}", it.port, it.mode));
-        let all: Vec<String> = all.collect();
-        let _ = writeln!(text, "remembers listeners {}", all.join(", "));
-    }
+    text += &listeners(&memory.peer_listeners);
     if let Some(it) = &memory.recovering {
         let (of, by) = (&it.survivor, &it.plan);
         let _ = writeln!(text, "remembers to rebuild of {of} by plan {by}");
@@ -175,6 +167,15 @@ fn describe(plan: &Plan) -> String {
     text += &authentication(memory.auth.as_ref());
     let _ = writeln!(text, "again in {:?}", plan.requeue);
     text
+}
+
+fn listeners(all: &[crds::PeerListener]) -> String {
+    if all.iter().all(|it| it.port == names::PEER_PORT) {
+        return String::new();
+    }
+    let told = |it: &crds::PeerListener| format!("{} {:?}", it.port, it.mode);
+    let all: Vec<String> = all.iter().map(told).collect();
+    format!("remembers listeners {}\n", all.join(", "))
 }
 
 fn authentication(known: Option<&crds::AuthStatus>) -> String {

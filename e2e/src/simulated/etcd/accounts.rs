@@ -151,7 +151,8 @@ impl Book {
                 self.user(user)?.roles.insert(role.clone());
             }
             AccountChange::RevokeRole { user, role } => {
-                if !self.user(user)?.roles.remove(role) {
+                let had_it = self.user(user)?.roles.remove(role);
+                if !had_it {
                     return Err("etcdserver: role is not granted to the user");
                 }
             }

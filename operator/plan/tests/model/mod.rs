@@ -266,18 +266,21 @@ impl World {
             Action::ChangeAccount { .. } | Action::TellUser(_) | Action::TellRole(_) => {
                 unreachable!("nobody asks for authentication here")
             }
-            Action::TellOperation(told) => {
-                let name = told.metadata.name.clone().unwrap();
-                let found = self.operations.get_mut(&name).ok_or("it is gone")?;
-                // As the API server keeps it: through JSON and back.
-                let status = serde_json::to_value(told.status).unwrap();
-                found.status = serde_json::from_value(status).unwrap();
-            }
+            Action::TellOperation(told) => self.tell_operation(&told)?,
             Action::DeleteOperation { operation } => {
                 find(&mut self.operations, &operation, |o| &o.metadata)?;
                 self.operations.remove(&operation.name);
             }
         }
+        Ok(())
+    }
+
+    fn tell_operation(&mut self, told: &RaftOperation) -> Result<(), String> {
+        let name = told.metadata.name.clone().unwrap();
+        let found = self.operations.get_mut(&name).ok_or("it is gone")?;
+        // As the API server keeps it: through JSON and back.
+        let status = serde_json::to_value(&told.status).unwrap();
+        found.status = serde_json::from_value(status).unwrap();
         Ok(())
     }
 
