@@ -8,14 +8,13 @@ use crds::{RaftCluster, RaftRole, RaftUser};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt;
-use kube::api::PostParams;
 use plan::accounts::{self, USERNAME, Verdict};
 use plan::{AccountChange, Accounts, Declarations, Password, PasswordSource, Probe, Target, names};
 use serde::Serialize;
 
 use crate::certificates::text;
 use crate::context::{Context, WriteError};
-use crate::kubernetes::{CallError, Kind, MANAGER, object};
+use crate::kubernetes::{CallError, Kind};
 use crate::members::{Credentials, Endpoint, MembersError};
 use crate::observe::endpoint;
 
@@ -89,21 +88,15 @@ pub(crate) async fn tell_without_cluster(
     Ok(())
 }
 
-/// Replaces the status of an object, at the very version that was read. One that has changed, or gone, is looked at again.
+/// Replaces the status of an object. One that has changed, or gone, is looked at again.
 async fn tell<K: Kind + Serialize>(
     ctx: &Context,
     namespace: &str,
     told: &K,
 ) -> Result<(), WriteError> {
-    let (api, name) = (ctx.kubernetes.namespaced::<K>(namespace), told.name_any());
-    let parameters = PostParams {
-        field_manager: Some(MANAGER.into()),
-        dry_run: false,
-    };
-    let call = api.replace_status(&name, &parameters, told);
-    match ctx.write("update", object::<K>(&name), call).await {
+    match ctx.replace_status(namespace, told).await {
         Err(WriteError::Call(error)) if error.is_conflict() || error.is_absent() => Ok(()),
-        result => result.map(drop),
+        result => result,
     }
 }
 

@@ -383,17 +383,8 @@ impl Stage<'_> {
 
     /// Replaces an object's status, at the very version that was read.
     async fn tell<K: Kind + Serialize>(&self, told: &K) -> Result<(), ActError> {
-        let (api, name) = (
-            self.ctx.kubernetes.namespaced::<K>(&self.namespace),
-            told.name_any(),
-        );
-        let parameters = PostParams {
-            field_manager: Some(names::FIELD_MANAGER.into()),
-            dry_run: false,
-        };
-        let object = object::<K>(&name);
-        let call = api.replace_status(&name, &parameters, told);
-        overtaken(self.write("update", object.clone(), call).await, object)
+        let sent = self.ctx.replace_status(&self.namespace, told).await;
+        overtaken(sent.map_err(ActError::Write), object::<K>(&told.name_any()))
     }
 
     async fn write<T>(

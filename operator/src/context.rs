@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use crds::RaftCluster;
 use jiff::Timestamp;
-use kube::Client;
+use kube::api::PostParams;
+use kube::{Client, ResourceExt};
 use plan::{Observed, Plan};
+use serde::Serialize;
 
 use crate::clock::{Clock, SystemClock};
 use crate::gate::{Gate, Shut};
-use crate::kubernetes::{self, CallError, Kubernetes};
+use crate::kubernetes::{self, CallError, Kind, Kubernetes};
 use crate::members::Members;
 use crate::metrics::Metrics;
 
@@ -85,5 +87,21 @@ impl Context {
         kubernetes::write(verb, object, call)
             .await
             .map_err(WriteError::Call)
+    }
+
+    /// Replaces an object's status, at the very version that was read.
+    pub(crate) async fn replace_status<K: Kind + Serialize>(
+        &self,
+        namespace: &str,
+        told: &K,
+    ) -> Result<(), WriteError> {
+        let (api, name) = (self.kubernetes.namespaced::<K>(namespace), told.name_any());
+        let parameters = PostParams {
+            field_manager: Some(kubernetes::MANAGER.into()),
+            dry_run: false,
+        };
+        let call = api.replace_status(&name, &parameters, told);
+        let sent = self.write("update", kubernetes::object::<K>(&name), call);
+        sent.await.map(drop)
     }
 }

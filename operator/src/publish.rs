@@ -80,22 +80,13 @@ async fn replace_status(
     if cluster.status.as_ref() == Some(status) {
         return Ok(Published::Unchanged);
     }
-    let (namespace, name) = (cluster.namespace().unwrap_or_default(), cluster.name_any());
+    let namespace = cluster.namespace().unwrap_or_default();
     let wanted = RaftCluster {
         status: Some(status.clone()),
         ..cluster.clone()
     };
-    let api = ctx.kubernetes.namespaced::<RaftCluster>(&namespace);
-    let parameters = PostParams {
-        field_manager: Some(MANAGER.into()),
-        dry_run: false,
-    };
-    let call = api.replace_status(&name, &parameters, &wanted);
-    match ctx
-        .write("update", object::<RaftCluster>(&name), call)
-        .await
-    {
-        Ok(_) => Ok(Published::Written),
+    match ctx.replace_status(&namespace, &wanted).await {
+        Ok(()) => Ok(Published::Written),
         Err(WriteError::Call(error)) if error.is_conflict() || error.is_absent() => {
             Ok(Published::Overtaken)
         }
