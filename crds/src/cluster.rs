@@ -50,7 +50,7 @@ use crate::{
         name = "Ready",
         type_ = "string",
         json_path = ".status.ready",
-        description = "Healthy, caught-up members of the current template, of those wanted"
+        description = "Healthy, caught-up voters of the current template, of those wanted"
     ),
     printcolumn(
         name = "Quorate",
@@ -67,6 +67,13 @@ use crate::{
         description = "What the operator is doing; empty when all is done"
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(
+        name = "Learners",
+        type_ = "string",
+        json_path = ".status.learners",
+        description = "Healthy, caught-up learners of the current template, of those wanted for good",
+        priority = 1
+    ),
     printcolumn(
         name = "Tolerance",
         type_ = "integer",
@@ -124,6 +131,13 @@ pub struct RaftClusterSpec {
     #[serde(default = "three")]
     #[schemars(range(min = 1, max = 9))]
     pub replicas: i32,
+    /// How many members beside them follow without a vote, for good: they have all data, answer serializable reads, and count for no
+    /// majority and no budget. The client service does not send clients to them; their pods bear the label `quorate.io/role:
+    /// learner`. The first one needs every member restarted once, to have room for more than the one that joins. With engine Etcd,
+    /// 3.6 or newer.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 4))]
+    pub learners: i32,
     /// The program the members run. Immutable.
     #[serde(default)]
     pub engine: Engine,

@@ -33,6 +33,12 @@ use serde::{Deserialize, Serialize};
         description = "The how-manieth member of its cluster this is"
     ),
     printcolumn(
+        name = "Learner",
+        type_ = "boolean",
+        json_path = ".spec.learner",
+        description = "Does it follow without a vote for good"
+    ),
+    printcolumn(
         name = "Age",
         type_ = "date",
         json_path = ".metadata.creationTimestamp"
@@ -55,4 +61,7 @@ pub struct RaftMemberSpec {
     /// The how-manieth member of its cluster this is, from 1; never reused.
     #[schemars(range(min = 1))]
     pub serial: i64,
+    /// Whether it follows without a vote for good. One that is not said to is a learner only until it has caught up.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub learner: bool,
 }

@@ -38,13 +38,16 @@ pub struct RaftClusterStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Condition>,
-    /// Healthy, caught-up members of the current template, of those wanted: `3/3`.
+    /// Healthy, caught-up voters of the current template, of those wanted: `3/3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<String>,
-    /// Members there are, for the scale subresource.
+    /// The same of learners for good; absent while none are wanted and none are there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub learners: Option<String>,
+    /// Members there are, less the learners for good, for the scale subresource.
     #[serde(default)]
     pub replicas: i32,
-    /// Healthy, caught-up members of the current template.
+    /// Healthy, caught-up voters of the current template.
     #[serde(default)]
     pub ready_replicas: i32,
     /// Label selector of the member pods, for the scale subresource.
@@ -172,7 +175,7 @@ pub enum MemberRole {
     Leader,
     /// It votes.
     Follower,
-    /// It follows the log and does not vote yet.
+    /// It follows the log and does not vote, or not yet.
     Learner,
     /// It is no member of the consensus, or it is not known.
     #[default]
@@ -294,6 +297,9 @@ pub struct Joining {
     pub name: String,
     /// Its serial.
     pub serial: i64,
+    /// Whether it is to follow without a vote for good.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub learner: bool,
 }
 
 /// Conditions as a list that server-side apply merges by type.

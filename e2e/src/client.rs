@@ -193,6 +193,21 @@ impl Client {
         Ok((pairs.collect(), revision(answer.header)))
     }
 
+    /// How many keys with this prefix this member has, read without asking the quorum.
+    ///
+    /// # Errors
+    /// The server's or the transport's status.
+    pub async fn under_serializable(&mut self, prefix: &str) -> Result<i64, Status> {
+        let request = RangeRequest {
+            serializable: true,
+            count_only: true,
+            key: prefix.to_owned().into(),
+            range_end: after(prefix).into(),
+            ..Default::default()
+        };
+        Ok(self.kv.range(request).await?.into_inner().count)
+    }
+
     /// What this member says of itself.
     ///
     /// # Errors

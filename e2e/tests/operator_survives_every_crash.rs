@@ -613,6 +613,23 @@ async fn making_room_where_members_have_none() {
 }
 
 #[tokio::test]
+async fn adding_a_learner_for_good_and_taking_it_away() {
+    let with = |learners: i32| {
+        let mut spec = spec(3);
+        spec["learners"] = json!(learners);
+        spec
+    };
+    for (before, after, writes_min) in [(0, 1, 9), (1, 0, 9)] {
+        let story = Story {
+            before: Some(with(before)),
+            deed: Deed::Change(json!({ "learners": after })),
+            writes_min,
+        };
+        story.survives_every_crash().await;
+    }
+}
+
+#[tokio::test]
 async fn replacing_a_leader_whose_data_are_corrupt() {
     let story = Story {
         before: Some(spec(3)),

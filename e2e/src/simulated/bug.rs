@@ -86,11 +86,13 @@ pub enum Bug {
     DisarmsFirst,
     /// Peers look for a member in the new way before it listens there.
     MovesPeersEarly,
+    /// A learner that has caught up is promoted, whatever it was made for.
+    PromotesLearners,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::AdoptsObserved,
         Self::ReadyIsCaughtUp,
         Self::RollsAllAtOnce,
@@ -124,6 +126,7 @@ impl Bug {
         Self::BelievesAccusers,
         Self::DisarmsFirst,
         Self::MovesPeersEarly,
+        Self::PromotesLearners,
     ];
 
     /// Where users have met it.
@@ -157,6 +160,7 @@ impl Bug {
             Self::OwnsKeptVolumes => "opensearch-project/opensearch-k8s-operator#1539",
             Self::IgnoresClass => "cloudnative-pg/cloudnative-pg#7639",
             Self::RebuildsUnasked => "etcd-io/etcd-operator#383",
+            Self::PromotesLearners => "cozystack/etcd-operator#352",
             Self::BelievesAccusers | Self::DisarmsFirst => "etcd-io/etcd#13766",
             Self::RebuildsBesideQuorum => "etcd-io/etcd-operator#476",
             Self::ForgetsRebuilt => "bank-vaults/bank-vaults#1298",
@@ -209,6 +213,7 @@ impl Bug {
             Self::BelievesAccusers => does(done::removes_accused),
             Self::DisarmsFirst => does(done::disarms_first),
             Self::MovesPeersEarly => does(done::moves_peers),
+            Self::PromotesLearners => does(done::promotes_learners),
             Self::DeletesByName => return,
         };
     }

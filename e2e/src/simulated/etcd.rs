@@ -78,6 +78,8 @@ struct Process {
     pod_uid: String,
     claim_uid: String,
     version: String,
+    /// How many learners it allows.
+    max_learners: usize,
     steps: u64,
     /// Schemes and ports on which it listens for its peers.
     listens: BTreeSet<String>,
@@ -124,6 +126,7 @@ impl Model {
                 .next()
                 .unwrap_or_default()
                 .to_owned(),
+            max_learners: start.max_learners,
             steps: 0,
             listens: start.listens.clone(),
             has_certificate: start.has_certificate,
@@ -426,6 +429,8 @@ impl State {
 
     fn add(&mut self, url: &str, peer_url: &str) -> Result<u64, &'static str> {
         let (cluster, id) = (self.writable(url)?, self.ids + 1);
+        let processes = self.processes.values();
+        let room = processes.map(|it| it.max_learners).min().unwrap_or(1);
         let members = &mut self
             .clusters
             .get_mut(&cluster)
@@ -437,7 +442,7 @@ impl State {
         {
             return Err("etcdserver: Peer URLs already exists");
         }
-        if members.iter().any(|member| member.is_learner) {
+        if members.iter().filter(|member| member.is_learner).count() >= room {
             return Err("etcdserver: too many learner members in cluster");
         }
         let id = 0x1000 + id;

@@ -177,6 +177,7 @@ pub fn stories() -> Vec<Story> {
     ];
     all.extend(secured());
     all.extend(corruptions());
+    all.extend(learners());
     all.extend(recoveries());
     all.push(authentication_and_back());
     all
@@ -212,6 +213,24 @@ fn secured() -> [Story; 3] {
             "peers to TLS and back half-way",
             Some(spec(3)),
             &[move_peers(), Step::Rounds(45), plain],
+        ),
+    ]
+}
+
+/// With learners for good.
+fn learners() -> [Story; 2] {
+    let change = Step::Change;
+    let two = with(spec(3), json!({ "learners": 2 }));
+    [
+        story(
+            "a learner for good",
+            Some(spec(1)),
+            &[change(json!({ "learners": 1 }))],
+        ),
+        story(
+            "no learners any more",
+            Some(two),
+            &[change(json!({ "learners": 0, "replicas": 1 }))],
         ),
     ]
 }

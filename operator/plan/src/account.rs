@@ -11,7 +11,7 @@ use crate::{
     evacuate, hibernate,
     names::{self, Role},
     progress, recovery, repair,
-    report::{HandsOff, Memory, Report, Work},
+    report::{HandsOff, Learners, Memory, Report, Work},
     retention, rotation, upkeep,
     view::{ClaimState, Member, View},
 };
@@ -45,7 +45,12 @@ pub(crate) fn account(
         recovery: recovery::recovery(view, work.as_ref()),
         work,
         wanted: i32::try_from(view.spec.replicas).unwrap_or(i32::MAX),
-        ready: count(view.roster().iter().filter(|it| it.settled()).count()),
+        ready: count(settled(&view.seats())),
+        learners: Learners {
+            ready: count(settled(&view.learners())),
+            there: count(shown.iter().filter(|it| it.permanent).count()),
+            wanted: count(view.spec.learners),
+        },
         quorate: quorate(view),
         quorum: quorum(view),
         leader: leader(view),
@@ -59,6 +64,10 @@ pub(crate) fn account(
         members,
         memory,
     }
+}
+
+fn settled(members: &[&Member<'_>]) -> usize {
+    members.iter().filter(|it| it.settled()).count()
 }
 
 /// Whether a member belongs in the status: a volume alone is none.

@@ -39,7 +39,7 @@ pub(crate) fn bootstrap(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
     let joining = view.memory.joining.as_ref().filter(|it| !view.spoilt(it));
     Some(match (&roster[..], joining) {
         ([], None) => {
-            let name = draft.choose(view.next_joining());
+            let name = draft.choose(view.next_joining(false));
             moving(Bootstrap, "ChooseName", &name)
         }
         ([], Some(joining)) => {

@@ -170,8 +170,8 @@ pub(crate) fn hand_over_to(
 
 /// Makes identity and volume in one go: both bear a name that the status remembers.
 pub(crate) fn make(view: &View<'_>, draft: &mut Draft, joining: &Joining) {
-    let Joining { name, serial } = joining;
-    let identity = objects::member::member(&view.spec, name, *serial);
+    let Joining { name, serial, .. } = joining;
+    let identity = objects::member::member(&view.spec, joining);
     draft.actions.push(Action::CreateMember(Box::new(identity)));
     let absent = view
         .members

@@ -92,6 +92,18 @@ pub(crate) fn jump(spec: &Spec) -> Vec<String> {
     ]
 }
 
+/// How many learners members allow where some stay learners: as many as a spec can ask for, and the one that joins. Members judge
+/// by their own flag whether one may be added, so that it must be the same at all of them, whatever the spec's number becomes.
+const LEARNERS: u32 = 5;
+
+/// The flag that makes room for learners for good.
+pub(crate) fn room_for_learners() -> String {
+    format!("--max-learners={LEARNERS}")
+}
+
+/// The first version of etcd that has it; before, it allows the one learner that a member is while it joins.
+const TAKES_LEARNERS: Minor = Minor(3, 6);
+
 /// The table.
 pub(crate) const fn of(engine: Engine) -> &'static Traits {
     match engine {
@@ -127,6 +139,15 @@ pub(crate) fn support<'m, 'a: 'm>(
         return Support::Lacking(Invalid {
             field: "spec.image".to_owned(),
             message: fault,
+        });
+    }
+    if spec.takes_learners && asked.0 < TAKES_LEARNERS {
+        return Support::Lacking(Invalid {
+            field: "spec.learners".to_owned(),
+            message: format!(
+                "{name} {} allows one learner, which every new member is while it joins; set it to 0, or spec.image to {TAKES_LEARNERS} or newer",
+                asked.0
+            ),
         });
     }
     let (minor, newest) = (asked.0, lineage.newest);

@@ -42,28 +42,47 @@ pub(crate) fn leaving<'v, 'a>(view: &'v View<'a>) -> Option<(&'v Member<'a>, Ope
         .or_else(|| replaced(view))
         .or_else(|| operate::given_up(view).map(|it| (it, Requested)))
         .or_else(|| surplus(view).map(|it| (it, ScaleDown)))
+        .or_else(|| risen(view).map(|it| (it, Repair)))
 }
 
-/// One that is to be replaced goes when its replacement votes, or at once if it is not in yet itself.
+/// One that is to be replaced goes when its replacement votes, or at once if it is not in yet itself. A learner for good, which nobody
+/// counts on, goes before another one comes, but not while the others of its kind are short of one.
 fn replaced<'v, 'a>(view: &'v View<'a>) -> Option<(&'v Member<'a>, OperationType)> {
     let (member, _) = replace::to_replace(view)?;
-    let roster = view.roster();
-    let one_more = roster.len() == view.spec.replicas.max(1) + 1;
+    let seats = view.seats();
+    let one_more = seats.len() == view.spec.replicas.max(1) + 1;
     let all_in = || {
-        roster
+        seats
             .iter()
             .all(|it| it.is_voter() && it.known_id.is_some())
     };
-    let goes = replace::is_on_its_way_in(view, member) || (one_more && all_in());
+    let goes = if member.permanent {
+        let learners = view.learners();
+        let well = |it: &&Member<'_>| it.name == member.name || it.settled();
+        learners.len() >= view.spec.learners && learners.iter().all(well)
+    } else {
+        replace::is_on_its_way_in(view, member) || (one_more && all_in())
+    };
     goes.then_some((member, Replace))
 }
 
 /// One that the spec no longer wants; while one is to be replaced, its replacement is no surplus.
 fn surplus<'v, 'a>(view: &'v View<'a>) -> Option<&'v Member<'a>> {
-    let roster = view.roster();
-    (roster.len() > replace::wanted(view).max(1))
-        .then(|| roster.into_iter().min_by_key(|it| order(view, it)))
-        .flatten()
+    let beyond = |some: Vec<&'v Member<'a>>, wanted: usize| {
+        let next = some.iter().copied().min_by_key(|it| order(view, it));
+        next.filter(|_| some.len() > wanted)
+    };
+    beyond(view.learners(), view.spec.learners)
+        .or_else(|| beyond(view.seats(), replace::wanted(view).max(1)))
+}
+
+/// A learner for good that has a vote: somebody has promoted it, or a lost cluster was rebuilt of it. It goes when the others can do
+/// without it, and a learner comes in its place.
+fn risen<'v, 'a>(view: &'v View<'a>) -> Option<&'v Member<'a>> {
+    let seats = view.seats();
+    let complete = seats.len() >= view.spec.replicas && seats.iter().all(|it| it.is_voter());
+    let mut learners = view.learners().into_iter().filter(|_| complete);
+    learners.find(|it| it.is_voter())
 }
 
 /// Who goes first: one that never came in, a broken one, a learner, one that is to be replaced, the newest, the leader last.
@@ -100,12 +119,15 @@ fn forget_unwanted(view: &View<'_>, draft: &mut Draft) {
             .get(name)
             .is_none_or(|it| it.identity.is_none() && !it.identity_ending && it.listed.is_none())
     };
-    let chosen = view
-        .memory
-        .joining
-        .as_ref()
-        .is_some_and(|it| unused(&it.name));
-    if view.born() && chosen && view.roster().len() >= replace::wanted(view) {
+    let chosen = view.memory.joining.as_ref().filter(|it| unused(&it.name));
+    let enough = chosen.is_some_and(|it| {
+        if it.learner {
+            view.learners().len() >= view.spec.learners
+        } else {
+            view.seats().len() >= replace::wanted(view)
+        }
+    });
+    if view.born() && enough {
         draft.memory.joining = None;
     }
 }

@@ -118,6 +118,7 @@ const POLICIES: [Policy; 21] = [
     |view, _| rotation::wait(view),
     |view, _| maintenance::wait(view),
     |view, _| accounts::wait(view),
+    |view, _| join::wait(view),
     |view, _| settle::settle(view),
 ];
 

@@ -56,7 +56,7 @@ pub(crate) fn last_opened(view: &View<'_>) -> Option<Timestamp> {
 
 /// Whether a member has to wait for a window before it is restarted or replaced because the spec has changed.
 pub(crate) fn holds(view: &View<'_>, member: &Member<'_>) -> bool {
-    let works = member.good && member.pod_ready();
+    let works = member.works() && member.pod_ready();
     let urgent = match member.awaits_restart {
         Some(Awaited::Authorities) => true,
         Some(Awaited::FileSystem) => view.spec.auto_grow.is_some(),
@@ -67,10 +67,10 @@ pub(crate) fn holds(view: &View<'_>, member: &Member<'_>) -> bool {
 
 /// Whether a replacement is on its way or there already.
 fn begun(view: &View<'_>) -> bool {
-    let roster = view.roster();
-    let new = view.memory.joining.as_ref();
-    let new = new.filter(|new| roster.iter().all(|it| it.name != new.name));
-    roster.len() + usize::from(new.is_some()) > view.spec.replicas
+    let seats = view.seats();
+    let new = view.memory.joining.as_ref().filter(|it| !it.learner);
+    let new = new.filter(|new| seats.iter().all(|it| it.name != new.name));
+    seats.len() + usize::from(new.is_some()) > view.spec.replicas
 }
 
 /// Says what waits for a window, where nothing else is to be done.

@@ -128,9 +128,10 @@ pub(crate) fn stopped(view: &View<'_>, next: &Member<'_>) -> Option<Work> {
 pub(crate) fn surges(view: &View<'_>, member: &Member<'_>) -> bool {
     let outdated = member.pod.is_some() && !member.current && member.awaits_restart.is_none();
     let surge = view.spec.update.kind == UpdateType::Surge;
-    let begun = view.roster().len() > view.spec.replicas;
+    let begun = view.seats().len() > view.spec.replicas;
     surge
         && outdated
+        && !member.permanent
         && view.born()
         && stopped(view, member).is_none()
         && (begun || soaking(view, member).is_none())
@@ -178,7 +179,8 @@ fn updated<'v, 'a>(view: &'v View<'a>) -> impl Iterator<Item = &'v Member<'a>> {
 /// Writes down how the rollout stands after a round; `done` if nothing is left to do.
 pub(crate) fn note(view: &View<'_>, done: bool, draft: &mut Draft) {
     let roster = view.roster();
-    let whole = roster.len() == view.spec.replicas && updated(view).count() == roster.len();
+    let wanted = view.spec.replicas + view.spec.learners;
+    let whole = roster.len() == wanted && updated(view).count() == roster.len();
     if done && whole && view.born() && !view.rolled_back {
         draft.memory.stable_template = Some(view.spec.template());
         draft.memory.rollout = None;

@@ -12,13 +12,14 @@ use crate::{
 };
 
 /// The member that is to be replaced next, and why, if one is: one that is not in yet before all others, for it only has to
-/// go; then a broken one, the leader last.
+/// go; then a broken one, the leader last; learners for good after all of them.
 pub(crate) fn to_replace<'v, 'a>(view: &'v View<'a>) -> Option<(&'v Member<'a>, String)> {
     view.roster()
         .into_iter()
         .filter_map(|it| Some((it, reason(view, it)?)))
         .min_by_key(|(it, _)| {
             (
+                it.permanent,
                 !is_on_its_way_in(view, it),
                 it.good,
                 view.leads(it),

@@ -25,11 +25,13 @@ pub struct Report {
     pub hands_off: Option<HandsOff>,
     /// The one piece of work in hand; none when all is done.
     pub work: Option<Work>,
-    /// How many members are wanted.
+    /// How many voters are wanted.
     pub wanted: i32,
+    /// Learners for good.
+    pub learners: Learners,
     /// The members there are.
     pub members: Vec<MemberStatus>,
-    /// Members that are healthy, caught up and of the current template.
+    /// Voters that are healthy, caught up and of the current template.
     pub ready: i32,
     /// Whether a majority answers: `None` before the first member has ever answered.
     pub quorate: Option<bool>,
@@ -55,6 +57,17 @@ pub struct Report {
     pub recovery: Option<Recovery>,
     /// When the first certificate ends that is shown, or a CA that signs; none without TLS.
     pub first_expiry: Option<Timestamp>,
+}
+
+/// Learners for good, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Learners {
+    /// Those that are healthy, caught up and of the current template.
+    pub ready: i32,
+    /// Those in the status.
+    pub there: i32,
+    /// Those that are wanted.
+    pub wanted: i32,
 }
 
 /// What must stand in the status before the next round may build on it.

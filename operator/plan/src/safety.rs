@@ -182,6 +182,21 @@ impl<'a> Facts<'a> {
             .collect()
     }
 
+    /// Whether a member was made to follow without a vote for good.
+    fn is_permanent_learner(&self, listed: &Listed) -> bool {
+        let made = self.observed.members.iter().filter(|it| it.spec.learner);
+        let mut hosts = made.filter_map(|it| Some(format!("//{}.", it.metadata.name.as_deref()?)));
+        hosts.any(|host| listed.peer_urls.iter().any(|url| url.contains(&host)))
+    }
+
+    fn pod_of(&self, listed: &Listed) -> Option<&'a Pod> {
+        let host = |name: &str| format!("//{name}.");
+        let urls = &listed.peer_urls;
+        let is_its = |name: &str| urls.iter().any(|url| url.contains(&host(name)));
+        let mut pods = self.observed.pods.iter();
+        pods.find(|it| it.metadata.name.as_deref().is_some_and(is_its))
+    }
+
     fn pod(&self, name: &str) -> Option<&'a Pod> {
         self.observed
             .pods
@@ -448,6 +463,12 @@ fn promote(facts: &Facts<'_>, id: u64, name: &str) -> Result<(), Violation> {
     if learner.is_none_or(|it| !it.is_learner) {
         return refuse(1, format!("{name} is to be promoted and is no learner"));
     }
+    if learner.is_some_and(|it| facts.is_permanent_learner(it)) {
+        return refuse(
+            1,
+            format!("{name} is to vote and was made to be a learner for good"),
+        );
+    }
     let end = facts
         .answers
         .values()
@@ -472,7 +493,8 @@ fn promote(facts: &Facts<'_>, id: u64, name: &str) -> Result<(), Violation> {
 
 fn add(facts: &Facts<'_>, name: &str) -> Result<(), Violation> {
     let list = facts.list.unwrap_or_default();
-    if let Some(other) = list.iter().find(|it| it.is_learner) {
+    let joins = |it: &&Listed| it.is_learner && !facts.is_permanent_learner(it);
+    if let Some(other) = list.iter().find(joins) {
         return refuse(
             1,
             format!(
@@ -481,10 +503,25 @@ fn add(facts: &Facts<'_>, name: &str) -> Result<(), Violation> {
             ),
         );
     }
+    // Each judges by its own flag: where one has room for it and another has not, their memberships part.
+    let pods = list.iter().map(|it| facts.pod_of(it));
+    let roomy = |it: Option<&Pod>| it.is_some_and(has_room);
+    if list.iter().any(|it| it.is_learner) && !pods.into_iter().all(roomy) {
+        return refuse(
+            1,
+            format!("{name} is to be one more learner than some member may have room for"),
+        );
+    }
     if !is_majority(facts.sound().len(), facts.voters().len()) {
         return refuse(1, format!("{name} is to be added without a sound majority"));
     }
     Ok(())
+}
+
+fn has_room(pod: &Pod) -> bool {
+    let containers = pod.spec.iter().flat_map(|it| &it.containers);
+    let mut args = containers.flat_map(|it| it.args.iter().flatten());
+    args.any(|it| it.starts_with("--max-learners="))
 }
 
 fn move_leader(facts: &Facts<'_>, to: u64, name: &str) -> Result<(), Violation> {

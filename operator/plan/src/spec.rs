@@ -49,6 +49,8 @@ pub(crate) struct Spec {
     pub(crate) uid: String,
     /// How many voters are wanted.
     pub(crate) replicas: usize,
+    /// How many learners for good there are to be beside them.
+    pub(crate) learners: usize,
     /// What they run.
     pub(crate) engine: Engine,
     /// The image in force.
@@ -58,6 +60,9 @@ pub(crate) struct Spec {
     pub(crate) default_image: Option<String>,
     /// Settings.
     pub(crate) options: Options,
+    /// Whether members have room for learners for good, beside the one that joins: as long as any are wanted or there. A member that
+    /// starts goes through its log again, and must judge as it did.
+    pub(crate) takes_learners: bool,
     /// Quota in bytes.
     pub(crate) quota_bytes: u64,
     /// Size of each volume, as the user wrote it.
@@ -124,6 +129,8 @@ impl Spec {
             engine: spec.engine,
             image,
             default_image,
+            learners: usize::try_from(spec.learners).unwrap_or(0),
+            takes_learners: takes_learners(cluster),
             options: spec.options.clone(),
             quota_bytes: quota(&spec.options, largest),
             asked_size: spec.storage.size.0.clone(),
@@ -286,6 +293,14 @@ fn image(cluster: &RaftCluster, remembered: Option<&str>) -> String {
         (None, Some(_), None, Some(remembered)) => remembered.to_owned(),
         (None, Some(name), None, None) => format!("{name}:{OPERATOR_VERSION}"),
     }
+}
+
+fn takes_learners(cluster: &RaftCluster) -> bool {
+    let there = cluster
+        .status
+        .as_ref()
+        .is_some_and(|it| it.learners.is_some());
+    cluster.spec.learners > 0 || there
 }
 
 /// The quota: as asked for, else etcd's default, but no more than half of the volume.

@@ -18,7 +18,7 @@ use crate::{
     maintenance, names,
     observed::Observed,
     progress,
-    report::{Fallen, HandsOff, Outcome, Report, Support, Work},
+    report::{Fallen, HandsOff, Learners, Outcome, Report, Support, Work},
 };
 
 /// How long one piece of work on one member may take before the cluster counts as degraded; of a rollout, the spec says it.
@@ -42,7 +42,8 @@ pub fn status(
         observed_generation: cluster.metadata.generation,
         conditions: conditions(cluster, &old, report, operation.as_ref(), outcome),
         ready: Some(format!("{}/{}", report.ready, report.wanted)),
-        replicas: i32::try_from(report.members.len()).unwrap_or(i32::MAX),
+        learners: learners(report),
+        replicas: i32::try_from(report.members.len()).unwrap_or(i32::MAX) - report.learners.there,
         ready_replicas: report.ready,
         selector: Some(names::pod_selector(name)),
         cluster_id: report.memory.cluster_id.clone(),
@@ -67,6 +68,15 @@ pub fn status(
         recovering: report.memory.recovering.clone(),
         auth: accounts::remember(report.memory.auth.as_ref(), outcome),
     }
+}
+
+fn learners(report: &Report) -> Option<String> {
+    let Learners {
+        ready,
+        there,
+        wanted,
+    } = report.learners;
+    (there > 0 || wanted > 0).then(|| format!("{ready}/{wanted}"))
 }
 
 fn certificates(report: &Report) -> Option<CertificatesStatus> {
@@ -231,7 +241,13 @@ fn condition(
 
 fn ready(report: &Report, operation: Option<&Operation>) -> Verdict {
     let (ready, wanted) = (report.ready, report.wanted);
-    let count = format!("{ready} of {wanted} members are ready");
+    let learners = report.learners;
+    let mut count = format!("{ready} of {wanted} members are ready");
+    if let Some(well) = self::learners(report) {
+        count += &format!(", learners {well}");
+    }
+    let all = usize::try_from(wanted + learners.wanted).unwrap_or(0);
+    let whole = ready == wanted && learners.ready == learners.wanted;
     match (report.hands_off, operation) {
         (Some(HandsOff::Deletion), _) => {
             verdict(false, Reason::Deletion, "the cluster is being deleted")
@@ -248,9 +264,7 @@ fn ready(report: &Report, operation: Option<&Operation>) -> Verdict {
             Reason::Hibernated,
             "all members are stopped, as spec.runState asks for; set it to Running to start them",
         ),
-        _ if ready == wanted && report.members.len() == usize::try_from(wanted).unwrap_or(0) => {
-            verdict(true, Reason::Converged, count)
-        }
+        _ if whole && report.members.len() == all => verdict(true, Reason::Converged, count),
         (Some(HandsOff::Paused), _) => verdict(
             false,
             Reason::Paused,

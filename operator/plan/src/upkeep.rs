@@ -144,7 +144,7 @@ fn label(view: &View<'_>, member: &Member<'_>, leaving: Option<&str>, draft: &mu
 fn restore_identities(view: &View<'_>, draft: &mut Draft) {
     for member in view.missed() {
         if !member.identity_ending && matches!(member.claim, ClaimState::Present(_)) {
-            let identity = objects::member::member(&view.spec, &member.name, member.serial);
+            let identity = objects::member::again(&view.spec, &member.name, member.serial);
             draft.actions.push(Action::CreateMember(Box::new(identity)));
         }
     }

@@ -216,12 +216,27 @@ impl<'a> View<'a> {
         roster
     }
 
+    /// Those of them that vote or are to vote.
+    pub(crate) fn seats(&self) -> Vec<&Member<'a>> {
+        let mut roster = self.roster();
+        roster.retain(|it| !it.permanent);
+        roster
+    }
+
+    /// Those of them that follow for good.
+    pub(crate) fn learners(&self) -> Vec<&Member<'a>> {
+        let mut roster = self.roster();
+        roster.retain(|it| it.permanent);
+        roster
+    }
+
     /// Members without an identity whose vote is needed: without a majority they cannot be removed from the membership, and
     /// their volumes may be among the last copies.
     pub(crate) fn missed(&self) -> Vec<&Member<'a>> {
         let needed = self.born() && self.membership.is_none();
         let missed = |it: &&Member<'a>| {
-            needed && it.identity.is_none() && it.known_id.is_some() && it.serial > 0
+            let voted = self.role_shown(&it.name) != Some(MemberRole::Learner);
+            needed && voted && it.identity.is_none() && it.known_id.is_some() && it.serial > 0
         };
         self.members.values().filter(missed).collect()
     }
@@ -309,7 +324,7 @@ impl<'a> View<'a> {
     }
 
     /// The next member to be: the first serial, after the last given out, whose name nothing bears.
-    pub(crate) fn next_joining(&self) -> Joining {
+    pub(crate) fn next_joining(&self, learner: bool) -> Joining {
         let seen = self.members.values().map(|it| it.serial).max().unwrap_or(0);
         let taken: BTreeSet<&str> = self
             .observed
@@ -334,6 +349,7 @@ impl<'a> View<'a> {
             .map(|serial| Joining {
                 name: names::member(&self.spec.name, &self.spec.uid, serial),
                 serial,
+                learner,
             })
             .find(|it| !taken.contains(it.name.as_str()))
             .expect("serials do not run out before names that are taken do")

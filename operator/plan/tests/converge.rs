@@ -134,6 +134,7 @@ fn edit(world: &mut World) {
     let (kind, number) = (world.rng.random_range(0..15), world.rng.random_range(1..=5));
     world.edit(|spec| match kind {
         0 => spec.replicas = number,
+        13 => spec.learners = number / 2,
         1 => spec.image = Some(format!("quorate-node:{number}.0.0")),
         2 => spec.image = Some("quorate-node:bad".to_owned()),
         3 => spec.options.snapshot_count = 1000 * i64::from(number),
@@ -345,13 +346,18 @@ fn examine(world: &World, seed: u64) {
         .unwrap();
     assert_eq!(ready.status, "True", "seed {seed}: {status:#?}");
     assert_eq!(world.etcd.voters(), wanted, "seed {seed}: voters");
+    let learners = usize::try_from(world.cluster.spec.learners).unwrap();
+    let wanted = wanted + learners;
     assert_eq!(world.etcd.list.len(), wanted, "seed {seed}: membership");
     assert_eq!(world.members.len(), wanted, "seed {seed}: identities");
     assert_eq!(world.pods.len(), wanted, "seed {seed}: pods");
+    let made = world.members.values().filter(|it| it.spec.learner).count();
+    assert_eq!(made, learners, "seed {seed}: learners");
     assert!(world.etcd.alarms.is_empty(), "seed {seed}: alarms");
     assert!(world.etcd.corrupt.is_empty(), "seed {seed}: CORRUPT");
     assert_eq!(world.operations.len(), 0, "seed {seed}: operations");
-    let calm = world.on_good_nodes();
+    let mut calm = world.on_good_nodes();
+    calm.retain(|it| !world.members[*it].spec.learner);
     assert!(
         calm.is_empty() || calm.iter().any(|it| world.etcd.leads(it)),
         "seed {seed}: the leader is on a cordoned node, and {calm:?} are not"
@@ -361,7 +367,11 @@ fn examine(world: &World, seed: u64) {
         let image = pod.spec.as_ref().unwrap().containers[0].image.clone();
         assert_eq!(image, world.cluster.spec.image, "seed {seed}: image");
         let role = &pod.metadata.labels.as_ref().unwrap()["quorate.io/role"];
-        assert_eq!(role, "voter", "seed {seed}: role label");
+        let learner = world.members[pod.metadata.name.as_ref().unwrap()]
+            .spec
+            .learner;
+        let right = if learner { "learner" } else { "voter" };
+        assert_eq!(role, right, "seed {seed}: role label");
     }
     let by_reason = world.cluster.spec.storage.retention_policy.is_some();
     if world.cluster.spec.deletion_policy == DeletionPolicy::Delete && !by_reason {

@@ -357,3 +357,28 @@ pub(super) fn disarms_first(_: &RaftCluster, observed: &Observed, plan: &mut Pla
             ground: ground.clone(),
         }));
 }
+
+pub(super) fn promotes_learners(_: &RaftCluster, observed: &Observed, plan: &mut Plan) {
+    let answers = observed.probes.iter();
+    let mut answers = answers.filter_map(|(name, it)| Some((name, it.answer.as_ref().ok()?)));
+    let Some((via, leader)) = answers.find(|(_, it)| it.member_id == it.leader_id) else {
+        return;
+    };
+    let listed = leader.membership.iter().flatten();
+    let mut members: Vec<(u64, bool)> = listed.clone().map(|it| (it.id, it.is_learner)).collect();
+    members.sort_unstable();
+    let learner = listed
+        .clone()
+        .find(|it| it.is_learner && !it.name.is_empty());
+    if let Some(learner) = learner.filter(|_| plan.actions.is_empty()) {
+        plan.actions.push(Action::Promote {
+            name: learner.name.clone(),
+            id: learner.id,
+            ground: Ground {
+                via: via.clone(),
+                cluster_id: leader.cluster_id,
+                members,
+            },
+        });
+    }
+}

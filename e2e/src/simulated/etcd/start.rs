@@ -30,6 +30,8 @@ pub struct Start {
     pub has_certificate: bool,
     /// `--initial-cluster-token`.
     pub token: String,
+    /// `--max-learners`.
+    pub max_learners: usize,
     /// The pod that has restored the data in `--data-dir`, if one has.
     pub restored_by: Option<String>,
 }
@@ -62,6 +64,7 @@ impl Start {
             listens: flag("listen-peer-urls").split(',').map(way).collect(),
             has_certificate: !flag("peer-cert-file").is_empty(),
             token: flag("initial-cluster-token"),
+            max_learners: flag("max-learners").parse().unwrap_or(1),
             restored_by: flag("data-dir")
                 .split_once("/restored-")
                 .map(|(_, pod)| pod.to_owned()),

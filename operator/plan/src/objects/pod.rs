@@ -171,6 +171,7 @@ fn args(spec: &Spec, name: &str, data: Data<'_>, peers: &BTreeMap<String, String
             .flat_map(|it| certificates::flags(spec, *it)),
     );
     args.extend(compaction(spec));
+    args.extend(spec.takes_learners.then(engine::room_for_learners));
     args
 }
 

@@ -66,6 +66,11 @@ fn transfer(view: &View<'_>, draft: &mut Draft, to: &str, plan: &mut OperationPl
     let Some(heir) = view.members.get(to).filter(|it| it.identity.is_some()) else {
         return Turn::Failed(format!("member {to} is gone"));
     };
+    if heir.permanent {
+        return Turn::Failed(format!(
+            "member {to} is a learner for good and leads nobody; name one that votes"
+        ));
+    }
     let wait = |gate, why| Turn::Work(waiting(Requested, STEP, to, gate, why));
     let Some(leader) = view.leading() else {
         return wait("Leader", "no member leads".to_owned());

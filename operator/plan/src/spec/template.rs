@@ -47,6 +47,9 @@ impl Spec {
                 .map(|it| (it.port, it.tls().is_some()));
             inputs["peerListeners"] = json!(all.collect::<Vec<_>>());
         }
+        if self.takes_learners {
+            inputs["learners"] = json!(true);
+        }
         if self.quota_grows() {
             inputs["quota"] = json!(self.quota_bytes);
         }
@@ -68,7 +71,7 @@ impl Spec {
     }
 
     /// The same wishes with a template that was remembered; none if that cannot be read any more, or if what is no part of it and
-    /// yet of the pods has changed since, such as whose certificates are shown: going back from that is a change of its own.
+    /// yet of the pods has changed since, such as whose certificates are shown, or whether there is room for learners: going back from that is a change of its own.
     pub(crate) fn with(&self, stable: &StableTemplate) -> Option<Self> {
         let part = |key: &str| stable.template.get(key).cloned();
         let options: Options = serde_json::from_value(part("options")?).ok()?;

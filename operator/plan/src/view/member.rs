@@ -39,7 +39,11 @@ pub(crate) struct Member<'a> {
     pub(crate) known_claim: Option<String>,
     /// Entries behind the head.
     pub(crate) lag: Option<u64>,
-    /// Votes, answers, agrees on the leader, is caught up, not accused and not on its way out.
+    /// It is to follow without a vote for good.
+    pub(crate) permanent: bool,
+    /// Answers, agrees on the leader, is caught up, not accused and not on its way out.
+    able: bool,
+    /// It is all that, and votes.
     pub(crate) good: bool,
     /// The alarm CORRUPT names it.
     pub(crate) accused: bool,
@@ -142,6 +146,7 @@ impl<'a> Member<'a> {
             }
             _ => None,
         };
+        let able = agrees && stays && !accused && lag.is_some_and(|lag| lag <= LAG_GATE);
         let hash = pod.and_then(|it| it.metadata.annotations.as_ref()?.get(names::TEMPLATE_HASH));
         Self {
             serial: identity.map_or_else(|| serial(claim), |it| it.spec.serial),
@@ -151,7 +156,9 @@ impl<'a> Member<'a> {
             claim: claim_state,
             known_id: shown.and_then(|it| it.id.clone()),
             known_claim,
-            good: votes && agrees && stays && !accused && lag.is_some_and(|lag| lag <= LAG_GATE),
+            permanent: identities.iter().any(|it| it.spec.learner),
+            able,
+            good: votes && able,
             accused,
             current: hash == Some(&view.spec.template_hash)
                 && awaits_restart.is_none()
@@ -219,9 +226,14 @@ impl<'a> Member<'a> {
         }) && !self.pod_ending()
     }
 
-    /// A voter as it should be: good, ready, of the current template and not on its way out.
+    /// Whether it works as what it is: a voter, or a learner for good.
+    pub(crate) fn works(&self) -> bool {
+        self.good || (self.permanent && self.is_learner() && self.able)
+    }
+
+    /// A member as it should be: it works, is ready, of the current template and not on its way out.
     pub(crate) fn settled(&self) -> bool {
-        self.good && self.pod_ready() && self.current && self.identity.is_some()
+        self.works() && self.pod_ready() && self.current && self.identity.is_some()
     }
 
     /// The pod as a target.
@@ -427,7 +439,7 @@ impl<'a> Member<'a> {
             () if hibernate::wanted(view) && (self.pod.is_none() || self.pod_ending()) => {
                 MemberPhase::Hibernated
             }
-            () if self.good && self.pod_ready() => MemberPhase::Ready,
+            () if self.works() && self.pod_ready() => MemberPhase::Ready,
             () if self.answer.is_some()
                 && (self.is_learner() || (self.is_voter() && !caught_up)) =>
             {

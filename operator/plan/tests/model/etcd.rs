@@ -41,6 +41,8 @@ pub(crate) struct Etcd {
     pub(crate) rebuilt_by: Option<String>,
     /// Ids that have ever run: they must never run on an empty volume again.
     ran: BTreeSet<u64>,
+    /// How many learners the process in each pod allows.
+    room: BTreeMap<String, usize>,
     ids: u64,
 }
 
@@ -83,6 +85,11 @@ impl Etcd {
         if let Some(listed) = self.list.iter_mut().find(|it| it.id == id) {
             name.clone_into(&mut listed.name);
         }
+        let room = args
+            .iter()
+            .find_map(|it| it.strip_prefix("--max-learners="));
+        let room = room.map_or(1, |it| it.parse().unwrap());
+        self.room.insert(name.to_owned(), room);
         self.processes.insert(name.to_owned(), volume.to_owned());
         true
     }
@@ -273,9 +280,11 @@ impl Etcd {
     ) -> Result<(), String> {
         self.stands_on(ground)?;
         assert!(!self.has(name), "{name} is added twice");
+        let learners = self.list.iter().filter(|it| it.is_learner).count();
+        let room = self.processes.keys().map(|it| self.room[it]).min();
         assert!(
-            !self.list.iter().any(|it| it.is_learner),
-            "two learners at once"
+            room.is_some_and(|it| learners < it),
+            "{name} is one learner too many for some member"
         );
         self.ids += 1;
         self.list.push(Listed {

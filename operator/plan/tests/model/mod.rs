@@ -247,8 +247,15 @@ impl World {
                 name,
                 peer_url,
                 ground,
-            } => self.etcd.add(&name, &peer_url, &ground)?,
-            Action::Promote { id, ground, .. } => self.etcd.promote(id, &ground)?,
+            } => {
+                assert_eq!(self.joining(), 0, "{name} joins beside another");
+                self.etcd.add(&name, &peer_url, &ground)?;
+            }
+            Action::Promote { name, id, ground } => {
+                let learner = self.members.get(&name).is_some_and(|it| it.spec.learner);
+                assert!(!learner, "the learner {name} is promoted");
+                self.etcd.promote(id, &ground)?;
+            }
             Action::RemoveMember { id, ground, .. } => self.etcd.remove(id, &ground)?,
             Action::UpdatePeerUrl {
                 id,
@@ -282,6 +289,15 @@ impl World {
         let status = serde_json::to_value(&told.status).unwrap();
         found.status = serde_json::from_value(status).unwrap();
         Ok(())
+    }
+
+    /// Learners that are to vote.
+    fn joining(&self) -> usize {
+        let permanent = |name: &String| self.members.get(name).is_some_and(|it| it.spec.learner);
+        let hosts: Vec<&String> = self.members.keys().filter(|it| !permanent(it)).collect();
+        let joins = |url: &str| hosts.iter().any(|it| url.contains(&format!("//{it}.")));
+        let learners = self.etcd.list.iter().filter(|it| it.is_learner);
+        learners.filter(|it| joins(&it.peer_urls[0])).count()
     }
 
     fn create_pod(&mut self, mut pod: Pod) -> Result<(), String> {

@@ -1,11 +1,11 @@
 //! A small language for situations: one line for the resource, one for each member.
 //!
 //! ```text
-//! cluster replicas=3 [image=..] [version=..] [policy=Delete] [engine=Etcd] [paused] [deleted] [reclaiming=4000!] [fresh] [claims-of-namesake=2]
+//! cluster replicas=3 [learners=1] [image=..] [version=..] [policy=Delete] [engine=Etcd] [paused] [deleted] [reclaiming=4000!] [fresh] [claims-of-namesake=2]
 //!         [tls=JSON [certificates [without=kv-peer-tls] [due=kv-peer-tls] [aging=kv-peer-tls] [stolen=kv-peer-tls]
 //!         [keyless=kv-peer-tls] [both=kv-peer-tls | prepared=kv-peer-tls] [rotating=Peer/Trust[/20]]]]
 //!         [listeners=http:2380+https:2382]
-//!         [windows=JSON] [run=Hibernated] [joining=4] [serial=4] [operation=Rollout/m2/900] [overlay=JSON] [size=..] [not-yet]
+//!         [windows=JSON] [run=Hibernated] [joining=4 [joining-learner]] [serial=4] [operation=Rollout/m2/900] [overlay=JSON] [size=..] [not-yet]
 //!         [grow=80/20%/8Gi/3600] [grown=4Gi/5Gi/900] [when-scaled=Delete] [when-replaced=Retain] [ttl=60] [class=fast] [change=Deny] [classes=fast/yes,slow/no]
 //!         [update=JSON] [stable=IMAGE] [begun=30 [soaking=20] [soaked] [fell] [of-another]]
 //! m1 leader
@@ -19,6 +19,7 @@
 //! m4 pod=notready unready=10 answers-as=5 revision=5000 size=2000 used=1000
 //! m5 no-space
 //! m5 corrupt
+//! m6 learner permanent
 //! m6 trusts=kv-peer-tls+new shows=new/tls at=https:2382
 //! m1 pod=restoring
 //! m2 restored=pod-9 alone
@@ -249,6 +250,7 @@ fn operation_asked(line: &str, age: usize, now: Timestamp) -> RaftOperation {
 fn cluster(head: &Words<'_>) -> RaftCluster {
     let mut spec = json!({
         "replicas": head.number("replicas").unwrap_or(3),
+        "learners": head.number("learners").unwrap_or(0),
         "storage": {
             "size": head.value("size").unwrap_or("4Gi"),
             "storageClassName": head.value("class"),
@@ -423,7 +425,14 @@ fn templates(head: &Words<'_>, now: Timestamp, status: &mut RaftClusterStatus) {
 
 /// What a cluster with this image remembers when it has converged.
 fn template(head: &Words<'_>, image: Option<&str>) -> Option<StableTemplate> {
-    let kept = ["engine=", "version=", "overlay=", "resources=", "size="];
+    let kept = [
+        "learners=",
+        "engine=",
+        "version=",
+        "overlay=",
+        "resources=",
+        "size=",
+    ];
     let kept = head
         .0
         .iter()
@@ -452,7 +461,10 @@ fn remember(situation: &mut Situation, head: &Words<'_>, members: &[Words<'_>]) 
     status.joining = joining.map(|serial| Joining {
         name: real(serial),
         serial,
+        learner: head.has("joining-learner"),
     });
+    let permanent = members.iter().any(|it| it.has("permanent"));
+    status.learners = permanent.then(String::new);
     status.reclaiming = head.value("reclaiming").map(|it| crds::Reclaiming {
         revision: it.trim_end_matches('!').parse().expect("a revision"),
         compacted: it.ends_with('!'),
@@ -745,7 +757,7 @@ fn identity(line: &Words<'_>, serial: i64, name: &str) -> Option<RaftMember> {
         "apiVersion": "quorate.io/v1alpha1",
         "kind": "RaftMember",
         "metadata": {"name": name, "namespace": "demo", "uid": format!("member-{serial}"), "deletionTimestamp": ending},
-        "spec": {"clusterName": "kv", "clusterUID": UID, "serial": serial},
+        "spec": {"clusterName": "kv", "clusterUID": UID, "serial": serial, "learner": line.has("permanent")},
     });
     Some(serde_json::from_value(identity).expect("a member"))
 }
@@ -917,6 +929,7 @@ fn tell(pod: &mut Pod, line: &Words<'_>, all: &[Words<'_>]) {
     if line.value("told") == Some("old") {
         peers.push("gone=http://gone:2380".to_owned());
     }
+    let no_room = line.has("no-room");
     let args = pod
         .spec
         .as_mut()
@@ -928,6 +941,7 @@ fn tell(pod: &mut Pod, line: &Words<'_>, all: &[Words<'_>]) {
     {
         *arg = format!("--initial-cluster={}", peers.join(","));
     }
+    args.retain(|it| !no_room || !it.starts_with("--max-learners="));
 }
 
 fn rendered(situation: &Situation, serial: i64, name: &str) -> Pod {
@@ -965,6 +979,7 @@ fn rendered(situation: &Situation, serial: i64, name: &str) -> Pod {
     let made = made(&cluster).or_else(|| {
         cluster.spec.pod_template = None;
         cluster.spec.maintenance_windows.clear();
+        cluster.spec.learners = 0;
         made(&cluster)
     });
     let mut pod = made.expect("the planner makes a pod that is missing");

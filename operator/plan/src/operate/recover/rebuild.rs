@@ -235,7 +235,7 @@ impl<'v, 'a> Rebuilding<'v, 'a> {
         let there = matches!(survivor.claim, ClaimState::Present(_));
         if there && survivor.identity.is_none() && !survivor.identity_ending {
             let spec = &self.view.spec;
-            let identity = objects::member::member(spec, &survivor.name, survivor.serial);
+            let identity = objects::member::again(spec, &survivor.name, survivor.serial);
             draft.actions.push(Action::CreateMember(Box::new(identity)));
             return self.moving("RestoreMember");
         }
