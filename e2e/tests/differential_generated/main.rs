@@ -5,7 +5,9 @@
 //! among those of `differential_texts`.
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use e2e::contract::{Difference, Listed, compare};
@@ -22,6 +24,8 @@ const PER_SEED: usize = 1000;
 const BEFORE: usize = 15;
 /// How many differences are told of one seed: after the first, those that follow from it.
 const TOLD: usize = 12;
+/// After this no more tries to make a difference short are begun.
+const SHORTENING: Duration = Duration::from_secs(240);
 
 fn number(name: &str, otherwise: usize) -> usize {
     let told = std::env::var(name).ok();
@@ -60,12 +64,15 @@ async fn generated_requests_get_the_same_answers() -> Result<()> {
                 .iter()
                 .map(|it| it.call.as_str())
                 .collect();
-            println!("seed {seed}, up to the difference:\n{}", before.join("\n"));
-            let short = both.shortened(seed, steps[..=*at].to_vec()).await?;
-            bail!(
-                "seed {seed}:\n{}\n\nin short, as etcd answers:\n\n{short}",
+            // Told now, and not to the test's own output: who ends a run in the middle still learns what it was about.
+            writeln!(
+                std::io::stderr(),
+                "seed {seed}, up to the difference:\n{}\n\n{}",
+                before.join("\n"),
                 all.join("\n")
-            );
+            )?;
+            let short = both.shortened(seed, steps[..=*at].to_vec()).await?;
+            bail!("seed {seed}, in short, as etcd answers:\n\n{short}");
         }
     }
     let by_service: Vec<String> = asked
@@ -113,8 +120,11 @@ impl Both {
     /// The fewest of the steps found that show a difference, as a text.
     async fn shortened(&self, seed: usize, steps: Vec<Step>) -> Result<String> {
         let tries = number("DIFFERENTIAL_TRIES", 120);
-        let shows =
-            async |it: &[Step]| self.differences(it, 1).await.is_ok_and(|it| !it.is_empty());
+        let began = Instant::now();
+        let shows = async |it: &[Step]| {
+            let in_time = began.elapsed() < SHORTENING;
+            in_time && self.differences(it, 1).await.is_ok_and(|it| !it.is_empty())
+        };
         let short = shrink::shortest(steps, tries, shows).await;
         let text = Text::made(
             "generated",

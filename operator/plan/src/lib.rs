@@ -97,7 +97,7 @@ type Policy = fn(&View<'_>, &mut Draft) -> Option<Work>;
 /// writes and is about nobody who is there is taken back; who has to go goes before anyone comes, so that a change of mind takes
 /// the half-added member away again; templates change when the membership is as it should be, peers look for members elsewhere and
 /// what a `RaftOperation` asks for is done when the templates are. What volumes wait for holds nothing up.
-const POLICIES: [Policy; 21] = [
+const POLICIES: [Policy; 22] = [
     operate::recover::consider,
     certificates::certificates,
     rotation::rotate,

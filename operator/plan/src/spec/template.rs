@@ -71,7 +71,8 @@ impl Spec {
     }
 
     /// The same wishes with a template that was remembered; none if that cannot be read any more, or if what is no part of it and
-    /// yet of the pods has changed since, such as whose certificates are shown, or whether there is room for learners: going back from that is a change of its own.
+    /// yet of the pods has changed since, such as whose certificates are shown, or whether there is room for learners: going back from
+    /// that is a change of its own.
     pub(crate) fn with(&self, stable: &StableTemplate) -> Option<Self> {
         let part = |key: &str| stable.template.get(key).cloned();
         let options: Options = serde_json::from_value(part("options")?).ok()?;
