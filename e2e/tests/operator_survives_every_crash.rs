@@ -63,74 +63,87 @@ fn spec(replicas: i32) -> Value {
     json!({ "replicas": replicas, "storage": { "size": "1Gi" } })
 }
 
-impl Story {
-    /// Tells it with this fate for the operator, up to the end.
-    async fn tell(&self, crash: &Crash) -> Result<Summary, String> {
-        self.tell_dying(std::slice::from_ref(crash)).await
+impl Deed {
+    /// What is done before the story begins.
+    async fn prepare(&self, world: &World) -> Result<(), String> {
+        match self {
+            Self::Declare => Box::pin(authenticated(world)).await,
+            Self::EndAuthentication | Self::Redeclare | Self::Withdraw => {
+                Box::pin(authenticated(world)).await?;
+                Box::pin(declare(world)).await;
+                world.converge(&Crash::never()).await
+            }
+            Self::LoseQuorum => {
+                world.lose_quorum_and_agree().await?;
+                // How new members join is told by other stories.
+                world.change(json!({ "replicas": 1 })).await;
+                Ok(())
+            }
+            _ => Ok(()),
+        }
     }
 
-    /// The same with operators of these fates, one after the other.
-    async fn tell_dying(&self, fates: &[Crash]) -> Result<Summary, String> {
+    async fn happen(&self, world: &World) {
+        match self {
+            Self::Create(spec) => world.create(spec.clone()).await,
+            Self::Change(spec) => world.change(spec.clone()).await,
+            Self::Replace(at) => world.replace_member(*at).await,
+            Self::FailPod(at) => world.fail_pod(*at).await,
+            Self::Fill => world.model.fill(),
+            Self::Corrupt => world.model.corrupt(1),
+            Self::Ask(spec) => world.ask("once", spec).await,
+            Self::Authenticate => {
+                world.password_of_root(ROOT_SECRET).await;
+                world.change(authentication()).await;
+            }
+            Self::EndAuthentication => world.change(json!({ "auth": null })).await,
+            Self::Declare => Box::pin(declare(world)).await,
+            Self::Redeclare => {
+                let narrower = json!([{ "type": "Read", "prefix": "a/b/" }]);
+                world.declare_reader(narrower).await;
+                world.declare_app(&[]).await;
+            }
+            Self::Withdraw => world.withdraw_accounts().await,
+            Self::LoseQuorum => {}
+            Self::Delete => world.delete().await,
+        }
+    }
+}
+
+impl Story {
+    /// The world before what the user does.
+    async fn begin(&self) -> Result<World, String> {
         let world = World::new().await;
         world.class_that_grows("elastic").await;
         if let Some(before) = &self.before {
             world.create(before.clone()).await;
             world.converge(&Crash::never()).await?;
-            world.kube.faults().forget_calls();
         }
-        match &self.deed {
-            Deed::Create(spec) => world.create(spec.clone()).await,
-            Deed::Change(spec) => world.change(spec.clone()).await,
-            Deed::Replace(at) => world.replace_member(*at).await,
-            Deed::FailPod(at) => world.fail_pod(*at).await,
-            Deed::Fill => world.model.fill(),
-            Deed::Corrupt => world.model.corrupt(1),
-            Deed::Ask(spec) => world.ask("once", spec).await,
-            Deed::Authenticate => {
-                world.password_of_root(ROOT_SECRET).await;
-                world.change(authentication()).await;
-            }
-            Deed::EndAuthentication => {
-                Box::pin(authenticated(&world)).await?;
-                Box::pin(declare(&world)).await;
-                world.converge(&Crash::never()).await?;
-                world.kube.faults().forget_calls();
-                world.change(json!({ "auth": null })).await;
-            }
-            Deed::Declare => {
-                Box::pin(authenticated(&world)).await?;
-                Box::pin(declare(&world)).await;
-            }
-            Deed::Redeclare | Deed::Withdraw => {
-                Box::pin(authenticated(&world)).await?;
-                Box::pin(declare(&world)).await;
-                world.converge(&Crash::never()).await?;
-                world.kube.faults().forget_calls();
-                if matches!(self.deed, Deed::Withdraw) {
-                    world.withdraw_accounts().await;
-                } else {
-                    let narrower = json!([{ "type": "Read", "prefix": "a/b/" }]);
-                    world.declare_reader(narrower).await;
-                    world.declare_app(&[]).await;
-                }
-            }
-            Deed::LoseQuorum => {
-                world.lose_quorum_and_agree().await?;
-                // How new members join is told by other stories.
-                world.change(json!({ "replicas": 1 })).await;
-                world.kube.faults().forget_calls();
-            }
-            Deed::Delete => world.delete().await,
-        }
+        self.deed.prepare(&world).await?;
+        Ok(world)
+    }
+
+    /// Tells it to the end, nobody dying.
+    async fn tell(&self) -> Result<Summary, String> {
+        let beginning = self.begin().await?;
+        self.go_on(&beginning, &[Crash::never()]).await
+    }
+
+    /// Tells it from its beginning, which stays as it is, with operators of these fates, one after the other.
+    async fn go_on(&self, beginning: &World, fates: &[Crash]) -> Result<Summary, String> {
+        let world = beginning.fork();
+        self.deed.happen(&world).await;
         world.converge_dying(fates).await?;
         Ok(world.summary().await)
     }
 
     /// Tells it with two operators that die, for every pair of their writes and sides, or for so many (0 for all).
     async fn survives_pairs_of_crashes(&self, usual: u64) {
-        let reference = Crash::never();
-        let expected = self.tell(&reference).await.expect("it ends well");
-        let count = reference.writes().len() as u64;
+        let beginning = self.begin().await.expect("it begins well");
+        let reference = [Crash::never()];
+        let expected = self.go_on(&beginning, &reference).await;
+        let expected = expected.expect("it ends well");
+        let count = reference[0].writes().len() as u64;
         assert!(count >= self.writes_min, "only {count} writes");
         let seed = number("CRASH_PAIRS_SEED", 1);
         let most = Some(number("CRASH_PAIRS", usual)).filter(|it| *it > 0);
@@ -142,7 +155,7 @@ impl Story {
         {
             let fates = [Crash::at(first.0, first.1), Crash::at(second.0, second.1)];
             let place = format!("crashes at {first:?} and {second:?} of seed {seed}");
-            let summary = self.tell_dying(&fates).await;
+            let summary = self.go_on(&beginning, &fates).await;
             let summary = summary.unwrap_or_else(|why| panic!("{place}: {why}"));
             assert!(fates[0].has_struck(), "{place}: never came to the first");
             let differences = summary.differences(&expected);
@@ -172,30 +185,27 @@ impl Story {
 
     /// Tells it with a write that fails, for every write and each of these ways.
     async fn survives_every(&self, ways: &[When]) {
-        let reference = Crash::never();
-        let expected = self
-            .tell(&reference)
-            .await
-            .expect("without a crash it ends well");
+        let beginning = self.begin().await.expect("it begins well");
+        let reference = [Crash::never()];
+        let expected = self.go_on(&beginning, &reference).await;
+        let expected = expected.expect("without a crash it ends well");
         assert_eq!(expected.violations, Vec::<String>::new());
-        let writes = reference.writes();
+        let writes = reference[0].writes();
         let count = writes.len() as u64;
         assert!(count >= self.writes_min, "only {count} writes: {writes:#?}");
         for n in 1..=count {
             for when in ways.iter().copied() {
-                let crash = Crash::at(n, when);
+                let fates = [Crash::at(n, when)];
                 let place = format!(
                     "crash {when:?} write {n} of {count}, {}",
                     writes[n as usize - 1]
                 );
-                let summary = self
-                    .tell(&crash)
-                    .await
-                    .unwrap_or_else(|why| panic!("{place}: {why}"));
+                let summary = self.go_on(&beginning, &fates).await;
+                let summary = summary.unwrap_or_else(|why| panic!("{place}: {why}"));
                 assert!(
-                    crash.has_struck(),
+                    fates[0].has_struck(),
                     "{place}: never came to it; it came to {:#?}",
-                    crash.writes()
+                    fates[0].writes()
                 );
                 let differences = summary.differences(&expected);
                 assert!(differences.is_empty(), "{place}: {differences:#?}");
@@ -455,11 +465,7 @@ async fn deleting_a_cluster_under_both_policies() {
             writes_min: 0,
         };
         story.survives_every_crash().await;
-        let left = story
-            .tell(&Crash::never())
-            .await
-            .expect("it ends well")
-            .objects;
+        let left = story.tell().await.expect("it ends well").objects;
         let left: Vec<&String> = left.keys().collect();
         assert_eq!(left.len(), volumes, "{policy} leaves {left:?}");
     }
@@ -476,9 +482,7 @@ fn secured() -> Value {
 async fn authenticated(world: &World) -> Result<(), String> {
     world.password_of_root(ROOT_SECRET).await;
     world.change(authentication()).await;
-    world.converge(&Crash::never()).await?;
-    world.kube.faults().forget_calls();
-    Ok(())
+    world.converge(&Crash::never()).await
 }
 
 /// A user and its role.
@@ -500,7 +504,7 @@ async fn accounts_after(deed: Deed, writes_min: u64) -> String {
     };
     // In boxes, for a debug build's frames would fill a thread's stack.
     Box::pin(story.survives_every(&WAYS)).await;
-    let told = Box::pin(story.tell(&Crash::never())).await;
+    let told = Box::pin(story.tell()).await;
     told.expect("it ends well").accounts.concat()
 }
 
@@ -539,7 +543,7 @@ async fn switching_authentication_on() {
         writes_min: 7,
     };
     story.survives_every(&WAYS).await;
-    let told = story.tell(&Crash::never()).await.expect("it ends well");
+    let told = story.tell().await.expect("it ends well");
     assert!(
         told.accounts[0].starts_with("enabled true"),
         "{:?}",
@@ -555,7 +559,7 @@ async fn switching_authentication_off() {
         writes_min: 3,
     };
     story.survives_every(&WAYS).await;
-    let told = story.tell(&Crash::never()).await.expect("it ends well");
+    let told = story.tell().await.expect("it ends well");
     let accounts = told.accounts.concat();
     assert!(
         accounts.starts_with("enabled false") && !accounts.contains("app"),

@@ -38,6 +38,7 @@ fn asked() -> Vec<Story> {
 /// A story, told once with nothing wrong.
 struct Plain {
     story: Story,
+    beginning: World,
     told: Told,
     faults: Faults,
 }
@@ -45,10 +46,13 @@ struct Plain {
 impl Plain {
     async fn tell(story: Story) -> Self {
         let faults = Faults::default();
-        let told = story.tell_under(None, &Crash::never(), &faults).await;
+        let begun = story.begin(None).await;
+        let beginning = begun.unwrap_or_else(|why| panic!("{}: {why}", story.name));
+        let told = story.go_on(&beginning, &Crash::never(), &faults).await;
         let told = told.unwrap_or_else(|why| panic!("{}: {why}", story.name));
         Self {
             story,
+            beginning,
             told,
             faults,
         }
@@ -60,7 +64,8 @@ impl Plain {
         faults: &Faults,
         forgives: impl Fn(&str) -> bool,
     ) -> Result<u32, String> {
-        let told = self.story.tell_under(None, &Crash::never(), faults).await?;
+        let alive = Crash::never();
+        let told = self.story.go_on(&self.beginning, &alive, faults).await?;
         let mut differences = told.summary.differences(&self.told.summary);
         differences.retain(|it| !forgives(it));
         if !differences.is_empty() {

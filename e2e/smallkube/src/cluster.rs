@@ -144,7 +144,26 @@ impl Smallkube {
         if let Some(share) = &share {
             objects.store.with(|state| state.set_network(share.network));
         }
+        furnish(&objects, options);
         Ok(Self::assemble(options, Arc::new(objects), share))
+    }
+
+    /// Another cluster that begins where this one stands, with a clock of its own: for tests that tell many ends of one beginning.
+    ///
+    /// It has this one's objects, changes and randomness, and neither its fault rules nor its log of calls. Must be called within a
+    /// tokio runtime, on which everything runs.
+    ///
+    /// # Panics
+    /// When this one has nodes or a network: what runs there is not doubled.
+    #[must_use]
+    pub fn fork(&self, clock: Clock) -> Self {
+        let is_bare = self.hand.power.borrow().is_empty() && self._share.is_none();
+        assert!(is_bare, "a cluster with nodes or a network has no fork");
+        let options = Options {
+            clock: clock.clone(),
+            ..Options::default()
+        };
+        Self::assemble(&options, Arc::new(self.objects.fork(clock)), None)
     }
 
     /// Starts a cluster whose options ask for neither folder nor network.
@@ -199,7 +218,6 @@ impl Smallkube {
             tasks: TaskTracker::new(),
             _share: share,
         };
-        cluster.furnish(options);
         cluster.run_controllers(options, seen);
         cluster
     }
@@ -328,30 +346,29 @@ impl Smallkube {
             }
         });
     }
+}
 
-    /// What every cluster has from the start.
-    fn furnish(&self, options: &Options) {
-        for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
-            self.place("namespaces", "", name, json!({}));
-        }
-        let class = volumes::default_class();
-        self.place("storageclasses.storage.k8s.io", "", volumes::CLASS, class);
-        for node in &options.nodes {
-            nodes::register(&self.objects, node);
-        }
+/// What every cluster has from the start.
+fn furnish(objects: &Objects, options: &Options) {
+    for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
+        place(objects, "namespaces", name, json!({}));
     }
+    let class = volumes::default_class();
+    let classes = "storageclasses.storage.k8s.io";
+    place(objects, classes, volumes::CLASS, class);
+    for node in &options.nodes {
+        nodes::register(objects, node);
+    }
+}
 
-    fn place(&self, resource: &str, namespace: &str, name: &str, object: Value) {
-        let found = self.objects.target(resource, namespace, name, Part::Main);
-        let target: Target = found.expect("only built-in kinds are placed");
-        let placed = self
-            .objects
-            .create(&target, object, &Writing::by("smallkube"));
-        assert!(
-            placed.is_ok(),
-            "what every cluster has is valid: {placed:?}"
-        );
-    }
+fn place(objects: &Objects, resource: &str, name: &str, object: Value) {
+    let found = objects.target(resource, "", name, Part::Main);
+    let target: Target = found.expect("only built-in kinds are placed");
+    let placed = objects.create(&target, object, &Writing::by("smallkube"));
+    assert!(
+        placed.is_ok(),
+        "what every cluster has is valid: {placed:?}"
+    );
 }
 
 impl Drop for Smallkube {

@@ -52,6 +52,7 @@ pub(crate) struct Change {
 pub(crate) struct Compacted;
 
 /// All that one lock guards.
+#[derive(Clone)]
 pub(crate) struct State {
     pub(crate) kinds: Arc<Registry>,
     objects: BTreeMap<Key, Arc<Value>>,
@@ -87,6 +88,15 @@ impl Store {
         Self {
             state: Mutex::new(state),
             bell: watch::channel(1).0,
+        }
+    }
+
+    /// The same state behind a lock of its own.
+    pub(crate) fn fork(&self) -> Self {
+        let state = self.with(|state| state.clone());
+        Self {
+            bell: watch::channel(state.revision).0,
+            state: Mutex::new(state),
         }
     }
 

@@ -39,7 +39,7 @@ const REPLAYED: u64 = 3_000;
 #[derive(Clone, Default)]
 pub struct Model(Arc<Mutex<State>>);
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct State {
     clusters: BTreeMap<u64, Cluster>,
     founded: BTreeMap<String, u64>,
@@ -52,6 +52,7 @@ struct State {
     stalled: bool,
 }
 
+#[derive(Clone)]
 struct Cluster {
     members: Vec<Listed>,
     leader: u64,
@@ -74,6 +75,7 @@ struct Disk {
     tidy: bool,
 }
 
+#[derive(Clone)]
 struct Process {
     pod_uid: String,
     claim_uid: String,
@@ -88,6 +90,12 @@ struct Process {
 }
 
 impl Model {
+    /// Other members that are as these are now.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        Self(Arc::new(Mutex::new(self.state().clone())))
+    }
+
     /// Starts a process, which may end at once with a sentence, as etcd's would.
     ///
     /// # Errors

@@ -310,14 +310,34 @@ impl Story {
         fate: &Crash,
         faults: &Faults,
     ) -> Result<Told, String> {
-        let mut world = World::new().await.with(bug, LONG);
+        self.go_on(&self.begin(bug).await?, fate, faults).await
+    }
+
+    /// The world before the first step.
+    ///
+    /// # Errors
+    /// If it does not come about.
+    pub async fn begin(&self, bug: Option<Bug>) -> Result<World, String> {
+        let world = World::new().await.with(bug, LONG);
         world.class_that_grows(GROWS).await;
         if let Some(before) = &self.before {
             world.create(before.clone()).await;
             world.converge(&Crash::never()).await?;
-            world.kube.faults().forget_calls();
         }
-        world = world.under(faults);
+        Ok(world)
+    }
+
+    /// Tells the story from the world before its first step, which stays as it is.
+    ///
+    /// # Errors
+    /// As for [`Story::tell`].
+    pub async fn go_on(
+        &self,
+        beginning: &World,
+        fate: &Crash,
+        faults: &Faults,
+    ) -> Result<Told, String> {
+        let world = beginning.fork().under(faults);
         for step in &self.steps {
             world.take(step).await?;
         }

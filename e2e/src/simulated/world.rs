@@ -2,11 +2,12 @@
 //!
 //! It deliberately runs no operator's loop: rounds are called one by one, so that every test sees the same order of events.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use crds::{RaftCluster, RaftOperation};
 use jiff::Timestamp;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ListParams, PostParams};
 use kube::{Client, ResourceExt};
 use quorate_operator::clock::Clock;
@@ -75,6 +76,11 @@ impl WorldClock {
         let seconds = DAWN + self.0.load(Ordering::Relaxed);
         Timestamp::from_second(seconds).expect("a test lasts no centuries")
     }
+
+    fn of_smallkube(&self) -> smallkube::Clock {
+        let told = self.clone();
+        Arc::new(move || told.read())
+    }
 }
 
 impl Clock for WorldClock {
@@ -106,21 +112,20 @@ impl World {
     /// # Panics
     /// If the definitions are refused.
     pub async fn new() -> Self {
+        static DEFINITIONS: LazyLock<Vec<CustomResourceDefinition>> =
+            LazyLock::new(crds::definitions);
         let clock = WorldClock::default();
-        let told = clock.clone();
         let kube = Smallkube::start(&Options {
             seed: 7,
-            clock: Arc::new(move || told.read()),
+            clock: clock.of_smallkube(),
             ..Options::default()
         });
         let user = kube.client("user");
         let model = Model::default();
         let kubelet = Kubelet::new(kube.client("kubelet"), model.clone());
         let definitions = Api::all(user.clone());
-        for definition in crds::definitions() {
-            let created = definitions
-                .create(&PostParams::default(), &definition)
-                .await;
+        for definition in DEFINITIONS.iter() {
+            let created = definitions.create(&PostParams::default(), definition).await;
             created.expect("our own definitions are valid");
         }
         Self {
@@ -133,6 +138,30 @@ impl World {
             faults: Faults::default(),
             rounds: AtomicU32::new(0),
             rounds_max: ENDLESS,
+        }
+    }
+
+    /// Another world that begins where this one stands: for stories with one beginning and many ends. Nobody has called its API
+    /// server yet, and nothing goes wrong in it.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn fork(&self) -> Self {
+        let now = self.clock.0.load(Ordering::Relaxed);
+        let clock = WorldClock(Arc::new(AtomicI64::new(now)));
+        let kube = self.kube.fork(clock.of_smallkube());
+        let model = self.model.fork();
+        Self {
+            user: kube.client("user"),
+            kubelet: Kubelet::new(kube.client("kubelet"), model.clone()),
+            kube,
+            model,
+            clock,
+            bug: self.bug,
+            faults: Faults::default(),
+            rounds: AtomicU32::new(0),
+            rounds_max: self.rounds_max,
         }
     }
 

@@ -113,6 +113,15 @@ impl Objects {
         }
     }
 
+    /// The same objects, and a clock of their own.
+    pub(crate) fn fork(&self, clock: Clock) -> Self {
+        Self {
+            store: self.store.fork(),
+            clock,
+            ground: self.ground(),
+        }
+    }
+
     /// The same objects with folders for their volumes.
     pub(crate) fn on(self, ground: Ground) -> Self {
         Self { ground, ..self }

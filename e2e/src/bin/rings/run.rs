@@ -46,7 +46,10 @@ fn test_command(target: &Target) -> Command {
         .current_dir(&target.folder)
         .env("CARGO_MANIFEST_DIR", &target.folder);
     // Whoever compares with a real etcd or API server gets the machine for himself; the promises mostly wait, and share it.
-    if ["differential_", "real_"].iter().any(|it| target.name.starts_with(it)) {
+    if ["differential_", "real_"]
+        .iter()
+        .any(|it| target.name.starts_with(it))
+    {
         command.arg("--test-threads=1");
     }
     // What a test measured stands in the log, and in the summary if it is marked as a figure.

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Cluster, Disk, Listed, Model, Start, State};
 
 /// What was lost and what came of it.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Rebuilds {
     lost: BTreeSet<u64>,
     /// Clusters that others were made of.
