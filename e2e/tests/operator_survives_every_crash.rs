@@ -38,6 +38,8 @@ enum Deed {
     Replace(usize),
     /// Ends the pod at this place for good, as an eviction by the kubelet does.
     FailPod(usize),
+    /// The node of the member at this place dies, with its volume, and is deleted.
+    LoseNode(usize),
     /// All members run out of space.
     Fill,
     /// The leader's data come to differ from the others'.
@@ -89,6 +91,10 @@ impl Deed {
             Self::Change(spec) => world.change(spec.clone()).await,
             Self::Replace(at) => world.replace_member(*at).await,
             Self::FailPod(at) => world.fail_pod(*at).await,
+            Self::LoseNode(at) => {
+                world.lose_node(*at).await;
+                world.delete_nodes().await;
+            }
             Self::Fill => world.model.fill(),
             Self::Corrupt => world.model.corrupt(1),
             Self::Ask(spec) => world.ask("once", spec).await,
@@ -115,6 +121,9 @@ impl Story {
     async fn begin(&self) -> Result<World, String> {
         let world = World::new().await;
         world.class_that_grows("elastic").await;
+        if matches!(self.deed, Deed::LoseNode(_)) {
+            world.make_nodes(4).await;
+        }
         if let Some(before) = &self.before {
             world.create(before.clone()).await;
             world.converge(&Crash::never()).await?;
@@ -405,6 +414,18 @@ async fn replacing_a_member_that_the_user_deletes() {
         before: Some(spec(3)),
         deed: Deed::Replace(1),
         writes_min: 6,
+    };
+    story.survives_every_crash().await;
+}
+
+#[tokio::test]
+async fn replacing_a_member_whose_node_is_gone() {
+    let mut before = spec(3);
+    before["repairPolicy"] = json!({ "volumeLostSeconds": 5 });
+    let story = Story {
+        before: Some(before),
+        deed: Deed::LoseNode(1),
+        writes_min: 12,
     };
     story.survives_every_crash().await;
 }

@@ -32,6 +32,7 @@ fn asked() -> Vec<Story> {
     let only = std::env::var("FAULTS_STORY").ok();
     let mut all = stories();
     all.retain(|it| only.as_ref().is_none_or(|only| only == it.name));
+    assert!(!all.is_empty(), "there is no story {only:?}");
     all
 }
 
@@ -264,9 +265,9 @@ async fn any_answer_of_a_member_is_a_lie() {
     tell_all::<Lies>().await;
 }
 
-/// The operator dies, the API server fails, members lie, and a volume is lost, all in one story.
+/// The operator dies, the API server fails, members lie, and a volume or a node is lost, all in one story.
 #[tokio::test(start_paused = true)]
-async fn a_volume_is_lost_while_all_of_it_goes_wrong() {
+async fn a_volume_or_a_node_is_lost_while_all_of_it_goes_wrong() {
     let (mut played, mut struck, mut failed) = (0, 0, Vec::new());
     let first = number("FAULTS_SEED", 1);
     for seed in first..first + number("FAULTS_STORMS", 1) {
@@ -292,7 +293,7 @@ async fn a_volume_is_lost_while_all_of_it_goes_wrong() {
         failed.join("\n")
     );
     println!(
-        "{FIGURE}{played} stories with a lost volume and a crash under {struck} drawn faults of every kind"
+        "{FIGURE}{played} stories with a lost volume or node and a crash under {struck} drawn faults of every kind"
     );
 }
 

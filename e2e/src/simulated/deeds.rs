@@ -10,11 +10,13 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
 use kube::api::{
-    Api, ApiResource, DeleteParams, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams,
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams,
+    PostParams,
 };
 use serde_json::{Value, json};
 
 use super::World;
+use super::nodes::node_of;
 use super::world::{NAME, NAMESPACE, ROOT_SECRET};
 
 impl World {
@@ -31,6 +33,51 @@ impl World {
             .create(&PostParams::default(), &class)
             .await;
         made.expect("the class is made");
+    }
+
+    /// There are so many nodes, and volumes are tied to them.
+    ///
+    /// # Panics
+    /// If they are refused.
+    pub async fn make_nodes(&self, count: usize) {
+        self.nodes.make(count).await.expect("nodes are made");
+    }
+
+    /// The node of the member at this place in status dies, if the member has a pod on one.
+    ///
+    /// # Panics
+    /// If the API server cannot be told.
+    pub async fn lose_node(&self, at: usize) {
+        let pods: Api<Pod> = Api::namespaced(self.user.clone(), NAMESPACE);
+        let names = self.member_names().await;
+        let name = &names[at % names.len()];
+        let pod = pods.get_opt(name).await.expect("smallkube can be read");
+        let Some(node) = pod.as_ref().and_then(node_of) else {
+            return;
+        };
+        let all = pods.list(&ListParams::default()).await;
+        for pod in all.expect("smallkube can be read") {
+            if node_of(&pod) == Some(node) {
+                self.model.stop_unasked(&pod.uid().unwrap_or_default());
+            }
+        }
+        self.nodes.die(node).await.expect("the controller may");
+    }
+
+    /// All dead nodes come back, with their volumes.
+    ///
+    /// # Panics
+    /// If the API server cannot be told.
+    pub async fn return_nodes(&self) {
+        self.nodes.return_all().await.expect("the controller may");
+    }
+
+    /// The user deletes the dead nodes.
+    ///
+    /// # Panics
+    /// If the API server cannot be told.
+    pub async fn delete_nodes(&self) {
+        self.nodes.delete_dead().await.expect("users may");
     }
 
     /// The user creates the cluster.

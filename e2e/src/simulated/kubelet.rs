@@ -1,6 +1,6 @@
 //! What binders and kubelets do, one step at a time: claims are bound and let go, pods run, pods that end go away.
 //!
-//! It deliberately schedules nothing and pulls nothing: an image whose name contains `missing` is never there, and every
+//! It deliberately pulls nothing: an image whose name contains `missing` is never there, and every
 //! other one is.
 
 use std::collections::BTreeSet;
@@ -13,18 +13,24 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::etcd::{Model, Start};
+use super::nodes::{Nodes, volume_of};
 
 /// All kubelets of all nodes.
 pub struct Kubelet {
     client: Client,
     model: Model,
+    nodes: Nodes,
 }
 
 impl Kubelet {
-    /// Kubelets that run the model's processes.
+    /// Kubelets of these nodes that run the model's processes.
     #[must_use]
-    pub fn new(client: Client, model: Model) -> Self {
-        Self { client, model }
+    pub(super) fn new(client: Client, model: Model, nodes: Nodes) -> Self {
+        Self {
+            client,
+            model,
+            nodes,
+        }
     }
 
     /// Does what there is to do, once.
@@ -47,7 +53,7 @@ impl Kubelet {
         }
         self.end_processes(&pods);
         self.model.lose_disks_but(&uids);
-        for pod in &pods {
+        for pod in &self.nodes.step(pods, &claims).await? {
             self.tend(pod, &claims).await?;
         }
         Ok(())
@@ -64,7 +70,7 @@ impl Kubelet {
         }
         let (namespace, name) = (claim.namespace().unwrap_or_default(), claim.name_any());
         let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &namespace);
-        let volume = json!({ "spec": { "volumeName": format!("pv-{name}") } });
+        let volume = json!({ "spec": { "volumeName": volume_of(claim) } });
         api.patch(&name, &PatchParams::default(), &Patch::Merge(volume))
             .await?;
         let bound = json!({ "status": { "phase": "Bound", "capacity": asked } });

@@ -1,6 +1,6 @@
 //! A whole operator's world in one thread, without sockets, processes or waiting: for tests that visit every point in time.
 //!
-//! smallkube holds the objects, [`kubelet`] makes pods run, [`etcd`] is a model of the members' consensus behind the operator's
+//! smallkube holds the objects, [`kubelet`] makes pods run, on `nodes` if a test wants them, [`etcd`] is a model of the members' consensus behind the operator's
 //! `Members` port, [`crash`] stops an operator at any of its writes, and [`faults`] are what else goes wrong. Time is a number that
 //! the world moves.
 //!
@@ -13,6 +13,7 @@ mod deeds;
 pub mod etcd;
 pub mod faults;
 pub mod kubelet;
+mod nodes;
 pub mod story;
 pub mod summary;
 pub mod world;

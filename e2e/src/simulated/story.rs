@@ -57,6 +57,12 @@ pub enum Step {
     Withdraw,
     /// The user makes the Secret with the password of `root`.
     Password,
+    /// The node of the member at this place in status dies.
+    LoseNode(usize),
+    /// Dead nodes come back with their volumes.
+    ReturnNodes,
+    /// The user deletes dead nodes.
+    DeleteNodes,
     /// The user deletes the cluster.
     Delete,
     /// The operator has so many rounds before what comes next.
@@ -79,6 +85,8 @@ pub struct Story {
     pub name: &'static str,
     /// The cluster before, ready; none if there is none.
     before: Option<Value>,
+    /// How many nodes there are; none where nothing hangs on them.
+    nodes: usize,
     steps: Vec<Step>,
 }
 
@@ -105,7 +113,18 @@ fn story(name: &'static str, before: Option<Value>, steps: &[Step]) -> Story {
     Story {
         name,
         before,
+        nodes: 0,
         steps: steps.to_vec(),
+    }
+}
+
+/// On so many nodes, and members are replaced soon after they have lost theirs.
+fn on(nodes: usize, story: Story) -> Story {
+    let soon = json!({ "repairPolicy": { "nodeUnreachableSeconds": 20, "volumeLostSeconds": 5 } });
+    Story {
+        nodes,
+        before: story.before.map(|it| with(it, soon)),
+        ..story
     }
 }
 
@@ -177,6 +196,7 @@ pub fn stories() -> Vec<Story> {
     ];
     all.extend(secured());
     all.extend(corruptions());
+    all.extend(falls());
     all.extend(learners());
     all.extend(recoveries());
     all.push(authentication_and_back());
@@ -247,6 +267,41 @@ fn corruptions() -> [Story; 2] {
     ]
 }
 
+/// With nodes that die: for a while, for good, as many as may at once, and the volumes on them.
+fn falls() -> [Story; 3] {
+    [
+        on(
+            3,
+            story(
+                "a node dies and comes back",
+                Some(spec(3)),
+                &[Step::LoseNode(0), Step::Rounds(10), Step::ReturnNodes],
+            ),
+        ),
+        on(
+            4,
+            story(
+                "a node is gone for good",
+                Some(spec(3)),
+                &[Step::LoseNode(0), Step::Rounds(10), Step::DeleteNodes],
+            ),
+        ),
+        on(
+            7,
+            story(
+                "a zone of two nodes is gone for good",
+                Some(spec(5)),
+                &[
+                    Step::LoseNode(0),
+                    Step::LoseNode(3),
+                    Step::Rounds(10),
+                    Step::DeleteNodes,
+                ],
+            ),
+        ),
+    ]
+}
+
 /// With the quorum lost, and with a recovery asked for that there is no reason for.
 fn recoveries() -> [Story; 2] {
     let three = || Some(spec(3));
@@ -269,23 +324,37 @@ fn recoveries() -> [Story; 2] {
     ]
 }
 
-/// What goes on in a cluster of five, which can do without two, when one member loses its volume after so many rounds.
+/// What goes on in a cluster of five, which can do without two, when one member loses its volume or its node after so many rounds.
 #[must_use]
 pub fn losses(rounds: u32, at: usize) -> Vec<Story> {
-    let roll = Step::Change(json!({ "image": "quorate-node:9.9.9" }));
+    let roll = || Step::Change(json!({ "image": "quorate-node:9.9.9" }));
     let grow = Step::Change(json!({ "replicas": 6 }));
     let shrink = Step::Change(json!({ "replicas": 4 }));
-    let of = |name, first: Step| {
-        let steps = [first, Step::Rounds(rounds), Step::LoseOne(at)];
+    let of = |name, first: Step, then: &[Step]| {
+        let steps = [&[first, Step::Rounds(rounds)], then].concat();
         story(name, Some(spec(5)), &steps)
     };
+    let volume = [Step::LoseOne(at)];
+    let away = [Step::LoseNode(at), Step::Rounds(60), Step::ReturnNodes];
+    let gone = [Step::LoseNode(at), Step::DeleteNodes];
+    let replace = || Step::Replace(1);
     vec![
-        of("a volume is lost while five roll", roll),
-        of("a volume is lost while five grow", grow),
-        of("a volume is lost while five shrink", shrink),
+        of("a volume is lost while five roll", roll(), &volume),
+        of("a volume is lost while five grow", grow, &volume),
+        of("a volume is lost while five shrink", shrink, &volume),
         of(
             "a volume is lost while one of five is replaced",
-            Step::Replace(1),
+            replace(),
+            &volume,
+        ),
+        on(7, of("a node is away while five roll", roll(), &away)),
+        on(
+            7,
+            of(
+                "a node is gone while one of five is replaced",
+                replace(),
+                &gone,
+            ),
         ),
     ]
 }
@@ -320,6 +389,7 @@ impl Story {
     pub async fn begin(&self, bug: Option<Bug>) -> Result<World, String> {
         let world = World::new().await.with(bug, LONG);
         world.class_that_grows(GROWS).await;
+        world.make_nodes(self.nodes).await;
         if let Some(before) = &self.before {
             world.create(before.clone()).await;
             world.converge(&Crash::never()).await?;
@@ -386,6 +456,9 @@ impl World {
             Step::Agree => return self.agree_when_shown().await,
             Step::Withdraw => self.withdraw(RECOVERY).await,
             Step::Password => self.password_of_root(ROOT_SECRET).await,
+            Step::LoseNode(at) => self.lose_node(*at).await,
+            Step::ReturnNodes => self.return_nodes().await,
+            Step::DeleteNodes => self.delete_nodes().await,
             Step::Delete => self.delete().await,
             Step::Rounds(rounds) => {
                 let fate = Crash::never();

@@ -22,6 +22,7 @@ use super::crash::Crash;
 use super::etcd::Model;
 use super::faults::Faults;
 use super::kubelet::Kubelet;
+use super::nodes::Nodes;
 use super::summary::{self, Summary};
 
 /// The namespace of the one cluster.
@@ -48,6 +49,7 @@ pub struct World {
     /// A client of the user.
     pub user: Client,
     kubelet: Kubelet,
+    pub(super) nodes: Nodes,
     clock: WorldClock,
     bug: Option<Bug>,
     faults: Faults,
@@ -122,7 +124,8 @@ impl World {
         });
         let user = kube.client("user");
         let model = Model::default();
-        let kubelet = Kubelet::new(kube.client("kubelet"), model.clone());
+        let nodes = Nodes::new(kube.client("node-controller"));
+        let kubelet = Kubelet::new(kube.client("kubelet"), model.clone(), nodes.clone());
         let definitions = Api::all(user.clone());
         for definition in DEFINITIONS.iter() {
             let created = definitions.create(&PostParams::default(), definition).await;
@@ -133,6 +136,7 @@ impl World {
             model,
             user,
             kubelet,
+            nodes,
             clock,
             bug: None,
             faults: Faults::default(),
@@ -152,9 +156,11 @@ impl World {
         let clock = WorldClock(Arc::new(AtomicI64::new(now)));
         let kube = self.kube.fork(clock.of_smallkube());
         let model = self.model.fork();
+        let nodes = self.nodes.fork(kube.client("node-controller"));
         Self {
             user: kube.client("user"),
-            kubelet: Kubelet::new(kube.client("kubelet"), model.clone()),
+            kubelet: Kubelet::new(kube.client("kubelet"), model.clone(), nodes.clone()),
+            nodes,
             kube,
             model,
             clock,
