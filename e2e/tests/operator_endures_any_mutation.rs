@@ -7,6 +7,7 @@
 use e2e::FIGURE;
 use e2e::differential::shrink;
 use e2e::simulated::campaign::{GROWS, Mutation, Source, Tally, play};
+use e2e::simulated::side_by_side;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -96,23 +97,25 @@ async fn shortened(first: &Value, mutations: Vec<Mutation>) -> String {
     format!("in short, on {first}:\n{}\n{why}", lines.join("\n"))
 }
 
-#[tokio::test]
-async fn ten_thousand_mutations_and_the_way_back() {
+#[test]
+fn ten_thousand_mutations_and_the_way_back() {
     let source = source();
     let begin = number("CAMPAIGN_SEED", 1);
     let count = number("CAMPAIGN_MUTATIONS", 10_000);
-    let mut tally = Tally::default();
     let seeds = count.div_ceil(PER_SEED);
-    for seed in begin..begin + seeds {
+    let all = (begin..begin + seeds).collect();
+    let tallies = side_by_side(all, async |seed| {
         let mutations = source.draw(seed as u64, PER_SEED);
         match play(&first(seed), &mutations).await {
-            Ok(done) => tally += done,
+            Ok(done) => done,
             Err(why) => panic!(
                 "seed {seed}: {why}\n{}",
                 shortened(&first(seed), mutations).await
             ),
         }
-    }
+    });
+    let mut tally = Tally::default();
+    tallies.into_iter().for_each(|it| tally += it);
     let played = tally.refused + tally.held + tally.taken + tally.unchanged;
     assert_eq!(played, seeds * PER_SEED);
     assert!(

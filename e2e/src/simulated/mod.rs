@@ -8,6 +8,7 @@
 
 pub mod bug;
 pub mod campaign;
+mod cores;
 pub mod crash;
 mod deeds;
 pub mod etcd;
@@ -19,6 +20,7 @@ pub mod summary;
 pub mod world;
 
 pub use bug::Bug;
+pub use cores::side_by_side;
 pub use crash::{Crash, When};
 pub use etcd::Model;
 pub use faults::Faults;

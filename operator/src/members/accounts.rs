@@ -139,6 +139,15 @@ fn permission(grant: Grant) -> Permission {
     }
 }
 
+/// Sends one request for a change, and gives whether it was made.
+macro_rules! send {
+    ($asking:ident, $call:literal => $method:ident($request:expr)) => {{
+        let request = $request;
+        let send = async move |mut auth: AuthClient<Channel>| auth.$method(request).await;
+        $asking.call($call, send).await.map(drop)
+    }};
+}
+
 /// Has the member make one change.
 pub(super) async fn change(
     members: &EtcdMembers,
@@ -148,53 +157,22 @@ pub(super) async fn change(
 ) -> Result<(), MembersError> {
     let limit = CHANGE_TIMEOUT;
     let asking = Asking { members, at, limit };
+    let sent = password.unwrap_or_default().to_owned();
     match change.clone() {
-        AccountChange::Enable => asking
-            .call("AuthEnable", async move |mut auth| {
-                auth.auth_enable(AuthEnableRequest {}).await
-            })
-            .await
-            .map(drop),
-        AccountChange::Disable => asking
-            .call("AuthDisable", async move |mut auth| {
-                auth.auth_disable(AuthDisableRequest {}).await
-            })
-            .await
-            .map(drop),
-        change @ (AccountChange::AddRole { .. }
-        | AccountChange::DeleteRole { .. }
-        | AccountChange::GrantPermission { .. }
-        | AccountChange::RevokePermission { .. }) => change_role(&asking, change).await,
-        change => {
-            let password = password.unwrap_or_default().to_owned();
-            change_user(&asking, change, password).await
+        AccountChange::Enable => send!(asking, "AuthEnable" => auth_enable(AuthEnableRequest {})),
+        AccountChange::Disable => {
+            send!(asking, "AuthDisable" => auth_disable(AuthDisableRequest {}))
         }
-    }
-}
-
-async fn change_role(asking: &Asking<'_>, change: AccountChange) -> Result<(), MembersError> {
-    match change {
-        AccountChange::AddRole { role: name } => asking
-            .call("RoleAdd", async move |mut auth| {
-                auth.role_add(AuthRoleAddRequest { name }).await
-            })
-            .await
-            .map(drop),
-        AccountChange::DeleteRole { role } => asking
-            .call("RoleDelete", async move |mut auth| {
-                auth.role_delete(AuthRoleDeleteRequest { role }).await
-            })
-            .await
-            .map(drop),
+        AccountChange::AddRole { role: name } => {
+            send!(asking, "RoleAdd" => role_add(AuthRoleAddRequest { name }))
+        }
+        AccountChange::DeleteRole { role } => {
+            send!(asking, "RoleDelete" => role_delete(AuthRoleDeleteRequest { role }))
+        }
         AccountChange::GrantPermission { role: name, grant } => {
             let perm = Some(permission(grant));
-            asking
-                .call("RoleGrantPermission", async move |mut auth| {
-                    let request = AuthRoleGrantPermissionRequest { name, perm };
-                    auth.role_grant_permission(request).await
-                })
-                .await
-                .map(drop)
+            let request = AuthRoleGrantPermissionRequest { name, perm };
+            send!(asking, "RoleGrantPermission" => role_grant_permission(request))
         }
         AccountChange::RevokePermission { role, keys } => {
             let request = AuthRoleRevokePermissionRequest {
@@ -202,73 +180,38 @@ async fn change_role(asking: &Asking<'_>, change: AccountChange) -> Result<(), M
                 key: keys.key.into(),
                 range_end: keys.range_end.into(),
             };
-            asking
-                .call("RoleRevokePermission", async move |mut auth| {
-                    auth.role_revoke_permission(request).await
-                })
-                .await
-                .map(drop)
+            send!(asking, "RoleRevokePermission" => role_revoke_permission(request))
         }
-        _ => Ok(()),
-    }
-}
-
-async fn change_user(
-    asking: &Asking<'_>,
-    change: AccountChange,
-    password: String,
-) -> Result<(), MembersError> {
-    match change {
-        AccountChange::AddUser { user, password: at } => {
+        AccountChange::AddUser { user, password } => {
             let options = UserAddOptions {
-                no_password: at.is_none(),
+                no_password: password.is_none(),
             };
             let request = AuthUserAddRequest {
                 name: user,
-                password,
+                password: sent,
                 options: Some(options),
                 hashed_password: String::new(),
             };
-            asking
-                .call("UserAdd", async move |mut auth| {
-                    auth.user_add(request).await
-                })
-                .await
-                .map(drop)
+            send!(asking, "UserAdd" => user_add(request))
         }
-        AccountChange::DeleteUser { user: name } => asking
-            .call("UserDelete", async move |mut auth| {
-                auth.user_delete(AuthUserDeleteRequest { name }).await
-            })
-            .await
-            .map(drop),
+        AccountChange::DeleteUser { user: name } => {
+            send!(asking, "UserDelete" => user_delete(AuthUserDeleteRequest { name }))
+        }
         AccountChange::ChangePassword { user: name, .. } => {
             let request = AuthUserChangePasswordRequest {
                 name,
-                password,
+                password: sent,
                 hashed_password: String::new(),
             };
-            asking
-                .call("UserChangePassword", async move |mut auth| {
-                    auth.user_change_password(request).await
-                })
-                .await
-                .map(drop)
+            send!(asking, "UserChangePassword" => user_change_password(request))
         }
-        AccountChange::GrantRole { user, role } => asking
-            .call("UserGrantRole", async move |mut auth| {
-                auth.user_grant_role(AuthUserGrantRoleRequest { user, role })
-                    .await
-            })
-            .await
-            .map(drop),
-        AccountChange::RevokeRole { user: name, role } => asking
-            .call("UserRevokeRole", async move |mut auth| {
-                auth.user_revoke_role(AuthUserRevokeRoleRequest { name, role })
-                    .await
-            })
-            .await
-            .map(drop),
-        _ => Ok(()),
+        AccountChange::GrantRole { user, role } => {
+            let request = AuthUserGrantRoleRequest { user, role };
+            send!(asking, "UserGrantRole" => user_grant_role(request))
+        }
+        AccountChange::RevokeRole { user: name, role } => {
+            let request = AuthUserRevokeRoleRequest { name, role };
+            send!(asking, "UserRevokeRole" => user_revoke_role(request))
+        }
     }
 }

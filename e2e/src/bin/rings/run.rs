@@ -13,7 +13,7 @@ use crate::ring::Ring;
 use crate::targets::Target;
 
 /// After this an executable counts as hung: several times what the longest takes on two cores.
-pub(crate) const HUNG_AFTER: Duration = Duration::from_secs(10 * 60);
+pub(crate) const HUNG_AFTER: Duration = Duration::from_secs(15 * 60);
 /// How much of a failed executable's output is shown; the log has all of it.
 const LINES_SHOWN: usize = 300;
 
