@@ -235,7 +235,9 @@ impl<'a> View<'a> {
     pub(crate) fn missed(&self) -> Vec<&Member<'a>> {
         let needed = self.born() && self.membership.is_none();
         let missed = |it: &&Member<'a>| {
-            let voted = self.role_shown(&it.name) != Some(MemberRole::Learner);
+            // Of one that was in no membership when it could last be read, the status knows no role.
+            let role = self.role_shown(&it.name);
+            let voted = matches!(role, Some(MemberRole::Leader | MemberRole::Follower));
             needed && voted && it.identity.is_none() && it.known_id.is_some() && it.serial > 0
         };
         self.members.values().filter(missed).collect()
