@@ -131,10 +131,10 @@ fn misfortune(world: &mut World) {
 }
 
 fn edit(world: &mut World) {
-    let (kind, number) = (world.rng.random_range(0..15), world.rng.random_range(1..=5));
+    let (kind, number) = (world.rng.random_range(0..16), world.rng.random_range(1..=5));
     world.edit(|spec| match kind {
         0 => spec.replicas = number,
-        13 => spec.learners = number / 2,
+        14 => spec.learners = number / 2,
         1 => spec.image = Some(format!("quorate-node:{number}.0.0")),
         2 => spec.image = Some("quorate-node:bad".to_owned()),
         3 => spec.options.snapshot_count = 1000 * i64::from(number),
