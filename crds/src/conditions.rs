@@ -117,6 +117,8 @@ pub enum Reason {
     RolledBack,
     /// What a `RaftOperation` asks for is being done.
     Requested,
+    /// All is there but for members that a `RaftOperation` keeps stopped; the message names it.
+    Fenced,
     /// A CA is being replaced.
     RotateCertificates,
     /// Authentication is switched on or off.
@@ -179,6 +181,7 @@ impl Reason {
             Self::RolloutFailed => "RolloutFailed",
             Self::RolledBack => "RolledBack",
             Self::Requested => "Requested",
+            Self::Fenced => "Fenced",
             Self::RotateCertificates => "RotateCertificates",
             Self::Authentication => "Authentication",
             Self::MovePeers => "MovePeers",

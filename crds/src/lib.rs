@@ -49,7 +49,7 @@ pub use conditions::{ConditionType, Reason, Truth};
 pub use maintenance::{Day, MaintenanceWindow};
 pub use member::{RaftMember, RaftMemberSpec};
 pub use operation::{
-    Compact, Defragment, OperationPhase, OperationPlan, OperationStep, RaftOperation,
+    Compact, Defragment, Fence, OperationPhase, OperationPlan, OperationStep, RaftOperation,
     RaftOperationSpec, RaftOperationStatus, ReplaceMember, Restart, TransferLeader,
 };
 pub use overlay::{OverlayMetadata, PodOverlay};

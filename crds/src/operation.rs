@@ -1,8 +1,9 @@
 //! `RaftOperation`: one thing to be done once to a cluster, by the operator, as it does everything else: one step at a time,
 //! behind the same gates, and gone on with after a crash.
 //!
-//! At most one runs on a cluster, the oldest first. What it will do stands in `status.plan` before anything of it is done, and
-//! with `dryRun` nothing more happens. It is never started by the operator itself.
+//! At most one runs on a cluster, the oldest first, but for members that are kept stopped, which hold nothing else up. What it
+//! will do stands in `status.plan` before anything of it is done, and with `dryRun` nothing more happens. It is never started by
+//! the operator itself.
 //!
 //! This file deliberately holds no behaviour; what is possible when is the planner's.
 
@@ -32,7 +33,7 @@ use crate::{
     derive = "PartialEq",
     derive = "Default",
     status = "RaftOperationStatus",
-    doc = "One thing to be done once to a RaftCluster: restart, hand over, replace a member, defragment, compact, rotate certificates, recover from quorum loss.",
+    doc = "One thing to be done once to a RaftCluster: restart, hand over, replace a member, defragment, compact, rotate certificates, recover from quorum loss; or a member that is kept stopped meanwhile.",
     shortname = "raftop",
     category = "quorate",
     printcolumn(
@@ -57,8 +58,8 @@ use crate::{
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.transferLeader), has(self.restart), has(self.replaceMember), has(self.defragment), has(self.compact), has(self.rotateCertificates), has(self.recoverQuorum)].filter(it, it).size() == 1")
-        .message("spec: name exactly one of transferLeader, restart, replaceMember, defragment, compact, rotateCertificates and recoverQuorum; create a RaftOperation for each thing that is to be done"),
+    validation = Rule::new("[has(self.transferLeader), has(self.restart), has(self.replaceMember), has(self.defragment), has(self.compact), has(self.rotateCertificates), has(self.fence), has(self.recoverQuorum)].filter(it, it).size() == 1")
+        .message("spec: name exactly one of transferLeader, restart, replaceMember, defragment, compact, rotateCertificates, fence and recoverQuorum; create a RaftOperation for each thing that is to be done"),
     validation = Rule::new("has(self.recoverQuorum) && has(oldSelf.recoverQuorum) ? self.clusterName == oldSelf.clusterName && self.dryRun == oldSelf.dryRun && has(self.ttlSecondsAfterFinished) == has(oldSelf.ttlSecondsAfterFinished) && (!has(self.ttlSecondsAfterFinished) || self.ttlSecondsAfterFinished == oldSelf.ttlSecondsAfterFinished) && has(self.recoverQuorum.survivor) == has(oldSelf.recoverQuorum.survivor) && (!has(self.recoverQuorum.survivor) || self.recoverQuorum.survivor == oldSelf.recoverQuorum.survivor) : self == oldSelf")
         .message("spec of a RaftOperation cannot be changed, but for recoverQuorum.acknowledge: delete it to end what is not done yet, and create another"),
 )]
@@ -87,6 +88,11 @@ pub struct RaftOperationSpec {
     /// meanwhile; those of engine Etcd restart one by one to take over another CA.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotate_certificates: Option<RotateCertificates>,
+    /// A member is stopped, and kept stopped for as long as this resource is there; its volume, its identity and its place among
+    /// the members are kept. It begins only where the others are a healthy, caught-up majority, and a leader hands over first.
+    /// There is no other end: delete the resource to have the member start again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
     /// A new cluster is made of what one member has, after too many voters were lost for good. `status.plan.recovery` says what
     /// is left and what may be lost; nothing is done until that plan is acknowledged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,6 +127,14 @@ pub struct Restart {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReplaceMember {
     /// Name of the member that leaves.
+    #[schemars(length(min = 1, max = 63))]
+    pub member: String,
+}
+
+/// A member is kept stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Fence {
+    /// Name of the member.
     #[schemars(length(min = 1, max = 63))]
     pub member: String,
 }
@@ -230,7 +244,7 @@ pub struct OperationStep {
     /// Of certificates: the CA by its name, or the certificate by its fingerprint, that is to be replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificate: Option<String>,
-    /// Whether it is done.
+    /// Whether it is done; of a fence: whether the member is kept from starting.
     #[serde(default)]
     pub done: bool,
 }

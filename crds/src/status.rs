@@ -202,6 +202,8 @@ pub enum MemberPhase {
     VolumeLost,
     /// Its pod is stopped, as `spec.runState` asks for; its volume is kept.
     Hibernated,
+    /// Its pod is kept stopped, as a `RaftOperation` with `fence` asks for; its volume is kept.
+    Fenced,
 }
 
 /// What the operator is doing.

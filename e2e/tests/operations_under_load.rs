@@ -1,16 +1,18 @@
-//! Promise: what a `RaftOperation` asks for is done under load, one step at a time, and nothing is lost; members that have
+//! Promise: what a `RaftOperation` asks for is done under load, one step at a time, and nothing is lost; a member that is kept
+//! stopped comes back with its volume when nobody asks for it any more; members that have
 //! used up their space take writes again without anybody's help.
 
 use anyhow::{Context, Result, ensure};
-use crds::RaftOperation;
+use crds::{MemberPhase, MemberStatus, RaftCluster, RaftOperation};
 use e2e::FIGURE;
 use e2e::client::Client;
 use e2e::engine::Engine;
-use e2e::lab::{Lab, NAMESPACE, PATIENCE};
+use e2e::lab::{Lab, NAMESPACE, PATIENCE, told};
 use e2e::traffic::{Mix, Traffic};
 use e2e::verdict::judge;
 use e2e::wait;
-use kube::api::PostParams;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::{DeleteParams, PostParams};
 use kube::{Api, ResourceExt};
 use serde_json::{Value, json};
 
@@ -54,6 +56,8 @@ async fn operations_are_done_and_nothing_is_lost(engine: Engine) -> Result<()> {
     .await?;
     restart(&lab, &name, &traffic).await?;
     replace(&lab, &name, &traffic).await?;
+    fence(&lab, &name, &traffic, "fence-follower").await?;
+    fence(&lab, &name, &traffic, "fence-leader").await?;
     judge(&traffic.finish(PATIENCE).await?)?;
     lab.end().await
 }
@@ -101,8 +105,69 @@ async fn replace(lab: &Lab, name: &str, traffic: &Traffic) -> Result<()> {
     Ok(())
 }
 
-/// Asks for something, and waits with writes flowing until it is done.
-async fn done(lab: &Lab, name: &str, traffic: &Traffic, what: &str, asked: Value) -> Result<()> {
+/// A member is kept stopped, with its volume, and comes back when nobody asks for it any more; the leader, where the name says so.
+async fn fence(lab: &Lab, name: &str, traffic: &Traffic, what: &str) -> Result<()> {
+    let led = lab.leader(name).await?.member;
+    let wanted = |it: &String| (*it == led) == what.ends_with("leader");
+    let pods = lab.pods(name).await?;
+    let member = pods.iter().map(ResourceExt::name_any).find(wanted);
+    let member = member.context("a member")?;
+    let volume = claim_uid(lab, &member).await?;
+    let operations = ask(lab, name, what, json!({ "fence": { "member": member } })).await?;
+    let began = std::time::Instant::now();
+    let stands = wait::until(format!("{member} to be fenced"), PATIENCE, async || {
+        let cluster = lab.clusters().get(name).await.map_err(|e| e.to_string())?;
+        let pods = lab.pods(name).await.map_err(|e| e.to_string())?;
+        let gone = pods.iter().all(|it| it.name_any() != member);
+        if gone && is_fenced(&cluster, &member) {
+            Ok(())
+        } else {
+            Err(told(&cluster))
+        }
+    });
+    tokio::select! {
+        stands = stands => stands?,
+        broken = lab.follow(name, traffic) => broken?,
+    }
+    println!("{FIGURE}{what}: {:?}", began.elapsed());
+    traffic.use_endpoints(lab.endpoints(name).await?);
+    traffic.flows(50, PATIENCE).await?;
+    let pods = lab.pods(name).await?;
+    ensure!(pods.len() == 2, "{} pods beside the fence", pods.len());
+    ensure!(
+        claim_uid(lab, &member).await? == volume,
+        "{member} has another volume"
+    );
+    let began = std::time::Instant::now();
+    operations.delete(what, &DeleteParams::default()).await?;
+    lab.healthy(name, 3).await?;
+    println!("{FIGURE}{what} back: {:?}", began.elapsed());
+    lab.ready(name).await?;
+    traffic.use_endpoints(lab.endpoints(name).await?);
+    traffic.flows(50, PATIENCE).await?;
+    ensure!(
+        claim_uid(lab, &member).await? == volume,
+        "{member} came back on another volume"
+    );
+    Ok(())
+}
+
+/// Whether the operator says that a member is kept stopped, and that nothing else is missing.
+fn is_fenced(cluster: &RaftCluster, member: &str) -> bool {
+    let status = cluster.status.clone().unwrap_or_default();
+    let shown = |it: &MemberStatus| it.name == member && it.phase == MemberPhase::Fenced;
+    let mut conditions = status.conditions.iter();
+    let said = conditions.any(|it| it.type_ == "Ready" && it.reason == "Fenced");
+    said && status.members.iter().any(shown)
+}
+
+async fn claim_uid(lab: &Lab, member: &str) -> Result<Option<String>> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(lab.client().clone(), NAMESPACE);
+    Ok(claims.get(&plan::names::claim(member)).await?.uid())
+}
+
+/// Asks for something.
+async fn ask(lab: &Lab, name: &str, what: &str, asked: Value) -> Result<Api<RaftOperation>> {
     let mut spec = asked;
     spec["clusterName"] = json!(name);
     let operation = RaftOperation::new(what, serde_json::from_value(spec)?);
@@ -110,6 +175,12 @@ async fn done(lab: &Lab, name: &str, traffic: &Traffic, what: &str, asked: Value
     operations
         .create(&PostParams::default(), &operation)
         .await?;
+    Ok(operations)
+}
+
+/// Asks for something, and waits with writes flowing until it is done.
+async fn done(lab: &Lab, name: &str, traffic: &Traffic, what: &str, asked: Value) -> Result<()> {
+    ask(lab, name, what, asked).await?;
     let began = std::time::Instant::now();
     tokio::select! {
         ended = lab.succeeded(what) => ended?,

@@ -46,6 +46,8 @@ enum Deed {
     Corrupt,
     /// Asks for something to be done once.
     Ask(Value),
+    /// Takes back what was asked for, once it stands.
+    TakeBack(Value),
     /// Has members ask who somebody is.
     Authenticate,
     /// Has them do so, and then no more.
@@ -75,6 +77,10 @@ impl Deed {
                 Box::pin(declare(world)).await;
                 world.converge(&Crash::never()).await
             }
+            Self::TakeBack(spec) => {
+                world.ask("once", spec).await;
+                world.converge(&Crash::never()).await
+            }
             Self::LoseQuorum => {
                 world.lose_quorum_and_agree().await?;
                 // How new members join is told by other stories.
@@ -98,6 +104,7 @@ impl Deed {
             Self::Fill => world.model.fill(),
             Self::Corrupt => world.model.corrupt(1),
             Self::Ask(spec) => world.ask("once", spec).await,
+            Self::TakeBack(_) => world.withdraw("once").await,
             Self::Authenticate => {
                 world.password_of_root(ROOT_SECRET).await;
                 world.change(authentication()).await;
@@ -625,6 +632,22 @@ async fn defragmenting_three_members_as_asked() {
 #[tokio::test]
 async fn compacting_as_asked() {
     asked_for(json!({ "compact": { "revision": 100 } }), 3, &WAYS).await;
+}
+
+#[tokio::test]
+async fn fencing_the_leader() {
+    asked_for(json!({ "fence": { "member": "LEADER" } }), 6, &WAYS).await;
+}
+
+#[tokio::test]
+async fn letting_a_fenced_member_start_again() {
+    let fence = json!({ "clusterName": "kv", "fence": { "member": "LAST" } });
+    let story = Story {
+        before: Some(spec(3)),
+        deed: Deed::TakeBack(fence),
+        writes_min: 2,
+    };
+    story.survives_every(&WAYS).await;
 }
 
 #[tokio::test]

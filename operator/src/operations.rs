@@ -4,10 +4,10 @@
 //! few that change are read, each once per change.
 //!
 //! Of one that was deleted nobody can say which cluster it named. After a user or a role, those clusters of the namespace are looked at that
-//! have any: who may no more do something should not be able to for long. An operation's cluster is looked at while anything is in hand,
-//! and by the resync.
+//! have any: who may no more do something should not be able to for long. After an operation, those with a member that one keeps stopped;
+//! any other operation's cluster is looked at while anything is in hand, and by the resync.
 
-use crds::{RaftCluster, RaftOperation, RaftRole, RaftUser};
+use crds::{MemberPhase, RaftCluster, RaftClusterStatus, RaftOperation, RaftRole, RaftUser};
 use kube::ResourceExt;
 use tokio::sync::mpsc;
 
@@ -17,15 +17,18 @@ use crate::watch::Wake;
 
 /// A kind that names its cluster in its spec.
 pub(crate) trait Naming: Kind + Send + Sync + 'static {
-    /// Whether clusters must be told soon of one that was deleted.
-    const MISSED: bool;
+    /// Whether a cluster must be told soon of one that was deleted.
+    fn is_missed(cluster: &RaftClusterStatus) -> bool;
 
     /// The cluster's name.
     fn cluster(self) -> String;
 }
 
 impl Naming for RaftOperation {
-    const MISSED: bool = false;
+    fn is_missed(cluster: &RaftClusterStatus) -> bool {
+        let mut members = cluster.members.iter();
+        members.any(|it| it.phase == MemberPhase::Fenced)
+    }
 
     fn cluster(self) -> String {
         self.spec.cluster_name
@@ -33,7 +36,9 @@ impl Naming for RaftOperation {
 }
 
 impl Naming for RaftUser {
-    const MISSED: bool = true;
+    fn is_missed(cluster: &RaftClusterStatus) -> bool {
+        cluster.auth.is_some()
+    }
 
     fn cluster(self) -> String {
         self.spec.cluster_name
@@ -41,7 +46,9 @@ impl Naming for RaftUser {
 }
 
 impl Naming for RaftRole {
-    const MISSED: bool = true;
+    fn is_missed(cluster: &RaftClusterStatus) -> bool {
+        cluster.auth.is_some()
+    }
 
     fn cluster(self) -> String {
         self.spec.cluster_name
@@ -86,10 +93,7 @@ async fn clusters_of<K: Naming>(
     if let Some(found) = kubernetes.find::<K>(&namespace, &name).await? {
         return Ok(vec![key(found.cluster())]);
     }
-    if !K::MISSED {
-        return Ok(Vec::new());
-    }
     let mut clusters = kubernetes.list::<RaftCluster>(&namespace, "").await?;
-    clusters.retain(|it| it.status.as_ref().is_some_and(|it| it.auth.is_some()));
+    clusters.retain(|it| it.status.as_ref().is_some_and(K::is_missed));
     Ok(clusters.iter().map(|it| key(it.name_any())).collect())
 }

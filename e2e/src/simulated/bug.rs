@@ -88,11 +88,13 @@ pub enum Bug {
     MovesPeersEarly,
     /// A learner that has caught up is promoted, whatever it was made for.
     PromotesLearners,
+    /// A member whose pod is missing is started, whoever keeps it stopped.
+    StartsFenced,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::AdoptsObserved,
         Self::ReadyIsCaughtUp,
         Self::RollsAllAtOnce,
@@ -127,6 +129,7 @@ impl Bug {
         Self::DisarmsFirst,
         Self::MovesPeersEarly,
         Self::PromotesLearners,
+        Self::StartsFenced,
     ];
 
     /// Where users have met it.
@@ -148,7 +151,7 @@ impl Bug {
             Self::ReusesNames => "pravega/zookeeper-operator#94",
             Self::RemakesToGrow => "rabbitmq/cluster-operator#782",
             Self::RemakesSecrets => "cloudnative-pg/cloudnative-pg#10433",
-            Self::FightsUser => "bank-vaults/bank-vaults#1298",
+            Self::FightsUser | Self::StartsFenced => "bank-vaults/bank-vaults#1298",
             Self::WritesWithoutNeed => "cloudnative-pg/cloudnative-pg#9885",
             Self::FailedUpgradeDeletes => "coreos/etcd-operator#1301",
             Self::CacheFindsOrphans => "pravega/zookeeper-operator#312",
@@ -214,6 +217,7 @@ impl Bug {
             Self::DisarmsFirst => does(done::disarms_first),
             Self::MovesPeersEarly => does(done::moves_peers),
             Self::PromotesLearners => does(done::promotes_learners),
+            Self::StartsFenced => does(done::starts_fenced),
             Self::DeletesByName => return,
         };
     }

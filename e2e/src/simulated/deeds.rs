@@ -230,17 +230,20 @@ impl World {
         deleted.expect("it is there");
     }
 
-    /// The user asks for something to be done once; `FIRST` and `LAST` in it are members.
+    /// The user asks for something to be done once; `FIRST`, `LAST` and `LEADER` in it are members.
     ///
     /// # Panics
     /// If it is refused.
     pub async fn ask(&self, name: &str, spec: &Value) {
         let names = self.member_names().await;
         let (first, last) = (&names[0], &names[names.len() - 1]);
+        let status = self.cluster().await.and_then(|it| it.status);
+        let leader = status.and_then(|it| it.leader).map(|it| it.name);
         let text = spec
             .to_string()
             .replace("FIRST", first)
-            .replace("LAST", last);
+            .replace("LAST", last)
+            .replace("LEADER", leader.as_ref().unwrap_or(first));
         let spec: RaftOperationSpec = serde_json::from_str(&text).expect("a spec of the test");
         let created = self
             .operations()

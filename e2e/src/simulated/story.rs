@@ -23,6 +23,8 @@ const LOOKS: u32 = 5;
 const PATIENCE: u32 = 10;
 /// The operation by which a recovery is asked for.
 pub const RECOVERY: &str = "recover";
+/// The operation by which a member is kept stopped.
+const FENCE: &str = "fence";
 /// No story takes this many rounds of an operator that is as it should be.
 const LONG: u32 = 400;
 
@@ -55,6 +57,10 @@ pub enum Step {
     Agree,
     /// He takes it back.
     Withdraw,
+    /// The user has a member kept stopped: FIRST, LAST or LEADER.
+    Fence(&'static str),
+    /// He lets it start again.
+    Unfence,
     /// The user makes the Secret with the password of `root`.
     Password,
     /// The node of the member at this place in status dies.
@@ -100,6 +106,10 @@ fn peers(mode: &str) -> Value {
 
 fn recovery() -> Value {
     json!({ "clusterName": NAME, "recoverQuorum": {} })
+}
+
+fn fence(member: &str) -> Value {
+    json!({ "clusterName": NAME, "fence": { "member": member } })
 }
 
 fn with(mut spec: Value, change: Value) -> Value {
@@ -199,6 +209,7 @@ pub fn stories() -> Vec<Story> {
     all.extend(falls());
     all.extend(learners());
     all.extend(recoveries());
+    all.extend(fences());
     all.push(authentication_and_back());
     all
 }
@@ -320,6 +331,19 @@ fn recoveries() -> [Story; 2] {
                 Step::Rounds(20),
                 Step::Agree,
             ],
+        ),
+    ]
+}
+
+/// With a member that is kept stopped, for good or for a while.
+fn fences() -> [Story; 2] {
+    let three = || Some(spec(3));
+    [
+        story("a fenced member", three(), &[Step::Fence("LAST")]),
+        story(
+            "a leader fenced for a while",
+            three(),
+            &[Step::Fence("LEADER"), Step::Rounds(25), Step::Unfence],
         ),
     ]
 }
@@ -455,6 +479,8 @@ impl World {
             Step::AskRecovery => self.ask(RECOVERY, &recovery()).await,
             Step::Agree => return self.agree_when_shown().await,
             Step::Withdraw => self.withdraw(RECOVERY).await,
+            Step::Fence(member) => self.ask(FENCE, &fence(member)).await,
+            Step::Unfence => self.withdraw(FENCE).await,
             Step::Password => self.password_of_root(ROOT_SECRET).await,
             Step::LoseNode(at) => self.lose_node(*at).await,
             Step::ReturnNodes => self.return_nodes().await,

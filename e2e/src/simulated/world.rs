@@ -102,6 +102,13 @@ pub(super) fn safe(ended: &str) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether an operation keeps a member stopped, and has no end by itself.
+fn stands(operation: &RaftOperation) -> bool {
+    let plan = operation.status.iter().filter_map(|it| it.plan.as_ref());
+    let mut steps = plan.flat_map(|it| &it.steps);
+    operation.spec.fence.is_some() && steps.any(|it| it.done)
+}
+
 /// The spec of a cluster whose members ask who somebody is.
 #[must_use]
 pub fn authentication() -> Value {
@@ -359,7 +366,8 @@ impl World {
         ))
     }
 
-    /// Whether the cluster is as declared, or back as it was because what is declared has failed, or gone.
+    /// Whether the cluster is as declared, but for members that are kept stopped, or back as it was because what is declared has failed,
+    /// or gone.
     pub async fn is_done(&self) -> bool {
         let Some(cluster) = self.cluster().await else {
             return true;
@@ -371,22 +379,28 @@ impl World {
                 && condition.status == "True"
                 && condition.observed_generation == generation
         };
-        let rolled_back = status.conditions.iter().any(|condition| {
-            condition.type_ == "Ready"
-                && condition.reason == "RolledBack"
-                && condition.observed_generation == generation
-        });
+        let not_ready_for = |reason: &str| {
+            status.conditions.iter().any(|condition| {
+                condition.type_ == "Ready"
+                    && condition.reason == reason
+                    && condition.observed_generation == generation
+            })
+        };
         let idle = status.operation.is_none();
         let ready = status.conditions.iter().any(|it| ready(&it));
-        (ready || rolled_back && idle) && self.has_no_operation().await
+        match self.open_operations().await.as_slice() {
+            [] => ready || not_ready_for("RolledBack") && idle,
+            open => open.iter().all(stands) && not_ready_for("Fenced") && idle,
+        }
     }
 
-    /// Whether nothing that was asked for is still to be done.
-    async fn has_no_operation(&self) -> bool {
+    /// What was asked for and has not ended.
+    async fn open_operations(&self) -> Vec<RaftOperation> {
         let listed = self.operations().list(&ListParams::default()).await;
-        let operations = listed.expect("smallkube can be read").items;
+        let mut operations = listed.expect("smallkube can be read").items;
         let ended = |it: &RaftOperation| it.status.as_ref().is_some_and(|it| it.phase.is_final());
-        operations.iter().all(ended)
+        operations.retain(|it| !ended(it));
+        operations
     }
 
     /// What stands in the world, without what differs from run to run for no reason of ours.

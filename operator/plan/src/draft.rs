@@ -7,7 +7,9 @@ use crds::{BlockedBy, Joining, OperationType};
 
 use crate::{
     action::{Action, Target},
-    autogrow, footing, objects, peers, replace,
+    autogrow, footing, objects,
+    operate::fence,
+    peers, replace,
     report::{Memory, Work},
     view::{ClaimState, Member, View},
 };
@@ -96,10 +98,30 @@ pub(crate) fn no_quorum(view: &View<'_>) -> Option<String> {
     }
     (good < majority(voters)).then(|| {
         format!(
-            "{good} of {voters} voters are healthy and caught up, {} are needed",
-            majority(voters)
+            "{good} of {voters} voters are healthy and caught up, {} are needed{}",
+            majority(voters),
+            aside(view)
         )
     })
+}
+
+/// Why the voters left without this one would not be `needed` healthy ones, if they would not.
+pub(crate) fn short_of(view: &View<'_>, without: &Member<'_>, needed: usize) -> Option<String> {
+    let members = view.members.values();
+    let left = members.filter(|it| it.good && it.name != without.name);
+    let (left, voters) = (left.count(), view.voters().len());
+    (left < needed).then(|| {
+        format!(
+            "without {}, {left} of {voters} voters would be healthy and caught up, {needed} are needed{}",
+            without.name,
+            aside(view)
+        )
+    })
+}
+
+/// Whom a person could bring back, where voters are short.
+fn aside(view: &View<'_>) -> String {
+    fence::told(view).map_or_else(String::new, |it| format!("; {it}"))
 }
 
 /// Starts handing the leadership over from `from`, or says why it cannot be.

@@ -13,7 +13,9 @@ use crate::{
     action::Action,
     corruption,
     draft::{Draft, majority, make, make_claim, moving, no_quorum, waiting},
-    engine, names, peers, progress, replace,
+    engine, names,
+    operate::fence,
+    peers, progress, replace,
     report::Work,
     view::{ClaimState, LAG_GATE, Member, View},
 };
@@ -31,6 +33,10 @@ pub(crate) fn join(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
         return None;
     }
     let joining = joining.filter(|it| !view.spoilt(it));
+    if let (None, Some(why)) = (&joining, fence::of_a_voter(view)) {
+        let name = view.next_joining(learner).name;
+        return Some(fenced(view, "ChooseName", &name, &why));
+    }
     Some(match (&joining, no_quorum(view)) {
         (Some(joining), _) => {
             make(view, draft, joining);
@@ -154,9 +160,18 @@ fn step(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
     }
 }
 
+/// Members take in nobody while one of them that votes is away.
+fn fenced(view: &View<'_>, step: &'static str, name: &str, why: &str) -> Work {
+    let why = format!("members take in nobody while a voter is away, and {why}");
+    waiting(kind(view), step, name, fence::GATE, why)
+}
+
 fn add(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
     const STEP: &str = "AddLearner";
     let name = &member.name;
+    if let Some(why) = fence::of_a_voter(view) {
+        return fenced(view, STEP, name, &why);
+    }
     let second = view.members.values().any(Member::is_learner);
     if let Some(full) = unroomy(view).filter(|_| second) {
         return waiting(kind(view), STEP, name, "Room", no_room(full));

@@ -58,7 +58,7 @@ fn replaced<'v, 'a>(view: &'v View<'a>) -> Option<(&'v Member<'a>, OperationType
     };
     let goes = if member.permanent {
         let learners = view.learners();
-        let well = |it: &&Member<'_>| it.name == member.name || it.settled();
+        let well = |it: &&Member<'_>| it.name == member.name || it.settled() || it.fenced.is_some();
         learners.len() >= view.spec.learners && learners.iter().all(well)
     } else {
         replace::is_on_its_way_in(view, member) || (one_more && all_in())

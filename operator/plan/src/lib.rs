@@ -95,9 +95,10 @@ type Policy = fn(&View<'_>, &mut Draft) -> Option<Work>;
 /// Certificates come before all else, for no pod starts without them; what a CA that is replaced waits for holds nothing up. A
 /// cluster is founded first; a leader whose node is about to be emptied moves, which hinders nothing else; an alarm that stops all
 /// writes and is about nobody who is there is taken back; who has to go goes before anyone comes, so that a change of mind takes
-/// the half-added member away again; templates change when the membership is as it should be, peers look for members elsewhere and
-/// what a `RaftOperation` asks for is done when the templates are. What volumes wait for holds nothing up.
-const POLICIES: [Policy; 22] = [
+/// the half-added member away again. When the membership is as it should be, whom a person wants stopped is stopped, and templates
+/// change; peers look for members elsewhere and what a `RaftOperation` asks for is done when the templates are. What volumes and
+/// fences wait for holds nothing up.
+const POLICIES: [Policy; 24] = [
     operate::recover::consider,
     certificates::certificates,
     rotation::rotate,
@@ -107,11 +108,13 @@ const POLICIES: [Policy; 22] = [
     leave::leave,
     repair::replace,
     join::join,
+    operate::fence::fence,
     reclaim::reclaim,
     rollout::rollout,
     peers::move_peers,
     resize::resize,
     operate::operate,
+    |view, _| operate::fence::wait(view),
     |view, _| corruption::wait(view),
     |view, _| repair::wait(view),
     |view, _| reclaim::wait(view),

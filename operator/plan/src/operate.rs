@@ -1,17 +1,19 @@
 //! What a `RaftOperation` asks for, done as everything else is: one step at a time, when nothing more urgent is in hand.
 //!
 //! Invariants:
-//! - At most one operation runs on a cluster, the oldest first.
+//! - At most one operation runs on a cluster, the oldest first; those that keep a member stopped stand in no queue.
 //! - Its plan stands in its status before anything of it is done; a step that is done is known by what is seen (a pod of
 //!   another uid, another leader), or may be done twice (compacting, defragmenting).
 //! - It is never done to a later cluster of the same name: the uid of the first one is remembered with the plan.
 //!
-//! Recovering from quorum loss has a file of its own, `operate/recover.rs`, and waits for nothing else.
+//! Recovering from quorum loss has a file of its own, `operate/recover.rs`, and waits for nothing else; so have members that are kept
+//! stopped, `operate/fence.rs`.
 //!
 //! This file deliberately knows no single kind of operation: see `operate/plan.rs` for what each will do, `operate/step.rs`
 //! for how.
 
 mod certificates;
+pub(crate) mod fence;
 mod plan;
 pub(crate) mod recover;
 mod step;
@@ -47,7 +49,10 @@ impl Standing {
 
 /// Takes the operation in hand one step further; no work when there is none, or its end has come.
 pub(crate) fn operate(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
-    let operation = current(view)?;
+    take(view, draft, current(view)?)
+}
+
+fn take(view: &View<'_>, draft: &mut Draft, operation: &RaftOperation) -> Option<Work> {
     let status = operation.status.clone().unwrap_or_default();
     let earlier = status.cluster_uid.is_some_and(|it| it != view.spec.uid);
     let running = status.phase == OperationPhase::Running;
@@ -64,10 +69,11 @@ pub(crate) fn operate(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
 }
 
 /// The oldest operation that has not ended. Recoveries from quorum loss stand in no queue: what is before them could never end.
+/// Nor do fences: what is behind them would wait for a person.
 fn current<'a>(view: &View<'a>) -> Option<&'a RaftOperation> {
     let open =
         |it: &&RaftOperation| !phase(it).is_final() && it.metadata.deletion_timestamp.is_none();
-    let queued = |it: &&RaftOperation| it.spec.recover_quorum.is_none();
+    let queued = |it: &&RaftOperation| it.spec.recover_quorum.is_none() && it.spec.fence.is_none();
     let operations = view.observed.operations.iter().filter(open).filter(queued);
     operations.min_by_key(|it| {
         let running = phase(it) == OperationPhase::Running;
@@ -191,7 +197,8 @@ pub(crate) fn queue(
     tell::sweep(view, draft);
     let first = current(view).and_then(|it| it.metadata.name.as_deref());
     for operation in &view.observed.operations {
-        if phase(operation).is_final() || tell::is_told(draft, operation) {
+        let stands = fence::holds(operation, &view.spec.uid);
+        if phase(operation).is_final() || stands || tell::is_told(draft, operation) {
             continue;
         }
         let held = hands_off.is_some() || hibernate::wanted(view) || !view.invalid.is_empty();
@@ -199,7 +206,9 @@ pub(crate) fn queue(
             continue;
         }
         let name = operation.metadata.name.as_deref();
-        let message = match (hands_off, work, first.filter(|it| Some(*it) != name)) {
+        let queued = operation.spec.fence.is_none();
+        let first = first.filter(|it| queued && Some(*it) != name);
+        let message = match (hands_off, work, first) {
             (Some(HandsOff::Deletion), _, _) => "the cluster is being deleted".to_owned(),
             (Some(HandsOff::Paused), _, _) => {
                 "spec.paused of the cluster is set; unset it to let the operator work".to_owned()

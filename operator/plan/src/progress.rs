@@ -83,7 +83,8 @@ fn is_held_back(view: &View<'_>, member: &Member<'_>) -> bool {
         return false;
     };
     let goes_first = |it: &&Member<'_>| {
-        it.name != member.name && (it.current || (it.pod.is_none() && it.serial < member.serial))
+        let comes = it.pod.is_none() && it.fenced.is_none() && it.serial < member.serial;
+        it.name != member.name && (it.current || comes)
     };
     let enough = view.roster().into_iter().filter(goes_first).count() >= count(canary);
     let mute = || !updated(view).all(|it| upkeep::speaks(view, it));
@@ -186,7 +187,10 @@ pub(crate) fn note(view: &View<'_>, done: bool, draft: &mut Draft) {
         draft.memory.rollout = None;
         return;
     }
-    draft.memory.rollout = next(view, whole);
+    // What a person keeps stopped is no part of it: it begins anew for those when they start.
+    let ends = done && roster.iter().all(|it| it.current || it.fenced.is_some());
+    let failed = |it: &RolloutStatus| it.failure.is_some();
+    draft.memory.rollout = next(view, whole).filter(|it| !ends || failed(it));
 }
 
 /// While the operator keeps its hands off, no time counts; what has failed has failed.
@@ -274,8 +278,10 @@ fn failure(view: &View<'_>, rollout: &RolloutStatus, now: Timestamp) -> Option<R
     update.on_failure.filter(|_| late)?;
     // A learner that answers may have much to copy.
     let copies = |it: &Member<'_>| it.is_learner() && it.answer.is_some();
-    let suspect =
-        |it: &&Member<'_>| !it.settled() && !copies(it) && (it.current || it.pod.is_none());
+    let suspect = |it: &&Member<'_>| {
+        let tried = it.current || it.pod.is_none();
+        !it.settled() && !copies(it) && tried && it.fenced.is_none()
+    };
     let member = view.roster().into_iter().find(suspect)?;
     Some(RolloutFailure {
         at: Time(now),

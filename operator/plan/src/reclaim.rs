@@ -60,7 +60,8 @@ fn make_room(view: &View<'_>, draft: &mut Draft, leader: &Member<'_>, alarmed: &
     let holey = |it: &&Member<'_>| {
         it.answer.is_some_and(|it| it.db_size.is_some()) && !operate::gains_nothing(it)
     };
-    let roster = view.roster();
+    let mut roster = view.roster();
+    roster.retain(|it| it.fenced.is_none());
     let next = roster.iter().copied().filter(holey);
     if let Some(next) = next.min_by_key(|it| (leads(it), it.serial)) {
         return operate::defragment_one(view, draft, Repair, next);

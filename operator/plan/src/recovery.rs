@@ -1,7 +1,7 @@
 //! How long the cluster was short of healthy voters, measured from what Kubernetes tells of a failure to full redundancy.
 //!
 //! A failure is a voter that was ready and does not answer any more, unless the work in hand takes it down. It is over when as
-//! many voters as are wanted are healthy and caught up; failures in between belong to it.
+//! many voters as are wanted are healthy and caught up, but for those that a person keeps stopped; failures in between belong to it.
 //!
 //! This file deliberately knows no cause: see `repair.rs`.
 
@@ -25,7 +25,12 @@ pub(crate) fn recovery(view: &View<'_>, work: Option<&Work>) -> Option<Recovery>
     if hibernate::wanted(view) {
         return last;
     }
-    let missing = view.spec.replicas.saturating_sub(view.good());
+    let kept_stopped = |it: &&Member<'_>| it.is_voter() && !it.good && it.fenced.is_some();
+    let kept_stopped = view.members.values().filter(kept_stopped).count();
+    let missing = view
+        .spec
+        .replicas
+        .saturating_sub(view.good() + kept_stopped);
     let voters_at_risk = i32::try_from(missing).unwrap_or(i32::MAX);
     let now = whole(view.now);
     match last.filter(|it| it.restored.is_none()) {
@@ -60,7 +65,8 @@ fn first_failure(view: &View<'_>, work: Option<&Work>) -> Option<Timestamp> {
         shown.any(|it| it.name == name && it.phase == MemberPhase::Ready)
     };
     let failed = view.members.values().filter(|it| {
-        it.answer.is_none() && ready(&it.name) && expected != Some(&it.name) && !it.is_learner()
+        let silent = it.answer.is_none() && it.fenced.is_none();
+        silent && ready(&it.name) && expected != Some(&it.name) && !it.is_learner()
     });
     let removed = |it: &&Member<'_>| it.removed(view.membership.is_some());
     failed

@@ -57,7 +57,8 @@ fn remembered<'v>(view: &'v View<'_>, member: &Member<'_>) -> Option<&'v Suspect
     suspects.find(|it| it.member == member.name)
 }
 
-/// Why a member cannot come back, if it looks so. One that has no identity is on its way out by the user's own hand.
+/// Why a member cannot come back, if it looks so. One that has no identity is on its way out by the user's own hand, and one that
+/// he keeps stopped is not expected back; but while its data are known to be wrong, nobody can write.
 fn cause(view: &View<'_>, member: &Member<'_>) -> Option<RepairCause> {
     if member.identity.is_none() || member.removed(view.membership.is_some()) {
         return None;
@@ -66,6 +67,7 @@ fn cause(view: &View<'_>, member: &Member<'_>) -> Option<RepairCause> {
     let lost = matches!(member.claim, ClaimState::Lost | ClaimState::Ending);
     match () {
         () if member.accused => Some(RepairCause::Corrupt),
+        () if member.fenced.is_some() => None,
         () if lost && !works => Some(RepairCause::VolumeLost),
         () if crashes(view, member) => Some(RepairCause::CrashLoop),
         () => footing::fall(view, member).map(|it| match it {
@@ -296,7 +298,7 @@ pub(crate) fn blindness(view: &View<'_>) -> Option<String> {
     let hidden = view
         .members
         .values()
-        .find(|it| footing::is_hidden(view, it));
+        .find(|it| it.fenced.is_none() && footing::is_hidden(view, it));
     let member = &hidden
         .filter(|_| lasts && view.spec.repair.mode != RepairMode::Disabled)?
         .name;

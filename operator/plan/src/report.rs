@@ -45,6 +45,8 @@ pub struct Report {
     pub alarms: Vec<String>,
     /// What the alarm CORRUPT is about, while it is up.
     pub corruption: Option<String>,
+    /// Who is kept stopped by a `RaftOperation`, and the way out; none if nobody is.
+    pub fenced: Option<String>,
     /// Whether the engine can do what the spec asks for.
     pub support: Support,
     /// What the status must remember.

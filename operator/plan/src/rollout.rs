@@ -15,7 +15,7 @@ use crds::OperationType::Rollout;
 
 use crate::{
     action::Action,
-    draft::{Draft, hand_over, majority, moving, waiting},
+    draft::{Draft, hand_over, majority, moving, short_of, waiting},
     maintenance, progress,
     report::Work,
     view::{Awaited, Member, View},
@@ -84,9 +84,11 @@ pub(crate) fn rollout(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
     Some(moving(Rollout, "RestartMember", &next.name))
 }
 
-/// Whether a member is on its way back, or should be and is not: the next must wait for it.
+/// Whether a member is on its way back, or should be and is not: the next must wait for it. One that a person keeps stopped is not
+/// expected back.
 pub(crate) fn in_transit(member: &Member<'_>) -> bool {
-    !member.settled() && (member.current || member.pod.is_none() || member.pod_ending())
+    let away = member.current || member.pod.is_none() || member.pod_ending();
+    !member.settled() && away && member.fenced.is_none()
 }
 
 /// Why the member must not be stopped now, if it must not.
@@ -98,17 +100,11 @@ pub(crate) fn blocked(view: &View<'_>, member: &Member<'_>) -> Option<String> {
         return Some("no member could read the membership through a majority".to_owned());
     }
     let voters = view.voters().len();
-    let left = view
-        .members
-        .values()
-        .filter(|it| it.good && it.name != member.name)
-        .count();
-    let small = voters <= 2 && left + 1 >= voters;
-    (!small && left < majority(voters)).then(|| {
-        format!(
-            "without {}, {left} of {voters} voters would be healthy and caught up, {} are needed",
-            member.name,
-            majority(voters)
-        )
-    })
+    // Of one or two none can be spared, and there is no other way.
+    let needed = match voters {
+        0 | 1 => 0,
+        2 => 1,
+        _ => majority(voters),
+    };
+    short_of(view, member, needed)
 }

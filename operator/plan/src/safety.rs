@@ -15,11 +15,13 @@
 //! 8. a leader is neither stopped nor removed while it leads and another voter exists.
 //!
 //! A cluster whose user wants no member to run may have them all stopped, the leader last, and nothing else done to it.
-//! Restarting the only voter, or one of two healthy ones, is allowed: there is no other way, and no data are at stake.
+//! Restarting the only voter, or one of two healthy ones, is allowed: there is no other way, and no data are at stake. Stopping one
+//! that a person keeps stopped is not, nor starting it.
 //! It deliberately cannot tell whether a plan is a good one, only that it is not a fatal one.
 
 mod budget;
 mod certificates;
+mod fence;
 mod operation;
 mod peers;
 mod recover;
@@ -81,6 +83,7 @@ pub fn check(observed: &Observed, actions: &[Action]) -> Result<(), Violation> {
         Action::DeleteClaim { claim } => delete_volume(&ground, claim),
         Action::DeleteMember { member } => delete_identity(&ground, member),
         Action::CreatePod(pod) => start(&ground, pod)
+            .and_then(|()| fence::start(&ground, pod))
             .and_then(|()| recover::start(&ground, pod))
             .and_then(|()| peers::start(&ground, pod)),
         Action::MarkClaim { claim, key, value } => recover::mark(&ground, claim, key, value),
@@ -331,7 +334,8 @@ fn stop(facts: &Facts<'_>, target: &Target, sleeps: bool) -> Result<(), Violatio
             ),
         );
     }
-    let unavoidable = voters.len() <= 2 && left.len() + 1 >= voters.len();
+    let comes_back = fence::of(facts, pod).is_none();
+    let unavoidable = comes_back && voters.len() <= 2 && left.len() + 1 >= voters.len();
     if unavoidable || is_majority(left.len(), voters.len()) {
         return Ok(());
     }

@@ -5,13 +5,15 @@
 use crds::{BlockedBy, MemberPhase, MemberStatus, Operation, OperationType};
 
 use crate::{
-    draft::moving,
+    draft::{moving, no_quorum},
+    operate::fence,
     report::Work,
     upkeep::{is_remains, is_stranded},
     view::{Member, View},
 };
 
-/// The work of waiting for what is on its way; none when all members are settled and nothing is left over.
+/// The work of waiting for what is on its way; none when all members are settled, but for those that a person keeps stopped, and
+/// nothing is left over.
 pub(crate) fn settle(view: &View<'_>) -> Option<Work> {
     if let Some(missed) = view.missed().first() {
         return Some(moving(OperationType::Repair, "RestoreMember", &missed.name));
@@ -19,16 +21,19 @@ pub(crate) fn settle(view: &View<'_>) -> Option<Work> {
     let unsettled: Vec<_> = view
         .roster()
         .into_iter()
-        .filter(|it| !it.settled())
+        .filter(|it| !it.settled() && it.fenced.is_none())
         .collect();
     if let Some(first) = unsettled.first() {
-        let blocked_by = unsettled
+        let blocked = |gate: &str, message| BlockedBy {
+            gate: gate.to_owned(),
+            message,
+        };
+        let members = unsettled
             .iter()
-            .map(|it| BlockedBy {
-                gate: "MemberReady".to_owned(),
-                message: it.trouble(view),
-            })
-            .collect();
+            .map(|it| blocked("MemberReady", it.trouble(view)));
+        let fenced = fence::told(view).filter(|_| no_quorum(view).is_some());
+        let fenced = fenced.map(|it| blocked(fence::GATE, it));
+        let blocked_by = members.chain(fenced).collect();
         return Some(Work {
             blocked_by,
             ..moving(kind(view, first), "WaitForMember", &first.name)

@@ -17,6 +17,7 @@ use crate::{
     action::Action,
     maintenance, names,
     observed::Observed,
+    operate::fence,
     progress,
     report::{Fallen, HandsOff, Learners, Outcome, Report, Support, Work},
 };
@@ -164,6 +165,7 @@ fn waits_on_purpose(operation: &Operation) -> bool {
             progress::CANARY,
             progress::FAILED,
             maintenance::GATE,
+            fence::GATE,
         ]
         .contains(&gate)
     })
@@ -264,6 +266,9 @@ fn ready(report: &Report, operation: Option<&Operation>) -> Verdict {
             Reason::Hibernated,
             "all members are stopped, as spec.runState asks for; set it to Running to start them",
         ),
+        _ if report.fenced.is_some() && report.hands_off.is_none() => {
+            verdict(false, Reason::Fenced, format!("{count}{}", fenced(report)))
+        }
         _ if whole && report.members.len() == all => verdict(true, Reason::Converged, count),
         (Some(HandsOff::Paused), _) => verdict(
             false,
@@ -312,6 +317,11 @@ fn progressing(
             Reason::Hibernated,
             "nothing is left to do until spec.runState is Running",
         ),
+        (None, None, None) if report.fenced.is_some() => verdict(
+            false,
+            Reason::Fenced,
+            format!("nothing is left to do{}", fenced(report)),
+        ),
         (None, None, None) => verdict(false, Reason::Converged, "nothing is left to do"),
     }
 }
@@ -345,7 +355,7 @@ fn degraded(report: &Report, late: Option<&Operation>, outcome: &Outcome) -> Ver
         .map(|it| it.name.as_str())
         .collect();
     if report.quorate == Some(false) && !stopped(report) {
-        return verdict(true, Reason::QuorumLost, "no majority answers");
+        return lost(true, report);
     }
     if let (true, Some(alarm)) = (unhealthy.is_empty(), report.alarms.first()) {
         return verdict(true, Reason::MemberAlarm, alarm.as_str());
@@ -385,8 +395,19 @@ fn no_majority(report: &Report) -> Verdict {
             verdict(false, Reason::Hibernate, "members are being stopped")
         }
         Some(OperationType::Wake) => verdict(false, Reason::Wake, "members are starting again"),
-        _ => verdict(false, Reason::QuorumLost, "no majority answers"),
+        _ => lost(false, report),
     }
+}
+
+fn lost(truth: bool, report: &Report) -> Verdict {
+    let message = format!("no majority answers{}", fenced(report));
+    verdict(truth, Reason::QuorumLost, message)
+}
+
+/// Whom a person keeps stopped, at the end of a sentence.
+fn fenced(report: &Report) -> String {
+    let fenced = report.fenced.as_ref();
+    fenced.map_or_else(String::new, |it| format!("; {it}"))
 }
 
 /// Whether the work in hand is one that takes a member down on purpose.

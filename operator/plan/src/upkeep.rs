@@ -285,7 +285,7 @@ fn missing_pod(view: &View<'_>, member: &Member<'_>) -> Option<Pod> {
     if member.known_claim.is_none() || member.known_claim != claim.metadata.uid {
         return None;
     }
-    if !certificates::complete(view, &view.spec) {
+    if member.fenced.is_some() || !certificates::complete(view, &view.spec) {
         return None;
     }
     let beginning = beginning(view, member)?;

@@ -50,8 +50,11 @@ struct Volume<'a> {
 }
 
 /// How the volume of a member differs from what is wanted; of one that has no claim of its own, nothing is wanted, but that a
-/// learner which lost it before it ever ran makes way for another.
+/// learner which lost it before it ever ran makes way for another. That of a member which a person keeps stopped is his to look at.
 pub(crate) fn drift(view: &View<'_>, member: &Member<'_>) -> Drift {
+    if member.fenced.is_some() {
+        return Drift::None;
+    }
     if matches!(member.claim, ClaimState::Absent) && member.is_learner() && member.pod.is_none() {
         let name = &member.name;
         return Drift::Replace(format!(

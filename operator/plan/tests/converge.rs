@@ -131,10 +131,10 @@ fn misfortune(world: &mut World) {
 }
 
 fn edit(world: &mut World) {
-    let (kind, number) = (world.rng.random_range(0..15), world.rng.random_range(1..=5));
+    let (kind, number) = (world.rng.random_range(0..16), world.rng.random_range(1..=5));
     world.edit(|spec| match kind {
         0 => spec.replicas = number,
-        13 => spec.learners = number / 2,
+        14 => spec.learners = number / 2,
         1 => spec.image = Some(format!("quorate-node:{number}.0.0")),
         2 => spec.image = Some("quorate-node:bad".to_owned()),
         3 => spec.options.snapshot_count = 1000 * i64::from(number),
@@ -254,13 +254,14 @@ fn retention(number: i32) -> Option<crds::RetentionPolicy> {
 fn ask(world: &mut World) {
     let members: Vec<String> = world.members.keys().cloned().collect();
     let Some(first) = members.first() else { return };
-    let asked = match world.rng.random_range(0..7) {
+    let asked = match world.rng.random_range(0..8) {
         0 => json!({"restart": {}}),
         5 => json!({"replaceMember": {"member": first}}),
         1 => json!({"restart": {"members": [first]}}),
         2 => json!({"transferLeader": {"to": first}}),
         3 => json!({"defragment": {}}),
         4 => json!({"compact": {}}),
+        6 => json!({"fence": {"member": first}}),
         _ => json!({"compact": {}, "dryRun": true}),
     };
     let mut spec = asked;
@@ -273,8 +274,9 @@ fn ask(world: &mut World) {
 /// deleted before it was born, begins without it; and, unless the operator does it, a member whose volume is gone, or whose
 /// data differ, is replaced by deleting its `RaftMember`. Where a member has no space left, he deletes keys; where one is to lead whose node is cordoned,
 /// he uncordons it; and where nobody else can tell whose data are right, or the others cannot do without the one that is accused, he
-/// has it make its store anew and takes the alarm back.
+/// has it make its store anew and takes the alarm back. Whom he keeps stopped he lets start again.
 fn heed(world: &mut World) {
+    world.operations.retain(|_, it| it.spec.fence.is_none());
     if !world.etcd.alarms.is_empty() {
         world.db_size = 0;
     }

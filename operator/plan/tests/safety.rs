@@ -417,6 +417,30 @@ fn who_hibernates_keeps_its_membership_and_its_volumes() {
     unsafe_by(2, asleep, &[volume]);
 }
 
+/// An operation that keeps a member stopped, or is about to.
+fn fence(serial: i64, done: bool) -> String {
+    format!(
+        r#"operation one spec={{"fence":{{"member":"m{serial}"}}}} status={{"phase":"Running","clusterUID":"c1c1c1c1-0000-4000-8000-000000000001","plan":{{"steps":[{{"action":"FenceMember","member":"m{serial}","done":{done}}}]}}}}"#
+    )
+}
+
+#[test]
+fn who_is_kept_stopped_is_not_started() {
+    let gone = "cluster replicas=3\nm1 leader\nm2\nm3 pod=none";
+    let start = [Action::CreatePod(Box::new(made(gone)))];
+    safe(&format!("{gone}\n{}", fence(3, false)), &start);
+    unsafe_by(3, &format!("{gone}\n{}", fence(3, true)), &start);
+    safe(&format!("{gone}\n{}", fence(2, true)), &start);
+}
+
+#[test]
+fn one_of_two_is_stopped_only_if_it_comes_back() {
+    let two = "cluster replicas=2\nm1 leader\nm2";
+    safe(&format!("{two}\n{}", fence(2, false)), &[stop(2)]);
+    unsafe_by(1, &format!("{two}\n{}", fence(2, true)), &[stop(2)]);
+    safe(&format!("{THREE}\n{}", fence(2, true)), &[stop(2)]);
+}
+
 #[test]
 fn a_volume_is_only_ever_asked_to_be_larger_than_it_is() {
     let situation = "cluster replicas=3\nm1 leader\nm2\nm3 volume=4Gi/4Gi";

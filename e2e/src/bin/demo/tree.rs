@@ -70,6 +70,7 @@ fn member_line(member: &MemberStatus) -> String {
         MemberPhase::Leaving => "leaving",
         MemberPhase::VolumeLost => "volume lost",
         MemberPhase::Hibernated => "hibernated",
+        MemberPhase::Fenced => "fenced",
     };
     let lag = member
         .lag

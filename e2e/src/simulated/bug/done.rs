@@ -382,3 +382,13 @@ pub(super) fn promotes_learners(_: &RaftCluster, observed: &Observed, plan: &mut
         });
     }
 }
+
+/// Pods as they would be made if nobody had asked for a member to be kept stopped.
+pub(super) fn starts_fenced(cluster: &RaftCluster, observed: &Observed, plan: &mut Plan) {
+    let mut believed = observed.clone();
+    believed.operations.retain(|it| it.spec.fence.is_none());
+    let made = plan::plan(cluster, &believed, observed.taken_at).actions;
+    let makes = |it: &Action| matches!(it, Action::CreatePod(_));
+    plan.actions.retain(|it| !makes(it));
+    plan.actions.extend(made.into_iter().filter(makes));
+}

@@ -46,6 +46,9 @@ pub(super) fn plan(view: &View<'_>, asked: &RaftOperationSpec) -> Result<Operati
             rotate_certificates: Some(it),
             ..
         } => certificates::plan(view, it)?,
+        RaftOperationSpec {
+            fence: Some(it), ..
+        } => vec![fence(view, &it.member)?],
         _ => {
             let why = "it names nothing that this operator can do; delete it";
             return Err(Fault::Impossible(why.to_owned()));
@@ -90,6 +93,19 @@ fn member<'v, 'a>(view: &'v View<'a>, name: &str) -> Result<&'v Member<'a>, Faul
             names.join(", ")
         ))
     })
+}
+
+/// A voter of one or two cannot be missed for as long as a person likes.
+fn fence(view: &View<'_>, name: &str) -> Result<OperationStep, Fault> {
+    let member = member(view, name)?;
+    let few = view.spec.replicas <= 2 && !member.permanent;
+    if few {
+        return Err(Fault::Impossible(format!(
+            "without member {name} the cluster would not serve: its spec.replicas is {}; set it to 3 or more first",
+            view.spec.replicas
+        )));
+    }
+    Ok(about("FenceMember", member))
 }
 
 fn compaction(view: &View<'_>, asked: Option<i64>) -> Result<OperationStep, Fault> {

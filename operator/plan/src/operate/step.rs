@@ -8,7 +8,7 @@
 use crds::OperationType::{self, Requested};
 use crds::{OperationPlan, OperationStep, RaftOperationSpec};
 
-use super::certificates;
+use super::{certificates, fence};
 use crate::{
     action::Action,
     draft::{Draft, hand_over, moving, no_quorum, waiting},
@@ -57,6 +57,9 @@ pub(super) fn step(
             rotate_certificates: Some(it),
             ..
         } => certificates::step(view, draft, it, plan),
+        RaftOperationSpec {
+            fence: Some(it), ..
+        } => fence::step(view, draft, it, plan),
         _ => compact(view, draft, plan),
     }
 }
@@ -110,7 +113,10 @@ fn transfer(view: &View<'_>, draft: &mut Draft, to: &str, plan: &mut OperationPl
 }
 
 /// The member of a step, while it has a future in the cluster.
-fn member_of<'v, 'a>(view: &'v View<'a>, step: &OperationStep) -> Option<&'v Member<'a>> {
+pub(super) fn member_of<'v, 'a>(
+    view: &'v View<'a>,
+    step: &OperationStep,
+) -> Option<&'v Member<'a>> {
     let member = view.members.get(step.member.as_deref()?)?;
     let known = view.membership.is_some();
     Some(member).filter(|it| it.identity.is_some() && !it.removed(known))
@@ -127,7 +133,8 @@ fn is_renewed(member: &Member<'_>, step: &OperationStep) -> bool {
 
 fn restart(view: &View<'_>, draft: &mut Draft, plan: &mut OperationPlan) -> Turn {
     for step in &mut plan.steps {
-        let back = |it: &Member<'_>| is_renewed(it, step) && it.settled();
+        // One that is kept stopped has a new start before it.
+        let back = |it: &Member<'_>| it.fenced.is_some() || (is_renewed(it, step) && it.settled());
         step.done = step.done || member_of(view, step).is_none_or(back);
     }
     let open = || plan.steps.iter().filter(|it| !it.done);
@@ -162,16 +169,26 @@ fn stop(view: &View<'_>, draft: &mut Draft, next: &Member<'_>) -> Work {
     if leads(view, next) && view.voters().len() > 1 {
         return hand_over(view, draft, Requested, next);
     }
+    take_down(draft, next, STEP, "a RaftOperation asks for its restart")
+}
+
+/// Stops a member, unless another one is stopped in this round.
+pub(super) fn take_down(
+    draft: &mut Draft,
+    next: &Member<'_>,
+    step: &'static str,
+    why: &str,
+) -> Work {
     let stops = |it: &Action| matches!(it, Action::DeletePod { .. });
     match next.pod_target() {
         Some(pod) if !draft.actions.iter().any(stops) => {
-            let why = "a RaftOperation asks for its restart".to_owned();
+            let why = why.to_owned();
             draft.actions.push(Action::DeletePod { pod, why });
-            moving(Requested, STEP, &next.name)
+            moving(Requested, step, &next.name)
         }
         _ => waiting(
             Requested,
-            STEP,
+            step,
             &next.name,
             "MemberReady",
             "a pod is being replaced".to_owned(),
@@ -209,14 +226,15 @@ fn replace(view: &View<'_>, name: &str, plan: &mut OperationPlan) -> Turn {
         });
     }
     let roster = view.roster();
-    if let Some(unsettled) = roster.iter().find(|it| !it.settled()) {
+    let mut expected = roster.iter().filter(|it| it.fenced.is_none());
+    if let Some(unsettled) = expected.find(|it| !it.settled()) {
         let (name, why) = (&unsettled.name, unsettled.trouble(view));
         return Turn::Work(waiting(Requested, STEP, name, "MemberReady", why));
     }
     plan.steps.iter_mut().for_each(|it| it.done = true);
     Turn::Done(format!(
         "member {name} is gone, and {} are ready",
-        roster.len()
+        roster.iter().filter(|it| it.settled()).count()
     ))
 }
 
@@ -227,6 +245,7 @@ fn defragment(view: &View<'_>, draft: &mut Draft, plan: &mut OperationPlan) -> T
     let open = plan.steps.iter().filter(|it| !it.done);
     let next = open
         .filter_map(|it| member_of(view, it))
+        .filter(|it| it.fenced.is_none())
         .min_by_key(|it| (leads(view, it), it.serial));
     let Some(next) = next else {
         return Turn::Done("no member has a tenth of its space to give back".to_owned());

@@ -12,6 +12,7 @@ use crate::{
     names::{self, Role},
     objects,
     observed::{Answer, Listed},
+    operate::fence,
     rotation,
     spec::Spec,
     volume,
@@ -53,6 +54,8 @@ pub(crate) struct Member<'a> {
     pub(crate) awaits_restart: Option<Awaited>,
     /// Hash of the template that its pod is of.
     pub(crate) revision: Option<&'a str>,
+    /// The `RaftOperation` that keeps it stopped.
+    pub(crate) fenced: Option<&'a str>,
 }
 
 /// What a member gets when it is started again, and not before.
@@ -165,6 +168,7 @@ impl<'a> Member<'a> {
                 && !drifted(&view.spec, pod),
             awaits_restart,
             revision: hash.map(String::as_str),
+            fenced: fence::of(view.observed, uid, &name),
             listed,
             answer,
             lag,
@@ -310,7 +314,8 @@ impl<'a> Member<'a> {
                     names::claim(name)
                 )
             }
-            (_, None) => format!("the pod of member {name} is not there yet"),
+            (_, None) => fence::sentence(self)
+                .unwrap_or_else(|| format!("the pod of member {name} is not there yet")),
             (_, Some(_)) if self.pod_ended() => format!("the pod of member {name} has ended"),
             (_, Some(pod)) if self.pod_ending() => {
                 let node = pod.spec.as_ref().and_then(|it| it.node_name.as_deref());
@@ -438,6 +443,9 @@ impl<'a> Member<'a> {
             }
             () if hibernate::wanted(view) && (self.pod.is_none() || self.pod_ending()) => {
                 MemberPhase::Hibernated
+            }
+            () if self.fenced.is_some() && (self.pod.is_none() || self.pod_ending()) => {
+                MemberPhase::Fenced
             }
             () if self.works() && self.pod_ready() => MemberPhase::Ready,
             () if self.answer.is_some()

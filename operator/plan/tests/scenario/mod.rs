@@ -220,7 +220,7 @@ fn classes(head: &Words<'_>) -> BTreeMap<String, bool> {
         .collect()
 }
 
-/// `operation NAME spec=JSON status=JSON`: each a second younger than the one before.
+/// `operation NAME [ending] spec=JSON status=JSON`: each a second younger than the one before.
 fn operation_asked(line: &str, age: usize, now: Timestamp) -> RaftOperation {
     let line = (1..=9).fold(line.to_owned(), |line, serial| {
         line.replace(&format!("\"m{serial}\""), &format!("\"{}\"", real(serial)))
@@ -240,6 +240,7 @@ fn operation_asked(line: &str, age: usize, now: Timestamp) -> RaftOperation {
         "metadata": {
             "name": words.0[1], "namespace": "demo", "uid": words.0[1],
             "creationTimestamp": created.to_string(),
+            "deletionTimestamp": words.has("ending").then_some("2026-11-18T00:00:00Z"),
         },
         "spec": spec,
         "status": json_of("status"),

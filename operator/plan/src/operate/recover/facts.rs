@@ -82,6 +82,7 @@ fn is_candidate(member: &Member<'_>) -> bool {
     let id = member.answer.map(|it| crate::view::hex(it.member_id));
     let own = matches!(member.claim, ClaimState::Present(_));
     own && member.identity.is_some()
+        && member.fenced.is_none()
         && !member.pod_ending()
         && id.is_some()
         && id == member.known_id
