@@ -404,16 +404,7 @@ fn examine(world: &World, seed: u64) {
         "seed {seed}: the leader is on a cordoned node, and {calm:?} are not"
     );
     examine_peers(world, seed);
-    for pod in world.pods.values() {
-        let image = pod.spec.as_ref().unwrap().containers[0].image.clone();
-        assert_eq!(image, world.cluster.spec.image, "seed {seed}: image");
-        let role = &pod.metadata.labels.as_ref().unwrap()["quorate.io/role"];
-        let learner = world.members[pod.metadata.name.as_ref().unwrap()]
-            .spec
-            .learner;
-        let right = if learner { "learner" } else { "voter" };
-        assert_eq!(role, right, "seed {seed}: role label");
-    }
+    examine_pods(world, seed);
     let by_reason = world.cluster.spec.storage.retention_policy.is_some();
     if world.cluster.spec.deletion_policy == DeletionPolicy::Delete && !by_reason {
         assert_eq!(world.claims.len(), wanted, "seed {seed}: claims");
@@ -453,6 +444,20 @@ fn examine(world: &World, seed: u64) {
             "seed {seed}: owner of {:?}",
             claim.metadata.name
         );
+    }
+}
+
+/// Pods are of the image that the spec names, and bear the label of what their members are.
+fn examine_pods(world: &World, seed: u64) {
+    for pod in world.pods.values() {
+        let image = pod.spec.as_ref().unwrap().containers[0].image.clone();
+        assert_eq!(image, world.cluster.spec.image, "seed {seed}: image");
+        let role = &pod.metadata.labels.as_ref().unwrap()["quorate.io/role"];
+        let learner = world.members[pod.metadata.name.as_ref().unwrap()]
+            .spec
+            .learner;
+        let right = if learner { "learner" } else { "voter" };
+        assert_eq!(role, right, "seed {seed}: role label");
     }
 }
 

@@ -227,21 +227,13 @@ impl World {
                 create(&mut self.uids, &mut self.claims, *it, |o| &mut o.metadata)?
             }
             Action::CreatePod(it) => self.create_pod(*it)?,
-            Action::LabelPod { pod, role } => {
-                let found = find(&mut self.pods, &pod, |o| &o.metadata)?;
-                let labels = found.metadata.labels.get_or_insert_default();
-                labels.insert("quorate.io/role".to_owned(), role.as_str().to_owned());
-            }
+            Action::LabelPod { pod, role } => self.label_pod(&pod, role)?,
             Action::OwnClaim { claim, owner } => {
                 let found = find(&mut self.claims, &claim, |o| &o.metadata)?;
                 found.metadata.owner_references = owner.map(|it| vec![it]);
             }
             Action::GrowClaim { claim, size } => self.grow_claim(&claim, &size)?,
-            Action::MarkClaim { claim, key, value } => {
-                let found = find(&mut self.claims, &claim, |o| &o.metadata)?;
-                let annotations = found.metadata.annotations.get_or_insert_default();
-                annotations.insert(key.to_owned(), value);
-            }
+            Action::MarkClaim { claim, key, value } => self.mark_claim(&claim, key, value)?,
             Action::DeletePod { pod, .. } => self.delete_pod(&pod)?,
             Action::DeleteMember { member } => {
                 find(&mut self.members, &member, |o| &o.metadata)?;
@@ -380,6 +372,20 @@ impl World {
                 assert!(dials || scheme == "http", "{other} cannot dial {url}");
             }
         }
+    }
+
+    fn label_pod(&mut self, target: &Target, role: names::Role) -> Result<(), String> {
+        let found = find(&mut self.pods, target, |o| &o.metadata)?;
+        let labels = found.metadata.labels.get_or_insert_default();
+        labels.insert(names::ROLE_LABEL.to_owned(), role.as_str().to_owned());
+        Ok(())
+    }
+
+    fn mark_claim(&mut self, target: &Target, key: &str, value: String) -> Result<(), String> {
+        let found = find(&mut self.claims, target, |o| &o.metadata)?;
+        let annotations = found.metadata.annotations.get_or_insert_default();
+        annotations.insert(key.to_owned(), value);
+        Ok(())
     }
 
     fn apply_network_policy(&mut self, mut policy: NetworkPolicy) {
