@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::{
     auth::Auth,
     maintenance::MaintenanceWindow,
+    network_policy::NetworkPolicyOptions,
     overlay::PodOverlay,
     protection::{DeletionProtection, Disruption},
     repair::RepairPolicy,
@@ -171,6 +172,9 @@ pub struct RaftClusterSpec {
     /// taken away, members serve everybody again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
+    /// Who reaches the members over the network; absent: everybody, as far as the operator is concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<NetworkPolicyOptions>,
     /// A partial pod, merged over the one the operator renders: scheduling, sidecars, environment, labels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod_template: Option<PodOverlay>,

@@ -19,6 +19,7 @@ pub mod cluster;
 pub mod conditions;
 pub mod maintenance;
 pub mod member;
+pub mod network_policy;
 pub mod operation;
 pub mod overlay;
 pub mod protection;
@@ -48,6 +49,10 @@ pub use cluster::{
 pub use conditions::{ConditionType, Reason, Truth};
 pub use maintenance::{Day, MaintenanceWindow};
 pub use member::{RaftMember, RaftMemberSpec};
+pub use network_policy::{
+    AdmittedPods, LabelOperator, LabelRequirement, LabelSelector, NetworkPolicyMode,
+    NetworkPolicyOptions,
+};
 pub use operation::{
     Compact, Defragment, Fence, OperationPhase, OperationPlan, OperationStep, RaftOperation,
     RaftOperationSpec, RaftOperationStatus, ReplaceMember, Restart, TransferLeader,

@@ -3,9 +3,10 @@
 //! These fields are memory and not only a view: `serial` and `joining` (a member's name is written here before anything
 //! of that name is made, so that names are never reused), `members[].id` and `members[].claimUID` (a member once seen
 //! with an id or a volume is never started with another), `defaultImage` (so that a newer operator alone restarts nothing),
-//! `storage` (a size is written here before a volume is made to have it), `recovering` (whose data a lost cluster is rebuilt of), `peerListeners` (so that members whose
-//! membership nobody can read come back where their peers look for them), and `rollout` and `stableTemplate` (so that a failed
-//! rollout stays failed, and what worked can be made again).
+//! `storage` (a size is written here before a volume is made to have it), `recovering` (whose data a lost cluster is rebuilt of),
+//! `networkPolicy` (so that a NetworkPolicy is found again when it is to go), `peerListeners` (so that members whose membership
+//! nobody can read come back where their peers look for them), and `rollout` and `stableTemplate` (so that a failed rollout stays
+//! failed, and what worked can be made again).
 //!
 //! Nothing here changes with every write a client makes: lag is shown as 0 while a member is caught up.
 
@@ -18,6 +19,7 @@ use serde_json::json;
 use crate::{
     auth::AuthStatus,
     certificates::CertificatesStatus,
+    network_policy::NetworkPolicyMode,
     quorum::Recovering,
     recovery::Recovery,
     repair::RepairStatus,
@@ -116,6 +118,9 @@ pub struct RaftClusterStatus {
     /// How authentication stands; absent where it was never asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<AuthStatus>,
+    /// Managed while there is, or may be, a NetworkPolicy of the operator's. Absent otherwise; nobody looks for one then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_policy: Option<NetworkPolicyMode>,
     /// A recovery from quorum loss that is under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovering: Option<Recovering>,

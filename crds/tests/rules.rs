@@ -3,6 +3,8 @@
 //!
 //! Limits and required fields are the schema's and are tested against an API server; here it is the rules.
 
+use std::collections::BTreeSet;
+
 use kube::core::cel::Validator;
 use kube::{CustomResourceExt, Resource};
 use quorate_crds::{RaftCluster, RaftMember};
@@ -375,8 +377,8 @@ fn a_member_is_fixed_for_life() {
     );
 }
 
-/// The messages of all rules of a schema.
-fn messages(schema: &Value) -> Vec<String> {
+/// The messages of all rules of a schema, those of a type that stands in several fields once.
+fn messages(schema: &Value) -> BTreeSet<String> {
     let rules = schema["x-kubernetes-validations"].as_array();
     let message = |rule: &Value| rule["message"].as_str().map(str::to_owned);
     let own = rules

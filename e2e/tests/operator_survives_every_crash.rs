@@ -309,6 +309,29 @@ async fn creating_a_member_with_certificates() {
 }
 
 #[tokio::test]
+async fn a_network_policy_comes_and_changes_and_goes() {
+    let managed = |clients| json!({ "mode": "Managed", "clientSelectors": clients });
+    let (own, all) = (json!([]), json!([{ "namespaceSelector": {} }]));
+    for (before, after, writes_min) in [
+        (json!(null), managed(&own), 3),
+        (managed(&own), managed(&all), 2),
+        (managed(&all), json!(null), 3),
+    ] {
+        let mut with = spec(1);
+        with["networkPolicy"] = before;
+        let story = Story {
+            before: Some(with),
+            deed: Deed::Change(json!({ "networkPolicy": after })),
+            writes_min,
+        };
+        story
+            .survives_every(&[When::Before, When::After, When::Refused, When::Unheard])
+            .await;
+        story.survives_pairs_of_crashes(0).await;
+    }
+}
+
+#[tokio::test]
 async fn moving_peers_to_tls() {
     let story = Story {
         before: Some(spec(3)),

@@ -1,7 +1,7 @@
 //! Act: all writes of a round but its publication. One action, one call; the first that fails ends the round, unless nothing
 //! builds on it and the API server has said no to it.
 //!
-//! A service, a budget, a label, an owner or a pod that is refused for good, as by an admission policy, a quota or an object
+//! A service, a budget, a NetworkPolicy, a label, an owner or a pod that is refused for good, as by an admission policy, a quota or an object
 //! of somebody else's, must not keep the other members from being repaired: the round goes on and reports its first
 //! failure. Going on was chosen over putting those actions last: the order of a plan stays the same before and after the
 //! cluster is born, and a pod that is refused starves neither the owner of a volume nor a change of the membership. The
@@ -16,9 +16,10 @@
 
 use crds::{RaftMember, RaftOperation};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::ResourceExt;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::{Api, ResourceExt};
 use plan::observed::PROBE_AGE_MAX;
 use plan::{Action, Authority, Failure, Ground, Issue, Observed, Outcome, Target, names};
 use serde::Serialize;
@@ -170,6 +171,8 @@ impl Stage<'_> {
         match action {
             Action::ApplyService(service) => self.apply(service.as_ref()).await,
             Action::ApplyBudget(budget) => self.apply(budget.as_ref()).await,
+            Action::ApplyNetworkPolicy(policy) => self.apply(policy.as_ref()).await,
+            Action::DeleteNetworkPolicy { policy } => self.delete::<NetworkPolicy>(policy).await,
             Action::IssueCertificates(issue) => self.issue(issue).await,
             Action::CreateMember(member) => self.create(member.as_ref()).await,
             Action::CreateClaim(claim) => self.create(claim.as_ref()).await,
@@ -260,12 +263,13 @@ impl Stage<'_> {
         self.sent(self.ctx.members.update_peer_url(&via, id, url).await)
     }
 
+    fn api<K: Kind>(&self) -> Api<K> {
+        self.ctx.kubernetes.namespaced(&self.namespace)
+    }
+
     /// Server-side apply of the whole object, as its one owner.
     async fn apply<K: Kind + Serialize>(&self, wanted: &K) -> Result<(), ActError> {
-        let (api, name) = (
-            self.ctx.kubernetes.namespaced::<K>(&self.namespace),
-            wanted.name_any(),
-        );
+        let (api, name) = (self.api::<K>(), wanted.name_any());
         let parameters = PatchParams::apply(names::FIELD_MANAGER).force();
         let patch = Patch::Apply(wanted);
         self.write(
@@ -277,10 +281,7 @@ impl Stage<'_> {
     }
 
     async fn create<K: Kind + Serialize>(&self, wanted: &K) -> Result<(), ActError> {
-        let (api, name) = (
-            self.ctx.kubernetes.namespaced::<K>(&self.namespace),
-            wanted.name_any(),
-        );
+        let (api, name) = (self.api::<K>(), wanted.name_any());
         let parameters = PostParams {
             field_manager: Some(names::FIELD_MANAGER.into()),
             dry_run: false,
@@ -308,7 +309,7 @@ impl Stage<'_> {
             secret.data = Some(entries);
             return self.create(&secret).await;
         };
-        let api = self.ctx.kubernetes.namespaced::<Secret>(&self.namespace);
+        let api = self.api::<Secret>();
         let parameters = PatchParams {
             field_manager: Some(names::FIELD_MANAGER.into()),
             ..PatchParams::default()
@@ -344,10 +345,7 @@ impl Stage<'_> {
     /// A merge patch that fails on any other object of that name.
     async fn merge<K: Kind>(&self, target: &Target, mut change: Value) -> Result<(), ActError> {
         change["metadata"]["uid"] = target.uid.clone().into();
-        let (api, name) = (
-            self.ctx.kubernetes.namespaced::<K>(&self.namespace),
-            &target.name,
-        );
+        let (api, name) = (self.api::<K>(), &target.name);
         let parameters = PatchParams {
             field_manager: Some(names::FIELD_MANAGER.into()),
             ..PatchParams::default()
@@ -363,10 +361,7 @@ impl Stage<'_> {
 
     /// A deletion of this very object; of one that is gone already there is nothing to do.
     async fn delete<K: Kind>(&self, target: &Target) -> Result<(), ActError> {
-        let (api, name) = (
-            self.ctx.kubernetes.namespaced::<K>(&self.namespace),
-            &target.name,
-        );
+        let (api, name) = (self.api::<K>(), &target.name);
         let preconditions = Preconditions {
             uid: Some(target.uid.clone()),
             resource_version: None,
@@ -466,6 +461,8 @@ pub(crate) fn kind(action: &Action) -> &'static str {
     match action {
         Action::ApplyService(_) => "ApplyService",
         Action::ApplyBudget(_) => "ApplyBudget",
+        Action::ApplyNetworkPolicy(_) => "ApplyNetworkPolicy",
+        Action::DeleteNetworkPolicy { .. } => "DeleteNetworkPolicy",
         Action::IssueCertificates(_) => "IssueCertificates",
         Action::CreateMember(_) => "CreateMember",
         Action::CreateClaim(_) => "CreateClaim",

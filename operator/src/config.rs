@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Parser;
+use plan::OperatorPods;
 
 use crate::lease::Timing;
 use crate::telemetry::LogFormat;
@@ -58,6 +59,20 @@ pub struct Config {
     #[arg(long, env = "POD_NAME", default_value = "quorate-operator")]
     pub identity: String,
 
+    /// The namespace of its own pods, in a cluster. Together with --own-labels, the NetworkPolicies of clusters let it in.
+    #[arg(long, env = "QUORATE_OPERATOR_OWN_NAMESPACE", requires = "own_labels")]
+    pub own_namespace: Option<String>,
+
+    /// Labels of its own pods, such as app=a, that no other pods of that namespace bear; repeat or separate by commas for several.
+    #[arg(
+        long,
+        env = "QUORATE_OPERATOR_OWN_LABELS",
+        value_delimiter = ',',
+        value_parser = label,
+        requires = "own_namespace"
+    )]
+    pub own_labels: Vec<(String, String)>,
+
     /// Where to serve /metrics, /healthz and /readyz.
     #[arg(
         long,
@@ -94,6 +109,15 @@ impl Config {
         }
     }
 
+    /// By what its own pods are told, if that is said.
+    #[must_use]
+    pub fn own_pods(&self) -> Option<OperatorPods> {
+        Some(OperatorPods {
+            namespace: self.own_namespace.clone()?,
+            labels: self.own_labels.iter().cloned().collect(),
+        })
+    }
+
     /// Says in a sentence what in these flags contradicts itself.
     ///
     /// # Errors
@@ -123,6 +147,13 @@ fn duration(text: &str) -> Result<Duration, String> {
         .parse()
         .map_err(|_| format!("{text:?} is no duration, such as 15s or 5m"))?;
     Duration::try_from(signed).map_err(|_| format!("{text:?} is below zero"))
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is no label such as app=a")),
+    }
 }
 
 fn workers(text: &str) -> Result<usize, String> {
@@ -161,12 +192,33 @@ mod tests {
     }
 
     #[test]
+    fn its_own_pods_are_told_by_namespace_and_labels_together() {
+        let config = parsed(&["--own-namespace=system", "--own-labels=app=a,b/c="]);
+        let labels = [("app", "a"), ("b/c", "")];
+        let pods = OperatorPods {
+            namespace: "system".to_owned(),
+            labels: labels
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+        };
+        assert_eq!(config.expect("both").own_pods(), Some(pods));
+        assert_eq!(parsed(&[]).expect("neither").own_pods(), None);
+        for alone in ["--own-namespace=system", "--own-labels=app=a"] {
+            assert!(parsed(&[alone]).is_err(), "{alone} alone");
+        }
+    }
+
+    #[test]
     fn wrong_flags_are_refused_with_a_sentence() {
         for (flags, sentence) in [
             (vec!["--workers=0"], "no number from 1 to 64"),
             (vec!["--resync=soon"], "is no duration, such as 15s or 5m"),
             (vec!["--resync=-5s"], "is below zero"),
             (vec!["--log-format=xml"], "invalid value"),
+            (
+                vec!["--own-namespace=a", "--own-labels=app"],
+                "is no label such as app=a",
+            ),
         ] {
             let error = parsed(&flags).expect_err("refused").to_string();
             assert!(error.contains(sentence), "{flags:?}: {error}");

@@ -9,7 +9,7 @@ use crds::RaftCluster;
 use jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Client, ResourceExt};
-use plan::{Observed, Plan};
+use plan::{Observed, OperatorPods, Plan};
 use serde::Serialize;
 
 use crate::clock::{Clock, SystemClock};
@@ -37,6 +37,8 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// This process's name, for events.
     pub instance: Arc<str>,
+    /// By what this operator's own pods are told, if it was told.
+    pub own_pods: Option<OperatorPods>,
     /// What decides.
     pub decide: Decide,
 }
@@ -64,6 +66,7 @@ impl Context {
             gate: Gate::always(),
             metrics: Arc::new(Metrics::new()),
             instance: kubernetes::MANAGER.into(),
+            own_pods: None,
             decide: Arc::new(|cluster, observed, now| plan::plan(cluster, observed, now)),
         }
     }

@@ -44,6 +44,7 @@ async fn start(config: Config) -> anyhow::Result<Ended> {
     let mut ctx = Context::new(client, Arc::new(EtcdMembers::default()));
     ctx.metrics = Arc::clone(&metrics);
     ctx.instance = config.identity.as_str().into();
+    ctx.own_pods = config.own_pods();
     ctx.gate = if election.is_some() {
         Gate::leased()
     } else {

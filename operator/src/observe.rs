@@ -1,12 +1,11 @@
 //! Observe: all reads of a round, and nothing else.
 //!
 //! Every list is read live from the API server, whole, and after the cluster itself; the members are asked last, so that
-//! what they say is the youngest fact of all. A round costs eight lists and two small calls per member; while volumes have
-//! to grow, one call more for each of their classes, with TLS one read of each Secret that the cluster names, with authentication one more and a
-//! question to one member; and the node of
-//! the leader, those of the others while anything is in hand, and for a member that does not answer up to three reads: where it
-//! stands (`footing.rs`). Of the Secrets only what the operator
-//! shows to members outlives the reading.
+//! what they say is the youngest fact of all. A round costs eight lists and two small calls per member, and a ninth list where
+//! there may be a NetworkPolicy; while volumes have to grow, one call more for each of their classes, with TLS one read of each
+//! Secret that the cluster names, with authentication one more and a question to one member; and the node of the leader, those of
+//! the others while anything is in hand, and for a member that does not answer up to three reads: where it stands (`footing.rs`).
+//! Of the Secrets only what the operator shows to members outlives the reading.
 //!
 //! It deliberately draws no conclusion and leaves nothing out: objects of an earlier cluster of the same name are facts too.
 
@@ -15,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crds::{RaftCluster, RaftMember, RaftOperation};
 use futures::future::join_all;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::ResourceExt;
@@ -38,7 +38,7 @@ pub async fn observe(
 ) -> Result<(Observed, Option<Credentials>), CallError> {
     let namespace = cluster.namespace().unwrap_or_default();
     let labels = names::selector(&cluster.name_any());
-    let (members, pods, claims, services, budgets, mut operations) = tokio::try_join!(
+    let (members, pods, claims, services, budgets, network_policies, mut operations) = tokio::try_join!(
         ctx.kubernetes.list::<RaftMember>(&namespace, &labels),
         ctx.kubernetes.list::<Pod>(&namespace, &labels),
         ctx.kubernetes
@@ -46,6 +46,7 @@ pub async fn observe(
         ctx.kubernetes.list::<Service>(&namespace, &labels),
         ctx.kubernetes
             .list::<PodDisruptionBudget>(&namespace, &labels),
+        network_policies(ctx, cluster, &labels),
         // People write these, and name the cluster in the spec.
         ctx.kubernetes.list::<RaftOperation>(&namespace, ""),
     )?;
@@ -79,6 +80,8 @@ pub async fn observe(
         claims,
         services,
         budgets,
+        network_policies,
+        operator: ctx.own_pods.clone(),
         classes,
         keyrings,
         handshakes,
@@ -89,6 +92,19 @@ pub async fn observe(
         footings,
     };
     Ok((observed, credentials))
+}
+
+/// The cluster's NetworkPolicies, where there may be any.
+async fn network_policies(
+    ctx: &Context,
+    cluster: &RaftCluster,
+    labels: &str,
+) -> Result<Vec<NetworkPolicy>, CallError> {
+    if !plan::network_policy::is_in_question(cluster) {
+        return Ok(Vec::new());
+    }
+    let namespace = cluster.namespace().unwrap_or_default();
+    ctx.kubernetes.list(&namespace, labels).await
 }
 
 /// What is read of the Secrets that a cluster needs.

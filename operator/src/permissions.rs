@@ -123,6 +123,13 @@ pub const PERMISSIONS: &[Permission] = &[
         why: "applied server-side, which creates what is not there",
     },
     Permission {
+        group: "networking.k8s.io",
+        resource: "networkpolicies",
+        verbs: &["create", "delete", "list", "patch", "watch"],
+        place: Place::Clusters,
+        why: "of clusters with spec.networkPolicy: applied server-side, and deleted when it is not wanted any more",
+    },
+    Permission {
         group: "",
         resource: "secrets",
         verbs: &["create", "get", "patch"],

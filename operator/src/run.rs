@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use crds::{RaftCluster, RaftMember, RaftOperation, RaftRole, RaftUser};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use plan::names;
 use tokio::sync::mpsc;
@@ -110,6 +111,7 @@ fn watch_all(
         watches.spawn(of.owned::<PersistentVolumeClaim>().run());
         watches.spawn(of.owned::<Service>().run());
         watches.spawn(of.owned::<PodDisruptionBudget>().run());
+        watches.spawn(of.owned::<NetworkPolicy>().run());
     }
     if scope.namespaces.is_empty() {
         watch_nodes(ctx, pulse, wake, watches);

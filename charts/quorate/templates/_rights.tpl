@@ -34,6 +34,9 @@ rules:
   - apiGroups: [policy]
     resources: [poddisruptionbudgets]
     verbs: [create, list, patch, watch]
+  - apiGroups: [networking.k8s.io]
+    resources: [networkpolicies]
+    verbs: [create, delete, list, patch, watch]
   # By name only: spec.tls, spec.auth and RaftUsers name them, or they are made.
   - apiGroups: [""]
     resources: [secrets]

@@ -211,6 +211,7 @@ pub fn stories() -> Vec<Story> {
     all.extend(recoveries());
     all.extend(fences());
     all.push(authentication_and_back());
+    all.push(network_policy_and_back());
     all
 }
 
@@ -228,6 +229,14 @@ fn authentication_and_back() -> Story {
             Step::Change(json!({ "auth": null })),
         ],
     )
+}
+
+/// A NetworkPolicy is wanted, for a moment.
+fn network_policy_and_back() -> Story {
+    let network = |options| Step::Change(json!({ "networkPolicy": options }));
+    let managed = network(json!({ "mode": "Managed" }));
+    let steps = [managed, Step::Rounds(2), network(json!(null))];
+    story("a network policy", Some(spec(1)), &steps)
 }
 
 /// With TLS: from the beginning, and where members move to it, all of them or until the user thinks better of it.

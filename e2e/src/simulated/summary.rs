@@ -93,7 +93,7 @@ fn place(should: Option<&Value>, is: Option<&Value>) -> String {
     }
 }
 
-const KINDS: [(&str, &str, &str); 10] = [
+const KINDS: [(&str, &str, &str); 11] = [
     ("", "v1", "Secret"),
     ("quorate.io", "v1alpha1", "RaftCluster"),
     ("quorate.io", "v1alpha1", "RaftMember"),
@@ -104,6 +104,7 @@ const KINDS: [(&str, &str, &str); 10] = [
     ("", "v1", "PersistentVolumeClaim"),
     ("", "v1", "Service"),
     ("policy", "v1", "PodDisruptionBudget"),
+    ("networking.k8s.io", "v1", "NetworkPolicy"),
 ];
 
 /// Meaningless differences, wherever they stand.

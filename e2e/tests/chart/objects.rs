@@ -191,6 +191,7 @@ fn what_every_values_file_renders_is_what_kubernetes_knows() {
         let documents = rendered.documents();
         documents.iter().for_each(is_valid);
         selectors_agree(&documents);
+        tells_its_own_pods(&documents);
         is_restricted(&pod(&documents));
         let (config, replicas) = (
             flags(&documents),
@@ -205,11 +206,21 @@ fn what_every_values_file_renders_is_what_kubernetes_knows() {
     }
 }
 
+/// What the operator is told of its own pods is what their Deployment says, and enough to tell them by.
+fn tells_its_own_pods(documents: &[Value]) {
+    let own = flags(documents).own_pods().expect("the flags say it");
+    let deployment: Deployment = one(documents, "Deployment").expect("there is one");
+    assert_eq!(deployment.metadata.namespace, Some(own.namespace));
+    let selector = deployment.spec.expect("a spec").selector;
+    assert_eq!(selector.match_labels, Some(own.labels));
+}
+
 #[test]
 fn the_plain_manifest_is_what_kubernetes_knows() {
     let documents = plain();
     documents.iter().for_each(is_valid);
     selectors_agree(&documents);
+    tells_its_own_pods(&documents);
     is_restricted(&pod(&documents));
     assert!(flags(&documents).leader_elect);
     let deployment: Deployment = one(&documents, "Deployment").expect("there is one");

@@ -33,8 +33,9 @@ const KUBELETS_STEP: Duration = Duration::from_millis(200);
 const AT_ONCE: usize = 3;
 
 /// What happens in the middle of a cluster's life, and which right the operator needs then.
-const ACTS: [(&str, &str, Act); 13] = [
+const ACTS: [(&str, &str, Act); 14] = [
     ("secrets", "patch", Act::SpoilCertificate),
+    ("networkpolicies", "delete", Act::OpenNetwork),
     ("raftoperations", "get", Act::Ask("one")),
     ("raftoperations/status", "update", Act::Ask("two")),
     ("raftoperations", "delete", Act::Ask("three")),
@@ -58,6 +59,8 @@ enum Act {
     DeleteVolumes,
     /// A kubelet ends a pod for good.
     FailPod,
+    /// The user wants no NetworkPolicy any more.
+    OpenNetwork,
     /// Somebody takes a certificate out of its Secret.
     SpoilCertificate,
     /// The user asks for something to be done once, and its answer to go at once.
@@ -126,9 +129,7 @@ async fn play(
 async fn beginning(plane: Arc<ControlPlane>, log: Log, mode: Mode, right: Right) -> Result<()> {
     let scene = Scene::set(&plane, mode).await?;
     scene.grant(Some(right)).await?;
-    scene
-        .create(json!({ "replicas": 1, "storage": { "size": "1Gi" }, "tls": scene::tls() }))
-        .await?;
+    scene.create(scene::guarded(1)).await?;
     scene.start_operator(&plane, &Model::default()).await?;
     named(&scene, &log, right)
         .await
@@ -140,9 +141,7 @@ async fn beginning(plane: Arc<ControlPlane>, log: Log, mode: Mode, right: Right)
 async fn life(plane: Arc<ControlPlane>, log: Log, mode: Mode) -> Result<()> {
     let scene = Scene::set(&plane, mode).await?;
     scene.grant(None).await?;
-    scene
-        .create(json!({ "replicas": 2, "storage": { "size": "1Gi" }, "tls": scene::tls() }))
-        .await?;
+    scene.create(scene::guarded(2)).await?;
     let model = Model::default();
     let _kubelets = Kubelets::start(plane.client().await?, &model);
     scene.start_operator(&plane, &model).await?;
@@ -158,6 +157,7 @@ async fn life(plane: Arc<ControlPlane>, log: Log, mode: Mode) -> Result<()> {
             Act::Scale(replicas) => scene.change(json!({ "replicas": replicas })).await?,
             Act::DeleteVolumes => scene.change(json!({ "deletionPolicy": "Delete" })).await?,
             Act::FailPod => scene.fail_pod(&model).await?,
+            Act::OpenNetwork => scene.change(json!({ "networkPolicy": null })).await?,
             Act::SpoilCertificate => scene.spoil_certificate().await?,
             Act::Ask(name) => scene.ask(name).await?,
             Act::DeclareUser(name) => scene.declare_user(name).await?,

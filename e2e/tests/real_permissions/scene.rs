@@ -69,9 +69,14 @@ pub(crate) async fn define(admin: &Client) -> Result<()> {
     Ok(())
 }
 
-/// Certificates on both surfaces, so that the rights to Secrets are needed.
-pub(crate) fn tls() -> Value {
-    json!({ "peer": { "mode": "Operator" }, "client": { "mode": "Operator" } })
+/// A cluster with certificates on both surfaces and a NetworkPolicy, so that the rights to Secrets and to that are needed.
+pub(crate) fn guarded(replicas: i32) -> Value {
+    json!({
+        "replicas": replicas,
+        "storage": { "size": "1Gi" },
+        "tls": { "peer": { "mode": "Operator" }, "client": { "mode": "Operator" } },
+        "networkPolicy": { "mode": "Managed" },
+    })
 }
 
 impl Scene {

@@ -10,6 +10,7 @@ use crate::{
     draft::majority,
     evacuate, hibernate,
     names::{self, Role},
+    network_policy,
     operate::fence,
     progress, recovery, repair,
     report::{HandsOff, Learners, Memory, Report, Work},
@@ -139,6 +140,7 @@ fn notices(view: &View<'_>) -> Vec<String> {
     notices.extend(accounts::notices(view));
     notices.extend(autogrow::notice(view));
     notices.extend(evacuate::notice(view));
+    notices.extend(network_policy::notice(view));
     if view.spec.replicas.is_multiple_of(2) {
         notices.push(format!(
             "{} members tolerate no more failures than {}; an odd number is better",

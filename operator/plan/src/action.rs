@@ -10,8 +10,9 @@ use std::fmt;
 
 use crds::{AccountStatus, RaftMember, RaftOperation, RaftRole, RaftUser};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 
 use crate::accounts::AccountChange;
 use crate::certificates::Issue;
@@ -24,6 +25,13 @@ pub enum Action {
     ApplyService(Box<Service>),
     /// Server-side apply, forced, of the whole disruption budget.
     ApplyBudget(Box<PodDisruptionBudget>),
+    /// Server-side apply, forced, of the whole NetworkPolicy.
+    ApplyNetworkPolicy(Box<NetworkPolicy>),
+    /// Delete with the uid as precondition.
+    DeleteNetworkPolicy {
+        /// The NetworkPolicy.
+        policy: Target,
+    },
     /// Make keys and certificates and keep them in a Secret: created, which fails if the name is taken, or replaced by a merge
     /// patch that carries the uid.
     IssueCertificates(Box<Issue>),
@@ -179,6 +187,8 @@ impl Action {
             self,
             Self::ApplyService(_)
                 | Self::ApplyBudget(_)
+                | Self::ApplyNetworkPolicy(_)
+                | Self::DeleteNetworkPolicy { .. }
                 | Self::CreatePod(_)
                 | Self::LabelPod { .. }
                 | Self::OwnClaim { .. }
@@ -252,9 +262,11 @@ impl Ground {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ApplyService(it) => write!(f, "apply service {}", name(&it.metadata.name)),
-            Self::ApplyBudget(it) => {
-                write!(f, "apply disruption budget {}", name(&it.metadata.name))
+            Self::ApplyService(it) => apply(f, "service", &it.metadata),
+            Self::ApplyBudget(it) => apply(f, "disruption budget", &it.metadata),
+            Self::ApplyNetworkPolicy(it) => apply(f, "network policy", &it.metadata),
+            Self::DeleteNetworkPolicy { policy } => {
+                write!(f, "delete network policy {}", policy.name)
             }
             Self::IssueCertificates(it) => {
                 write!(
@@ -319,6 +331,10 @@ impl fmt::Display for Action {
             Self::DeleteOperation { operation } => write!(f, "delete operation {}", operation.name),
         }
     }
+}
+
+fn apply(f: &mut fmt::Formatter<'_>, what: &str, metadata: &ObjectMeta) -> fmt::Result {
+    write!(f, "apply {what} {}", name(&metadata.name))
 }
 
 fn said(status: Option<&AccountStatus>) -> &str {

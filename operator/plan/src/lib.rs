@@ -34,6 +34,7 @@ mod hibernate;
 mod join;
 mod leave;
 mod maintenance;
+pub mod network_policy;
 mod objects;
 mod operate;
 mod overlay;
@@ -66,7 +67,8 @@ pub use action::{Action, Alarm, Ground, Target};
 pub use certificates::{Authority, Issue, Leaf};
 pub use footing::is_about_to_be_emptied;
 pub use observed::{
-    Accounts, Answer, Footing, Handshake, Keyring, Listed, Listing, Observed, Password, Probe, Seen,
+    Accounts, Answer, Footing, Handshake, Keyring, Listed, Listing, Observed, OperatorPods,
+    Password, Probe, Seen,
 };
 pub use report::{Failure, Outcome, Report, Support};
 pub use spec::OPERATOR_VERSION;
@@ -142,6 +144,7 @@ pub fn plan(cluster: &RaftCluster, observed: &Observed, now: Timestamp) -> Plan 
     let mut draft = Draft::new(&view);
     let mut work = None;
     if hands_off.is_none() && view.invalid.is_empty() {
+        network_policy::keep(&view, &mut draft);
         upkeep::upkeep(&view, leaving, &mut draft);
         draft.memory.repair.suspects = repair::suspects(&view);
         let rebuilds = operate::recover::is_under_way(&view);
@@ -163,6 +166,7 @@ pub fn plan(cluster: &RaftCluster, observed: &Observed, now: Timestamp) -> Plan 
         progress::interrupt(&mut draft);
         upkeep::release(&view, &mut draft);
     }
+    draft.memory.network_policy = network_policy::remembered(&view);
     operate::queue(&view, &mut draft, hands_off, work.as_ref());
     let Draft { actions, memory } = draft;
     let report = account::account(&view, hands_off, work, memory, leaving);
@@ -187,9 +191,12 @@ fn hands_off(cluster: &RaftCluster) -> Option<HandsOff> {
 /// At once when the next step only waits for the status to remember something or for a call that has just been made; often
 /// while members are asked how far they are; rarely when all is done, because changes wake the operator anyway.
 fn requeue(view: &View<'_>, actions: &[Action], report: &Report) -> Duration {
-    let only_applies = actions
-        .iter()
-        .all(|it| matches!(it, Action::ApplyService(_) | Action::ApplyBudget(_)));
+    let only_applies = actions.iter().all(|it| {
+        matches!(
+            it,
+            Action::ApplyService(_) | Action::ApplyBudget(_) | Action::ApplyNetworkPolicy(_)
+        )
+    });
     let begun = |operation: &Operation| view.now.duration_since(operation.started_at.0).as_secs();
     match &report.work {
         _ if remembers_more(view, report) => Duration::ZERO,

@@ -220,6 +220,12 @@ pub fn budget(cluster: &str) -> String {
     cluster.to_owned()
 }
 
+/// Name of the NetworkPolicy over the members. People may well have one of their own that is called as the cluster is.
+#[must_use]
+pub fn network_policy(cluster: &str) -> String {
+    format!("{cluster}-members")
+}
+
 /// Name of the Secret that members mount, with a CA that the operator has made.
 #[must_use]
 pub fn members_secret(cluster: &str, surface: Surface) -> String {

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crds::{PermissionType, RaftMember, RaftOperation, Recovering, RunState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 
 use crate::accounts::{Declarations, Keys};
@@ -40,6 +41,12 @@ pub struct Observed {
     pub services: Vec<Service>,
     /// The cluster's disruption budget.
     pub budgets: Vec<PodDisruptionBudget>,
+    /// The cluster's NetworkPolicies; asked for only while [`is_in_question`] says so.
+    ///
+    /// [`is_in_question`]: crate::network_policy::is_in_question
+    pub network_policies: Vec<NetworkPolicy>,
+    /// By what the operator's own pods are told; none where it does not know.
+    pub operator: Option<OperatorPods>,
     /// Whether the volumes of a storage class can grow in place, by the class's name. A class that was not asked about, or that
     /// the operator may not read, is not among them.
     pub classes: BTreeMap<String, bool>,
@@ -75,6 +82,8 @@ impl Observed {
             claims: Vec::new(),
             services: Vec::new(),
             budgets: Vec::new(),
+            network_policies: Vec::new(),
+            operator: None,
             classes: BTreeMap::new(),
             keyrings: Vec::new(),
             handshakes: BTreeMap::new(),
@@ -89,6 +98,15 @@ impl Observed {
             footings: BTreeMap::new(),
         }
     }
+}
+
+/// By what the pods of the operator are told, from which it reaches members.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OperatorPods {
+    /// The namespace they are in.
+    pub namespace: String,
+    /// Labels that they all bear, and no other pods there.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// What is known of one Secret with certificates. No key is among it.

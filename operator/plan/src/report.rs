@@ -4,9 +4,9 @@
 //! `status.rs`'s work; this file deliberately holds no rule.
 
 use crds::{
-    AuthStatus, BlockedBy, CertificateRotation, Joining, Leader, MemberStatus, OperationType,
-    PeerListener, Quorum, RaftClusterStatus, Reclaiming, Recovering, Recovery, RepairStatus,
-    RolloutStatus, StableTemplate, StorageStatus,
+    AuthStatus, BlockedBy, CertificateRotation, Joining, Leader, MemberStatus, NetworkPolicyMode,
+    OperationType, PeerListener, Quorum, RaftClusterStatus, Reclaiming, Recovering, Recovery,
+    RepairStatus, RolloutStatus, StableTemplate, StorageStatus,
 };
 use jiff::Timestamp;
 
@@ -101,6 +101,8 @@ pub struct Memory {
     pub recovering: Option<Recovering>,
     /// How authentication stands.
     pub auth: Option<AuthStatus>,
+    /// Whether there is, or may be, a NetworkPolicy of the operator's.
+    pub network_policy: Option<NetworkPolicyMode>,
     /// Where members listen for each other; empty before anybody has said where they are.
     pub peer_listeners: Vec<PeerListener>,
 }
@@ -127,6 +129,7 @@ impl Memory {
                 .unwrap_or_default(),
             recovering: status.recovering.clone(),
             auth: status.auth.clone(),
+            network_policy: status.network_policy,
             peer_listeners: status.peer_listeners.clone(),
         }
     }

@@ -97,6 +97,8 @@ pub fn check(observed: &Observed, actions: &[Action]) -> Result<(), Violation> {
         Action::DeleteOperation { operation } => delete_operation(&ground, operation),
         Action::ApplyService(_)
         | Action::ApplyBudget(_)
+        | Action::ApplyNetworkPolicy(_)
+        | Action::DeleteNetworkPolicy { .. }
         | Action::CreateMember(_)
         | Action::LabelPod { .. }
         | Action::ChangeAccount { .. }

@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 
 use crds::overlay::{MEMBER_CONTAINER, RESERVED, RESERVED_IN_MEMBER};
 use crds::{
-    AntiAffinity, Auth, AutoGrow, ChangePolicy, Engine, MaintenanceWindow, OnNoSpace,
-    OperatorChanges, Options, PeerListener, PeerTls, RaftCluster, RepairPolicy, Resources,
-    RunState, SingleMemberEviction, Tls, TlsMode, UpdateStrategy,
+    AntiAffinity, Auth, AutoGrow, ChangePolicy, Engine, MaintenanceWindow, NetworkPolicyOptions,
+    OnNoSpace, OperatorChanges, Options, PeerListener, PeerTls, RaftCluster, RepairPolicy,
+    Resources, RunState, SingleMemberEviction, Tls, TlsMode, UpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{Pod, PodSpec};
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use crate::{
     autogrow, certificates, engine, maintenance,
     names::{self, PeerPort, Scheme, Surface},
-    overlay, peers, quantity,
+    network_policy, overlay, peers, quantity,
     report::Invalid,
     retention::Retention,
     syntax,
@@ -87,6 +87,8 @@ pub(crate) struct Spec {
     pub(crate) asked_peer_tls: Option<PeerTls>,
     /// The partial pod.
     pub(crate) overlay: Value,
+    /// Who reaches the members over the network.
+    pub(crate) network_policy: Option<NetworkPolicyOptions>,
     /// Whether the only member may be evicted.
     pub(crate) eviction: SingleMemberEviction,
     /// When members that work may be taken down for a change; at any time if there are none.
@@ -144,6 +146,7 @@ impl Spec {
             asked_peer_tls: peers::asked(cluster),
             auth: spec.auth.clone(),
             overlay: serde_json::to_value(&spec.pod_template).unwrap_or_default(),
+            network_policy: spec.network_policy.clone(),
             eviction: spec.disruption.single_member_eviction,
             windows: spec.maintenance_windows.clone(),
             run_state: spec.run_state,
@@ -276,6 +279,7 @@ impl Spec {
         faults.extend(amount_faults("limits", &self.resources.limits));
         faults.extend(resource_faults(&self.resources));
         faults.extend(maintenance::faults(&self.windows));
+        faults.extend(network_policy::faults(self.network_policy.as_ref()));
         faults.extend(overlay_faults(&self.overlay));
         faults.extend(syntax::faults(&self.overlay, &self.resources));
         faults

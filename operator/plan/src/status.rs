@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use crate::{
     accounts,
     action::Action,
-    maintenance, names,
+    maintenance, names, network_policy,
     observed::Observed,
     operate::fence,
     progress,
@@ -66,6 +66,7 @@ pub fn status(
         stable_template: report.memory.stable_template.clone(),
         peer_listeners: report.memory.peer_listeners.clone(),
         certificates: certificates(report),
+        network_policy: network_policy::remember(report.memory.network_policy, outcome),
         recovering: report.memory.recovering.clone(),
         auth: accounts::remember(report.memory.auth.as_ref(), outcome),
     }

@@ -28,12 +28,11 @@ pub(crate) fn faults(overlay: &Value, resources: &Resources) -> Vec<Invalid> {
         );
     }
     let texts = entries("labels").filter_map(|(key, value)| Some((key, value.as_str()?)));
-    faults.extend(texts.filter(|(_, text)| !is_value(text)).map(|(key, text)| Invalid {
-        field: format!("spec.podTemplate.metadata.labels.{key}"),
-        message: format!(
-            "`{text}` is no label value; write at most 63 letters, digits, dashes, underscores and dots, a letter or digit first \
-             and last, or an annotation instead"
-        ),
+    let wrong =
+        texts.filter_map(|(key, text)| value_fault("spec.podTemplate.metadata.labels", key, text));
+    faults.extend(wrong.map(|it| Invalid {
+        message: format!("{}, or an annotation instead", it.message),
+        ..it
     }));
     for (list, amounts) in [
         ("requests", &resources.requests),
@@ -47,6 +46,26 @@ pub(crate) fn faults(overlay: &Value, resources: &Resources) -> Vec<Invalid> {
         faults.extend(containers.flat_map(|it| container_faults(list, it)));
     }
     faults
+}
+
+/// What is wrong with a label and its value in this list.
+pub(crate) fn label_fault(list: &str, key: &str, value: &str) -> Option<Invalid> {
+    if is_key(key) {
+        value_fault(list, key, value)
+    } else {
+        Some(no_key(list, key))
+    }
+}
+
+/// What is wrong with a label's value in this list.
+pub(crate) fn value_fault(list: &str, key: &str, text: &str) -> Option<Invalid> {
+    (!is_value(text)).then(|| Invalid {
+        field: format!("{list}.{key}"),
+        message: format!(
+            "`{text}` is no label value; write at most 63 letters, digits, dashes, underscores and dots, a letter or digit first \
+             and last"
+        ),
+    })
 }
 
 /// What is wrong with the name of a storage class.

@@ -9,9 +9,10 @@
 mod model;
 
 use crds::{
-    Canary, DeletionPolicy, Downgrade, Engine, MaintenanceWindow, MemberPhase, OnFailure,
-    OperationPhase, PeerTls, Plaintext, RepairCause, RepairMode, RollingUpdate, RunState, Tls,
-    TlsMode, UpdateStrategy, UpdateType,
+    AdmittedPods, Canary, DeletionPolicy, Downgrade, Engine, LabelSelector, MaintenanceWindow,
+    MemberPhase, NetworkPolicyMode, NetworkPolicyOptions, OnFailure, OperationPhase, PeerTls,
+    Plaintext, RepairCause, RepairMode, RollingUpdate, RunState, Tls, TlsMode, UpdateStrategy,
+    UpdateType,
 };
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -126,15 +127,17 @@ fn misfortune(world: &mut World) {
         14 | 15 => ask(world),
         13 => world.etcd.fill(),
         20 => world.etcd.corrupt_one(&mut world.rng),
+        21 => world.network_policies.clear(),
         _ => {}
     }
 }
 
 fn edit(world: &mut World) {
-    let (kind, number) = (world.rng.random_range(0..16), world.rng.random_range(1..=5));
+    let (kind, number) = (world.rng.random_range(0..17), world.rng.random_range(1..=5));
     world.edit(|spec| match kind {
         0 => spec.replicas = number,
         14 => spec.learners = number / 2,
+        15 => spec.network_policy = network_policy(number),
         1 => spec.image = Some(format!("quorate-node:{number}.0.0")),
         2 => spec.image = Some("quorate-node:bad".to_owned()),
         3 => spec.options.snapshot_count = 1000 * i64::from(number),
@@ -168,6 +171,22 @@ fn edit(world: &mut World) {
             };
         }
     });
+}
+
+fn network_policy(number: i32) -> Option<NetworkPolicyOptions> {
+    let everywhere = AdmittedPods {
+        namespace_selector: Some(LabelSelector::default()),
+        pod_selector: None,
+    };
+    (number > 1).then(|| NetworkPolicyOptions {
+        mode: if number == 2 {
+            NetworkPolicyMode::Disabled
+        } else {
+            NetworkPolicyMode::Managed
+        },
+        client_selectors: vec![everywhere; usize::try_from(number % 2).unwrap()],
+        metrics_selectors: Vec::new(),
+    })
 }
 
 fn peers(mode: TlsMode) -> PeerTls {
@@ -337,6 +356,27 @@ fn come_to_rest(world: &mut World, seed: u64) {
     );
 }
 
+/// There is one exactly where the spec asks for it, and it says what the spec does.
+fn examine_network_policy(world: &World, seed: u64) {
+    let options = world
+        .cluster
+        .spec
+        .network_policy
+        .clone()
+        .unwrap_or_default();
+    let managed = options.mode == NetworkPolicyMode::Managed;
+    let found: Vec<_> = world.network_policies.values().collect();
+    assert_eq!(found.len(), usize::from(managed), "seed {seed}: policies");
+    let status = world.cluster.status.as_ref().unwrap();
+    assert_eq!(status.network_policy.is_some(), managed, "seed {seed}");
+    let opens = !options.client_selectors.is_empty();
+    for policy in found {
+        let said = serde_json::to_string(policy).unwrap();
+        let is_open = said.contains(r#""namespaceSelector":{}"#);
+        assert_eq!(is_open, opens, "seed {seed}: {said}");
+    }
+}
+
 /// What must be true of a cluster at rest.
 fn examine(world: &World, seed: u64) {
     let status = world.cluster.status.as_ref().unwrap();
@@ -358,6 +398,7 @@ fn examine(world: &World, seed: u64) {
     assert!(world.etcd.alarms.is_empty(), "seed {seed}: alarms");
     assert!(world.etcd.corrupt.is_empty(), "seed {seed}: CORRUPT");
     assert_eq!(world.operations.len(), 0, "seed {seed}: operations");
+    examine_network_policy(world, seed);
     let mut calm = world.on_good_nodes();
     calm.retain(|it| !world.members[*it].spec.learner);
     assert!(
@@ -365,16 +406,7 @@ fn examine(world: &World, seed: u64) {
         "seed {seed}: the leader is on a cordoned node, and {calm:?} are not"
     );
     examine_peers(world, seed);
-    for pod in world.pods.values() {
-        let image = pod.spec.as_ref().unwrap().containers[0].image.clone();
-        assert_eq!(image, world.cluster.spec.image, "seed {seed}: image");
-        let role = &pod.metadata.labels.as_ref().unwrap()["quorate.io/role"];
-        let learner = world.members[pod.metadata.name.as_ref().unwrap()]
-            .spec
-            .learner;
-        let right = if learner { "learner" } else { "voter" };
-        assert_eq!(role, right, "seed {seed}: role label");
-    }
+    examine_pods(world, seed);
     let by_reason = world.cluster.spec.storage.retention_policy.is_some();
     if world.cluster.spec.deletion_policy == DeletionPolicy::Delete && !by_reason {
         assert_eq!(world.claims.len(), wanted, "seed {seed}: claims");
@@ -414,6 +446,20 @@ fn examine(world: &World, seed: u64) {
             "seed {seed}: owner of {:?}",
             claim.metadata.name
         );
+    }
+}
+
+/// Pods are of the image that the spec names, and bear the label of what their members are.
+fn examine_pods(world: &World, seed: u64) {
+    for pod in world.pods.values() {
+        let image = pod.spec.as_ref().unwrap().containers[0].image.clone();
+        assert_eq!(image, world.cluster.spec.image, "seed {seed}: image");
+        let role = &pod.metadata.labels.as_ref().unwrap()["quorate.io/role"];
+        let learner = world.members[pod.metadata.name.as_ref().unwrap()]
+            .spec
+            .learner;
+        let right = if learner { "learner" } else { "voter" };
+        assert_eq!(role, right, "seed {seed}: role label");
     }
 }
 

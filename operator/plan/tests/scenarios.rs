@@ -153,6 +153,7 @@ fn describe(plan: &Plan) -> String {
         );
     }
     text += &listeners(&memory.peer_listeners);
+    text += network_policy(memory.network_policy);
     if let Some(it) = &memory.recovering {
         let (of, by) = (&it.survivor, &it.plan);
         let _ = writeln!(text, "remembers to rebuild of {of} by plan {by}");
@@ -176,6 +177,10 @@ fn listeners(all: &[crds::PeerListener]) -> String {
     let told = |it: &crds::PeerListener| format!("{} {:?}", it.port, it.mode);
     let all: Vec<String> = all.iter().map(told).collect();
     format!("remembers listeners {}\n", all.join(", "))
+}
+
+fn network_policy(known: Option<crds::NetworkPolicyMode>) -> &'static str {
+    known.map_or("", |_| "remembers a network policy\n")
 }
 
 fn authentication(known: Option<&crds::AuthStatus>) -> String {

@@ -24,6 +24,7 @@ pub(crate) fn fill_defaults(resource: &str, object: &mut Value) {
             default_at(object, &["volumeBindingMode"], json!("Immediate"));
         }
         "secrets" => secret(object),
+        "networkpolicies.networking.k8s.io" => network_policy(object),
         super::DEFINITIONS => {
             default_at(object, &["spec", "conversion"], json!({"strategy": "None"}));
         }
@@ -121,6 +122,24 @@ fn tolerations(pod: &mut Value) {
         }
     }
     pod.put(&["spec", "tolerations"], Value::Array(all));
+}
+
+/// Rules of egress are in force only where the types say so, or say nothing.
+fn network_policy(policy: &mut Value) {
+    let mut types = vec!["Ingress"];
+    if !policy.items("/spec/egress").is_empty() {
+        types.push("Egress");
+    }
+    default_at(policy, &["spec", "policyTypes"], json!(types));
+    for list in ["ingress", "egress"] {
+        for rule in items_mut(policy, list) {
+            if let Some(Value::Array(ports)) = rule.get_mut("ports") {
+                for port in ports {
+                    default_at(port, &["protocol"], json!("TCP"));
+                }
+            }
+        }
+    }
 }
 
 /// `stringData` is only a way to write `data`.

@@ -23,7 +23,11 @@ pub(crate) const DEFINITIONS: &str = "customresourcedefinitions.apiextensions.k8
 pub(crate) fn has_generation(resource: &str) -> bool {
     matches!(
         resource,
-        DEFINITIONS | "pods" | "poddisruptionbudgets.policy" | "endpointslices.discovery.k8s.io"
+        DEFINITIONS
+            | "pods"
+            | "poddisruptionbudgets.policy"
+            | "networkpolicies.networking.k8s.io"
+            | "endpointslices.discovery.k8s.io"
     )
 }
 

@@ -6,7 +6,7 @@
 use super::{Cell, Column, Kind, resource_name};
 use crate::object::Object;
 use crate::schema::Schema;
-use k8s_openapi::api::{coordination, core, discovery, events, policy, storage};
+use k8s_openapi::api::{coordination, core, discovery, events, networking, policy, storage};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::schemars::{JsonSchema, generate::SchemaSettings};
 use serde_json::{Map, Value};
@@ -69,6 +69,10 @@ fn rows() -> Vec<Row> {
             .short(&["pdb"])
             .status()
             .shows(budgets),
+        row("networking.k8s.io", "NetworkPolicy", "networkpolicies")
+            .of(of::<networking::v1::NetworkPolicy>)
+            .short(&["netpol"])
+            .shows(network_policies),
         row("coordination.k8s.io", "Lease", "leases")
             .of(of::<coordination::v1::Lease>)
             .shows(leases),
@@ -383,6 +387,47 @@ fn budgets() -> Vec<Column> {
         column("Allowed Disruptions", ".status.disruptionsAllowed"),
         age_column(),
     ]
+}
+
+fn network_policies() -> Vec<Column> {
+    let selected = |policy: &Value| selector_text(&policy["spec"]["podSelector"]);
+    vec![shown("Pod-Selector", selected), age_column()]
+}
+
+/// A structured selector as `kubectl` writes one, by key.
+fn selector_text(selector: &Value) -> String {
+    let labels = selector.entries("/matchLabels").into_iter().flatten();
+    let mut all: Vec<(&str, String)> = labels
+        .map(|(key, value)| {
+            let value = value.as_str().unwrap_or_default();
+            (key.as_str(), format!("{key}={value}"))
+        })
+        .collect();
+    let expressions = selector.items("/matchExpressions");
+    all.extend(
+        expressions
+            .iter()
+            .map(|it| (it.text("/key"), requirement_text(it))),
+    );
+    if all.is_empty() {
+        return "<none>".to_owned();
+    }
+    all.sort_by_key(|it| it.0);
+    let texts: Vec<String> = all.into_iter().map(|it| it.1).collect();
+    texts.join(",")
+}
+
+fn requirement_text(requirement: &Value) -> String {
+    let (key, values) = (requirement.text("/key"), requirement.items("/values"));
+    let mut values: Vec<&str> = values.iter().filter_map(Value::as_str).collect();
+    values.sort_unstable();
+    let values = values.join(",");
+    match requirement.text("/operator") {
+        "In" => format!("{key} in ({values})"),
+        "NotIn" => format!("{key} notin ({values})"),
+        "DoesNotExist" => format!("!{key}"),
+        _ => key.to_owned(),
+    }
 }
 
 fn leases() -> Vec<Column> {

@@ -2,6 +2,7 @@
 
 use crate::setting::{Setting, refusal, replicas};
 use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::ResourceExt;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
@@ -127,6 +128,46 @@ pub(crate) async fn lists_of_built_in_kinds_merge_by_their_keys(at: Setting) {
         .unwrap();
     let ports = left.spec.unwrap().ports.unwrap();
     assert_eq!(ports.iter().map(|p| p.port).collect::<Vec<_>>(), [2]);
+}
+
+/// An operator that compares what it reads with what it has applied must find the same.
+pub(crate) async fn network_policies_read_back_as_they_were_applied(at: Setting) {
+    let policies: Api<NetworkPolicy> = Api::namespaced(at.client.clone(), &at.namespace);
+    let port = |number: i32| json!({"port": number, "protocol": "TCP"});
+    let spec = |from: Value| {
+        json!({
+            "podSelector": {
+                "matchLabels": {"a": "b"},
+                "matchExpressions": [{"key": "c", "operator": "Exists"}]},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {"from": [{"podSelector": {"matchLabels": {"a": "b"}}}], "ports": [port(1), port(2)]},
+                {"from": from, "ports": [port(3)]}]})
+    };
+    let apply = async |from: &Value| {
+        let policy = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+            "metadata": {"name": "p"}, "spec": spec(from.clone())});
+        let parameters = PatchParams::apply("one").force();
+        policies
+            .patch("p", &parameters, &Patch::Apply(policy))
+            .await
+            .unwrap()
+    };
+    let narrow = json!([{"podSelector": {}}, {
+        "namespaceSelector": {"matchExpressions": [{"key": "d", "operator": "In", "values": ["y", "x"]}]},
+        "podSelector": {"matchLabels": {"e": "f"}}}]);
+    let made = apply(&narrow).await;
+    assert_eq!(json!(made.spec), spec(narrow.clone()));
+    let again = apply(&narrow).await;
+    assert_eq!(made.resource_version(), again.resource_version());
+    let wide = json!([{"namespaceSelector": {}}]);
+    let changed = apply(&wide).await;
+    assert_eq!(
+        json!(changed.spec),
+        spec(wide),
+        "nothing is merged into rules"
+    );
+    assert_eq!(changed.metadata.generation, Some(2));
 }
 
 pub(crate) async fn pods_applied_twice_are_written_once(at: Setting) {
@@ -375,6 +416,7 @@ texts![
     a_conflict_names_who_and_what_and_yields_to_force,
     updates_own_what_they_change,
     lists_of_built_in_kinds_merge_by_their_keys,
+    network_policies_read_back_as_they_were_applied,
     pods_applied_twice_are_written_once,
     a_status_is_applied_through_its_own_door,
     an_apply_with_a_foreign_uid_creates_nothing,

@@ -1,7 +1,8 @@
 //! What `kubectl` asks for: tables, discovery, metadata alone.
 
 use crate::setting::{Setting, replicas};
-use kube::api::PostParams;
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use kube::api::{Api, PostParams};
 use serde_json::{Value, json};
 
 pub(crate) async fn a_table_has_the_columns_of_the_definition(at: Setting) {
@@ -50,7 +51,85 @@ pub(crate) async fn discovery_finds_what_is_defined(at: Setting) {
     );
 }
 
+pub(crate) async fn a_network_policy_shows_whom_it_selects(at: Setting) {
+    let policies: Api<NetworkPolicy> = Api::namespaced(at.client.clone(), &at.namespace);
+    let selectors = [
+        ("all", json!({}), "<none>"),
+        (
+            "members",
+            json!({"matchLabels": {"b": "c", "e": ""}, "matchExpressions": [
+            {"key": "d", "operator": "Exists"}, {"key": "a", "operator": "DoesNotExist"},
+            {"key": "f", "operator": "NotIn", "values": ["z", "y"]}]}),
+            "!a,b=c,d,e=,f notin (y,z)",
+        ),
+    ];
+    for (name, selector, _) in &selectors {
+        let policy = json!({"metadata": {"name": name}, "spec": {"podSelector": selector}});
+        let policy = serde_json::from_value(policy).unwrap();
+        policies
+            .create(&PostParams::default(), &policy)
+            .await
+            .unwrap();
+    }
+    let path = format!(
+        "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
+        at.namespace
+    );
+    let request = http::Request::get(path)
+        .header(
+            "accept",
+            "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
+        )
+        .body(Vec::new())
+        .unwrap();
+    let table: Value = at.client.request(request).await.unwrap();
+    let columns = table["columnDefinitions"].as_array().unwrap();
+    let columns: Vec<&Value> = columns.iter().map(|it| &it["name"]).collect();
+    assert_eq!(columns, ["Name", "Pod-Selector", "Age"]);
+    let rows = table["rows"].as_array().unwrap();
+    let shown: Vec<[&Value; 2]> = rows
+        .iter()
+        .map(|it| [&it["cells"][0], &it["cells"][1]])
+        .collect();
+    let expected = selectors.map(|(name, _, text)| [json!(name), json!(text)]);
+    assert_eq!(json!(shown), json!(expected));
+}
+
+pub(crate) async fn network_policies_are_discovered(at: Setting) {
+    let request = http::Request::get("/apis/networking.k8s.io/v1")
+        .body(Vec::new())
+        .unwrap();
+    let found: Value = at.client.request(request).await.unwrap();
+    let mut resources = found["resources"].as_array().unwrap().iter();
+    let policies = resources
+        .find(|it| it["name"] == "networkpolicies")
+        .unwrap();
+    for (field, value) in [
+        ("singularName", json!("networkpolicy")),
+        ("namespaced", json!(true)),
+        ("kind", json!("NetworkPolicy")),
+        ("shortNames", json!(["netpol"])),
+        (
+            "verbs",
+            json!([
+                "create",
+                "delete",
+                "deletecollection",
+                "get",
+                "list",
+                "patch",
+                "update",
+                "watch"
+            ]),
+        ),
+    ] {
+        assert_eq!(policies[field], value, "{field}");
+    }
+}
+
 texts![
     a_table_has_the_columns_of_the_definition,
     discovery_finds_what_is_defined,
+    a_network_policy_shows_whom_it_selects,
+    network_policies_are_discovered,
 ];

@@ -8,6 +8,7 @@
 pub(crate) mod budget;
 pub(crate) mod claim;
 pub(crate) mod member;
+pub(crate) mod network_policy;
 pub(crate) mod pod;
 pub(crate) mod restore;
 pub(crate) mod secret;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use plan::{Answer, Footing, Observed, Probe, Seen};
 use rand::Rng;
 
@@ -67,6 +68,8 @@ impl World {
             claims: self.claims.values().cloned().collect(),
             services: self.services.values().cloned().collect(),
             budgets: self.budgets.values().cloned().collect(),
+            network_policies: self.network_policies(),
+            operator: None,
             classes: ["standard", "class-0", "class-1"]
                 .map(|it| (it.to_owned(), self.expandable))
                 .into(),
@@ -78,6 +81,13 @@ impl World {
             probes,
             footings: self.footings(),
         }
+    }
+
+    /// None of them, where nobody would look for any.
+    fn network_policies(&self) -> Vec<NetworkPolicy> {
+        let looks = plan::network_policy::is_in_question(&self.cluster);
+        let all = self.network_policies.values().filter(|_| looks);
+        all.cloned().collect()
     }
 
     /// The nodes of all members.

@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crds::{RaftCluster, RaftMember, RaftOperation, RunState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
@@ -38,6 +39,7 @@ pub(crate) struct World {
     pub(crate) claims: BTreeMap<String, PersistentVolumeClaim>,
     pub(crate) services: BTreeMap<String, Service>,
     pub(crate) budgets: BTreeMap<String, PodDisruptionBudget>,
+    pub(crate) network_policies: BTreeMap<String, NetworkPolicy>,
     pub(crate) keyrings: BTreeMap<String, Keyring>,
     /// What pods have of the Secrets.
     mounted: BTreeMap<String, Mounts>,
@@ -89,6 +91,7 @@ impl World {
             claims: BTreeMap::new(),
             services: BTreeMap::new(),
             budgets: BTreeMap::new(),
+            network_policies: BTreeMap::new(),
             keyrings: BTreeMap::new(),
             mounted: BTreeMap::new(),
             operations: BTreeMap::new(),
@@ -214,6 +217,8 @@ impl World {
             Action::ApplyBudget(it) => {
                 self.budgets.insert(it.metadata.name.clone().unwrap(), *it);
             }
+            Action::ApplyNetworkPolicy(it) => self.apply_network_policy(*it),
+            Action::DeleteNetworkPolicy { policy } => self.delete_network_policy(&policy)?,
             Action::IssueCertificates(it) => self.issue(&it)?,
             Action::CreateMember(it) => {
                 create(&mut self.uids, &mut self.members, *it, |o| &mut o.metadata)?
@@ -222,21 +227,13 @@ impl World {
                 create(&mut self.uids, &mut self.claims, *it, |o| &mut o.metadata)?
             }
             Action::CreatePod(it) => self.create_pod(*it)?,
-            Action::LabelPod { pod, role } => {
-                let found = find(&mut self.pods, &pod, |o| &o.metadata)?;
-                let labels = found.metadata.labels.get_or_insert_default();
-                labels.insert("quorate.io/role".to_owned(), role.as_str().to_owned());
-            }
+            Action::LabelPod { pod, role } => self.label_pod(&pod, role)?,
             Action::OwnClaim { claim, owner } => {
                 let found = find(&mut self.claims, &claim, |o| &o.metadata)?;
                 found.metadata.owner_references = owner.map(|it| vec![it]);
             }
             Action::GrowClaim { claim, size } => self.grow_claim(&claim, &size)?,
-            Action::MarkClaim { claim, key, value } => {
-                let found = find(&mut self.claims, &claim, |o| &o.metadata)?;
-                let annotations = found.metadata.annotations.get_or_insert_default();
-                annotations.insert(key.to_owned(), value);
-            }
+            Action::MarkClaim { claim, key, value } => self.mark_claim(&claim, key, value)?,
             Action::DeletePod { pod, .. } => self.delete_pod(&pod)?,
             Action::DeleteMember { member } => {
                 find(&mut self.members, &member, |o| &o.metadata)?;
@@ -375,6 +372,33 @@ impl World {
                 assert!(dials || scheme == "http", "{other} cannot dial {url}");
             }
         }
+    }
+
+    fn label_pod(&mut self, target: &Target, role: names::Role) -> Result<(), String> {
+        let found = find(&mut self.pods, target, |o| &o.metadata)?;
+        let labels = found.metadata.labels.get_or_insert_default();
+        labels.insert(names::ROLE_LABEL.to_owned(), role.as_str().to_owned());
+        Ok(())
+    }
+
+    fn mark_claim(&mut self, target: &Target, key: &str, value: String) -> Result<(), String> {
+        let found = find(&mut self.claims, target, |o| &o.metadata)?;
+        let annotations = found.metadata.annotations.get_or_insert_default();
+        annotations.insert(key.to_owned(), value);
+        Ok(())
+    }
+
+    fn apply_network_policy(&mut self, mut policy: NetworkPolicy) {
+        self.uids += 1;
+        policy.metadata.uid = Some(format!("uid-{}", self.uids));
+        let name = policy.metadata.name.clone().unwrap();
+        self.network_policies.insert(name, policy);
+    }
+
+    fn delete_network_policy(&mut self, target: &Target) -> Result<(), String> {
+        find(&mut self.network_policies, target, |o| &o.metadata)?;
+        self.network_policies.remove(&target.name);
+        Ok(())
     }
 
     fn grow_claim(&mut self, target: &Target, size: &str) -> Result<(), String> {

@@ -5,6 +5,7 @@
 //!         [tls=JSON [certificates [without=kv-peer-tls] [due=kv-peer-tls] [aging=kv-peer-tls] [stolen=kv-peer-tls]
 //!         [keyless=kv-peer-tls] [both=kv-peer-tls | prepared=kv-peer-tls] [rotating=Peer/Trust[/20]]]]
 //!         [listeners=http:2380+https:2382]
+//!         [network=JSON [network-remembered] [network-was=JSON [network-untold]] [operator=unknown]]
 //!         [windows=JSON] [run=Hibernated] [joining=4 [joining-learner]] [serial=4] [operation=Rollout/m2/900] [overlay=JSON] [size=..] [not-yet]
 //!         [grow=80/20%/8Gi/3600] [grown=4Gi/5Gi/900] [when-scaled=Delete] [when-replaced=Retain] [ttl=60] [class=fast] [change=Deny] [classes=fast/yes,slow/no]
 //!         [update=JSON] [stable=IMAGE] [begun=30 [soaking=20] [soaked] [fell] [of-another]]
@@ -36,6 +37,8 @@
 //! believed and signs, with `prepared` it is believed and does not; `rotating` says the surface, the step and for how many seconds all
 //! members have been seen to have taken it. What a member trusts and shows, it does on the surface of its peers. `listeners` is where
 //! members are remembered to listen for each other, and `at` where the membership has the others look for one.
+//! `network-remembered` says that the status remembers a NetworkPolicy, `network-was` that there is one too, as these options ask
+//! for it, and `network-untold` that it is not remembered; the operator knows its own pods unless it is `unknown`.
 //! `required=2` is the majority that is remembered, `recovering=m1` a recovery from quorum loss by plan `p`
 //! that operation `one` asks for, of the cluster `lost=dead` if not of the one that is remembered; `restored` says which pod has rebuilt a cluster of a volume, `alone` that the member answers for one
 //! of another id; in an operation `PLAN` stands for the plan of now, which the operation shows then.
@@ -46,9 +49,9 @@ use std::collections::BTreeMap;
 
 use crds::{
     BlockedBy, CertificateRotation, CertificatesStatus, Joining, MemberPhase, MemberStatus,
-    Operation, OperationType, PeerListener, PeerTls, RaftCluster, RaftClusterStatus, RaftMember,
-    RaftOperation, Recovery, RepairCause, RepairStatus, Replacement, RolloutFailure, RolloutStatus,
-    RunState, StableTemplate, StorageStatus, Suspect, TlsMode,
+    NetworkPolicyMode, Operation, OperationType, PeerListener, PeerTls, RaftCluster,
+    RaftClusterStatus, RaftMember, RaftOperation, Recovery, RepairCause, RepairStatus, Replacement,
+    RolloutFailure, RolloutStatus, RunState, StableTemplate, StorageStatus, Suspect, TlsMode,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
@@ -56,8 +59,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use plan::certificates::{AUTHORITY_LASTS, LEAF_LASTS};
 use plan::names::Surface;
 use plan::{
-    Action, Answer, Authority, Footing, Handshake, Issue, Keyring, Listed, Observed, Probe, Seen,
-    names,
+    Action, Answer, Authority, Footing, Handshake, Issue, Keyring, Listed, Observed, OperatorPods,
+    Probe, Seen, names,
 };
 use serde_json::{Value, json};
 
@@ -127,6 +130,7 @@ pub(crate) fn parse(text: &str) -> Situation {
     situation.observed.run_state = situation.cluster.spec.run_state;
     remember(&mut situation, head, members);
     situation.observed.classes = classes(head);
+    network_policy(&mut situation, head);
     situation.observed.handshakes = handshakes(members);
     if head.has("certificates") {
         certificates(&mut situation, head);
@@ -292,6 +296,9 @@ fn cluster(head: &Words<'_>) -> RaftCluster {
     }
     if let Some(tls) = head.value("tls") {
         spec["tls"] = serde_json::from_str(tls).expect("tls is JSON");
+    }
+    if let Some(network) = head.value("network") {
+        spec["networkPolicy"] = serde_json::from_str(network).expect("options are JSON");
     }
     if let Some(windows) = head.value("windows") {
         spec["maintenanceWindows"] = serde_json::from_str(windows).expect("windows are JSON");
@@ -488,6 +495,9 @@ fn remember(situation: &mut Situation, head: &Words<'_>, members: &[Words<'_>]) 
             restored_before: None,
         }
     });
+    let network = head.has("network-remembered") || head.value("network-was").is_some();
+    let network = network && !head.has("network-untold");
+    status.network_policy = network.then_some(NetworkPolicyMode::Managed);
     status.cluster_id = (!head.has("fresh")).then(|| format!("{CLUSTER_ID:x}"));
     let image = head.value("remembered").unwrap_or("quorate-node:0.1.0");
     status.image = Some(image.to_owned());
@@ -656,6 +666,29 @@ fn services(situation: &mut Situation, members: &[Words<'_>]) {
             Action::ApplyService(it) => situation.observed.services.push(*it),
             Action::ApplyBudget(it) => situation.observed.budgets.push(*it),
             _ => {}
+        }
+    }
+}
+
+/// The policy that is there, and whom the operator takes for itself.
+fn network_policy(situation: &mut Situation, head: &Words<'_>) {
+    situation.observed.operator =
+        (head.value("operator") != Some("unknown")).then(|| OperatorPods {
+            namespace: "quorate-system".to_owned(),
+            labels: [("app".to_owned(), "operator".to_owned())].into(),
+        });
+    let Some(options) = head.value("network-was") else {
+        return;
+    };
+    let mut bare = situation.cluster.clone();
+    bare.spec.paused = false;
+    bare.spec.network_policy = serde_json::from_str(options).expect("options are JSON");
+    let mut observed = Observed::empty(situation.now);
+    observed.operator.clone_from(&situation.observed.operator);
+    for action in plan::plan(&bare, &observed, situation.now).actions {
+        if let Action::ApplyNetworkPolicy(mut it) = action {
+            it.metadata.uid = Some("policy".to_owned());
+            situation.observed.network_policies.push(*it);
         }
     }
 }
