@@ -23,14 +23,21 @@ pub struct Kubelet {
 }
 
 impl Kubelet {
-    /// Kubelets of these nodes that run the model's processes.
+    /// Kubelets that run the model's processes.
     #[must_use]
-    pub(super) fn new(client: Client, model: Model, nodes: Nodes) -> Self {
+    pub fn new(client: Client, model: Model) -> Self {
+        let nodes = Nodes::new(client.clone());
         Self {
             client,
             model,
             nodes,
         }
+    }
+
+    /// The same on these nodes.
+    #[must_use]
+    pub(super) fn on(self, nodes: Nodes) -> Self {
+        Self { nodes, ..self }
     }
 
     /// Does what there is to do, once.

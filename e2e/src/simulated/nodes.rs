@@ -163,9 +163,7 @@ impl Nodes {
             let params = if gone { params.grace_period(0) } else { params };
             return absent_is_well(api.delete(&name, &params).await.map(drop));
         }
-        let conditions = pod.status.iter().flat_map(|it| &it.conditions).flatten();
-        let mut ready = conditions.filter(|it| it.type_ == "Ready" && it.status == "True");
-        if ready.next().is_none() {
+        if !is_ready(pod) {
             return Ok(());
         }
         let not = json!({ "status": { "conditions": [{ "type": "Ready", "status": "False" }] } });
@@ -182,21 +180,12 @@ impl Nodes {
         claims: &[PersistentVolumeClaim],
         alive: &BTreeSet<String>,
     ) -> kube::Result<Option<Pod>> {
-        let wanted = names::claim(&pod.name_any());
-        let mut found = claims.iter().filter(|it| it.namespace() == pod.namespace());
-        let Some(claim) = found.find(|it| it.name_any() == wanted) else {
+        let Some(claim) = claim_of(pod, claims) else {
             return Ok(None);
         };
         let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
         let volume = volumes.get_opt(&volume_of(claim)).await?;
-        let tied = volume.as_ref().map(tied_to);
-        let fits = |node: &&String| tied.as_ref().is_none_or(|it| it == *node);
-        let count = |node: &String| {
-            let there = pods.iter().filter(|it| node_of(it) == Some(node));
-            there.count()
-        };
-        let fitting = alive.iter().filter(fits);
-        let Some(node) = fitting.min_by_key(|it| count(it)) else {
+        let Some(node) = choose(volume.as_ref(), pods, alive) else {
             return Ok(None);
         };
         if volume.is_none() {
@@ -225,6 +214,34 @@ impl Nodes {
         }
         Ok(())
     }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let mut conditions = pod.status.iter().flat_map(|it| &it.conditions).flatten();
+    conditions.any(|it| it.type_ == "Ready" && it.status == "True")
+}
+
+fn claim_of<'a>(
+    pod: &Pod,
+    claims: &'a [PersistentVolumeClaim],
+) -> Option<&'a PersistentVolumeClaim> {
+    let wanted = names::claim(&pod.name_any());
+    let mut found = claims.iter().filter(|it| it.namespace() == pod.namespace());
+    found.find(|it| it.name_any() == wanted)
+}
+
+/// The node that a volume is tied to, or else the one with the fewest pods.
+fn choose<'a>(
+    volume: Option<&PersistentVolume>,
+    pods: &[Pod],
+    alive: &'a BTreeSet<String>,
+) -> Option<&'a String> {
+    let tied = volume.map(tied_to);
+    let count = |node: &String| pods.iter().filter(|it| node_of(it) == Some(node)).count();
+    let fitting = alive
+        .iter()
+        .filter(|node| tied.as_ref().is_none_or(|it| it == *node));
+    fitting.min_by_key(|it| count(it))
 }
 
 /// The node that a pod is on, or was.

@@ -132,7 +132,7 @@ impl World {
         let user = kube.client("user");
         let model = Model::default();
         let nodes = Nodes::new(kube.client("node-controller"));
-        let kubelet = Kubelet::new(kube.client("kubelet"), model.clone(), nodes.clone());
+        let kubelet = Kubelet::new(kube.client("kubelet"), model.clone()).on(nodes.clone());
         let definitions = Api::all(user.clone());
         for definition in DEFINITIONS.iter() {
             let created = definitions.create(&PostParams::default(), definition).await;
@@ -166,7 +166,7 @@ impl World {
         let nodes = self.nodes.fork(kube.client("node-controller"));
         Self {
             user: kube.client("user"),
-            kubelet: Kubelet::new(kube.client("kubelet"), model.clone(), nodes.clone()),
+            kubelet: Kubelet::new(kube.client("kubelet"), model.clone()).on(nodes.clone()),
             nodes,
             kube,
             model,
