@@ -270,7 +270,7 @@ fn learners() -> [Story; 2] {
         story(
             "no learners any more",
             Some(two),
-            &[change(json!({ "learners": 0, "replicas": 1 }))],
+            &[change(json!({ "learners": 0 }))],
         ),
     ]
 }

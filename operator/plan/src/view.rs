@@ -235,9 +235,7 @@ impl<'a> View<'a> {
     pub(crate) fn missed(&self) -> Vec<&Member<'a>> {
         let needed = self.born() && self.membership.is_none();
         let missed = |it: &&Member<'a>| {
-            // Of one that was in no membership when it could last be read, the status knows no role.
-            let role = self.role_shown(&it.name);
-            let voted = matches!(role, Some(MemberRole::Leader | MemberRole::Follower));
+            let voted = self.role_shown(&it.name) != Some(MemberRole::Learner);
             needed && voted && it.identity.is_none() && it.known_id.is_some() && it.serial > 0
         };
         self.members.values().filter(missed).collect()
