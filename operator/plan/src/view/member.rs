@@ -100,6 +100,17 @@ pub(crate) enum ClaimState<'a> {
     Foreign,
 }
 
+/// What a pod must be made again for, if for anything but its template.
+fn awaited(view: &View<'_>, member: &str, claim: &ClaimState<'_>, pod: &Pod) -> Option<Awaited> {
+    match claim {
+        _ if rotation::awaits_restart(view, member, pod) => Some(Awaited::Authorities),
+        ClaimState::Present(claim) => {
+            volume::awaits_restart(claim, pod, view.now).then_some(Awaited::FileSystem)
+        }
+        _ => None,
+    }
+}
+
 impl<'a> Member<'a> {
     pub(super) fn new(view: &View<'a>, name: String, answers: &BTreeMap<&str, &'a Answer>) -> Self {
         let uid = &view.spec.uid;
@@ -140,15 +151,7 @@ impl<'a> Member<'a> {
         let stays =
             identity.is_some() && pod.is_some_and(|it| it.metadata.deletion_timestamp.is_none());
         let claim_state = ClaimState::of(claim, uid, &name, known_claim.as_deref());
-        let awaits_restart = match (&claim_state, pod) {
-            (_, Some(pod)) if rotation::awaits_restart(view, &name, pod) => {
-                Some(Awaited::Authorities)
-            }
-            (ClaimState::Present(claim), Some(pod)) => {
-                volume::awaits_restart(claim, pod, view.now).then_some(Awaited::FileSystem)
-            }
-            _ => None,
-        };
+        let awaits_restart = pod.and_then(|pod| awaited(view, &name, &claim_state, pod));
         let able = agrees && stays && !accused && lag.is_some_and(|lag| lag <= LAG_GATE);
         let hash = pod.and_then(|it| it.metadata.annotations.as_ref()?.get(names::TEMPLATE_HASH));
         Self {
