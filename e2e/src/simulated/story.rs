@@ -141,6 +141,20 @@ fn on(nodes: usize, story: Story) -> Story {
 /// One story of every kind.
 #[must_use]
 pub fn stories() -> Vec<Story> {
+    let mut all = plain();
+    all.extend(secured());
+    all.extend(corruptions());
+    all.extend(falls());
+    all.extend(learners());
+    all.extend(recoveries());
+    all.extend(fences());
+    all.push(authentication_and_back());
+    all.push(network_policy_and_back());
+    all
+}
+
+/// Of a cluster without any of what others are about.
+fn plain() -> Vec<Story> {
     let change = Step::Change;
     let image = |it: &str| change(json!({ "image": format!("quorate-node:{it}") }));
     let deletes = json!({ "deletionPolicy": "Delete" });
@@ -148,7 +162,7 @@ pub fn stories() -> Vec<Story> {
     let paused = json!({ "paused": true, "image": "quorate-node:9.9.9" });
     let back = json!({ "paused": false, "image": null });
     let three = || Some(spec(3));
-    let mut all = vec![
+    vec![
         story("create", None, &[Step::Create(spec(3))]),
         story(
             "scale up",
@@ -203,16 +217,7 @@ pub fn stories() -> Vec<Story> {
         ),
         story("delete and keep", three(), &[Step::Delete]),
         story("delete all", Some(with(spec(3), deletes)), &[Step::Delete]),
-    ];
-    all.extend(secured());
-    all.extend(corruptions());
-    all.extend(falls());
-    all.extend(learners());
-    all.extend(recoveries());
-    all.extend(fences());
-    all.push(authentication_and_back());
-    all.push(network_policy_and_back());
-    all
+    ]
 }
 
 /// Members ask who somebody is, for a while.
