@@ -1,7 +1,6 @@
 //! What binders and kubelets do, one step at a time: claims are bound and let go, pods run, pods that end go away.
 //!
-//! It deliberately pulls nothing: an image whose name contains `missing` is never there, and every
-//! other one is.
+//! It deliberately pulls nothing: an image whose name contains `missing` is never there, and every other one is.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +12,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::etcd::{Model, Start};
-use super::nodes::{Nodes, volume_of};
+use super::nodes::{Nodes, claim_of, volume_of};
 
 /// All kubelets of all nodes.
 pub struct Kubelet {
@@ -147,9 +146,7 @@ impl Kubelet {
 
     /// A pod that makes another cluster of what its volume holds, and ends.
     async fn restore(&self, pod: &Pod, claims: &[PersistentVolumeClaim]) -> kube::Result<()> {
-        let wanted = names::claim(&pod.name_any());
-        let mut found = claims.iter().filter(|it| it.namespace() == pod.namespace());
-        let Some(claim) = found.find(|it| it.name_any() == wanted) else {
+        let Some(claim) = claim_of(pod, claims) else {
             return Ok(());
         };
         let uid = |it: Option<String>| it.unwrap_or_default();
@@ -159,10 +156,7 @@ impl Kubelet {
 
     /// How the pod's process would be started, if its claim is bound and its image is there.
     fn startable(&self, pod: &Pod, claims: &[PersistentVolumeClaim]) -> Option<Start> {
-        let name = pod.name_any();
-        let claim = claims.iter().find(|claim| {
-            claim.namespace() == pod.namespace() && claim.name_any() == names::claim(&name)
-        })?;
+        let claim = claim_of(pod, claims)?;
         let url = format!("{}://{}:{}", scheme(pod), address(pod), names::CLIENT_PORT);
         Start::of(pod, &claim.uid()?, &url).filter(|it| !it.image.contains("missing"))
     }

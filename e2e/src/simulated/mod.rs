@@ -1,8 +1,8 @@
 //! A whole operator's world in one thread, without sockets, processes or waiting: for tests that visit every point in time.
 //!
-//! smallkube holds the objects, [`kubelet`] makes pods run, on `nodes` if a test wants them, [`etcd`] is a model of the members' consensus behind the operator's
-//! `Members` port, [`crash`] stops an operator at any of its writes, and [`faults`] are what else goes wrong. Time is a number that
-//! the world moves.
+//! smallkube holds the objects, [`kubelet`] makes pods run, on `nodes` if a test wants them, [`etcd`] is a model of the members'
+//! consensus behind the operator's `Members` port, [`crash`] stops an operator at any of its writes, and [`faults`] are what else
+//! goes wrong. Time is a number that the world moves.
 //!
 //! It deliberately is no proof about the member's own code: real processes have their own tests.
 

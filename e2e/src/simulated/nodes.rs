@@ -26,15 +26,22 @@ const TOLERATED: u32 = 40;
 #[derive(Clone)]
 pub(super) struct Nodes {
     client: Client,
+    state: Arc<Mutex<State>>,
+}
+
+/// Which there are, whoever else is asked.
+#[derive(Clone, Default)]
+struct State {
+    there: BTreeSet<String>,
     /// Those that are dead, and for how many steps they have been.
-    dead: Arc<Mutex<BTreeMap<String, u32>>>,
+    dead: BTreeMap<String, u32>,
 }
 
 impl Nodes {
     pub(super) fn new(client: Client) -> Self {
         Self {
             client,
-            dead: Arc::default(),
+            state: Arc::default(),
         }
     }
 
@@ -42,12 +49,12 @@ impl Nodes {
     pub(super) fn fork(&self, client: Client) -> Self {
         Self {
             client,
-            dead: Arc::new(Mutex::new(self.dead().clone())),
+            state: Arc::new(Mutex::new(self.state().clone())),
         }
     }
 
-    fn dead(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
-        self.dead.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes so many.
@@ -59,6 +66,7 @@ impl Nodes {
             let node = serde_json::from_value(node).expect("a node");
             api.create(&PostParams::default(), &node).await?;
             self.hear(&name, "True").await?;
+            self.state().there.insert(name);
         }
         Ok(())
     }
@@ -79,16 +87,16 @@ impl Nodes {
 
     /// A node dies: whatever ran on it has ended, and nobody can say so.
     pub(super) async fn die(&self, name: &str) -> kube::Result<()> {
-        self.dead().insert(name.to_owned(), 0);
+        self.state().dead.insert(name.to_owned(), 0);
         self.hear(name, "Unknown").await
     }
 
     /// All nodes that have died and are still there come back, with their volumes.
     pub(super) async fn return_all(&self) -> kube::Result<()> {
-        let back: Vec<String> = std::mem::take(&mut *self.dead()).into_keys().collect();
-        let there = self.names().await?;
-        for name in back.iter().filter(|it| there.contains(*it)) {
-            self.hear(name, "True").await?;
+        let back = std::mem::take(&mut self.state().dead);
+        let there = self.state().there.clone();
+        for name in back.into_keys().filter(|it| there.contains(it)) {
+            self.hear(&name, "True").await?;
         }
         Ok(())
     }
@@ -96,17 +104,12 @@ impl Nodes {
     /// Dead nodes are taken out of the cluster for good.
     pub(super) async fn delete_dead(&self) -> kube::Result<()> {
         let api: Api<Node> = Api::all(self.client.clone());
-        let dead: Vec<String> = self.dead().keys().cloned().collect();
+        let dead: Vec<String> = self.state().dead.keys().cloned().collect();
         for name in dead {
             api.delete(&name, &DeleteParams::default()).await?;
+            self.state().there.remove(&name);
         }
         Ok(())
-    }
-
-    async fn names(&self) -> kube::Result<BTreeSet<String>> {
-        let api: Api<Node> = Api::all(self.client.clone());
-        let nodes = api.list(&ListParams::default()).await?;
-        Ok(nodes.iter().map(ResourceExt::name_any).collect())
     }
 
     /// Moves on by one step; gives the pods that kubelets can reach, those of worlds without nodes all.
@@ -115,11 +118,10 @@ impl Nodes {
         pods: Vec<Pod>,
         claims: &[PersistentVolumeClaim],
     ) -> kube::Result<Vec<Pod>> {
-        let there = self.names().await?;
-        let dead: BTreeMap<String, u32> = {
-            let mut dead = self.dead();
-            dead.values_mut().for_each(|steps| *steps += 1);
-            dead.clone()
+        let State { there, dead } = {
+            let mut state = self.state();
+            state.dead.values_mut().for_each(|steps| *steps += 1);
+            state.clone()
         };
         if there.is_empty() && dead.is_empty() {
             return Ok(pods);
@@ -221,7 +223,8 @@ fn is_ready(pod: &Pod) -> bool {
     conditions.any(|it| it.type_ == "Ready" && it.status == "True")
 }
 
-fn claim_of<'a>(
+/// A pod's claim, if it is there.
+pub(super) fn claim_of<'a>(
     pod: &Pod,
     claims: &'a [PersistentVolumeClaim],
 ) -> Option<&'a PersistentVolumeClaim> {
