@@ -19,7 +19,7 @@ pub(crate) mod recover;
 mod step;
 mod tell;
 
-use crds::{OperationPhase, OperationPlan, RaftOperation};
+use crds::{OperationPhase, OperationPlan, RaftOperation, RaftOperationSpec};
 
 use crate::{
     draft::Draft,
@@ -68,21 +68,27 @@ fn take(view: &View<'_>, draft: &mut Draft, operation: &RaftOperation) -> Option
     work
 }
 
+/// The operations that ask for something and have not ended, the oldest first.
+fn open<'a>(view: &View<'a>, asks: impl Fn(&RaftOperationSpec) -> bool) -> Vec<&'a RaftOperation> {
+    let ended =
+        |it: &RaftOperation| phase(it).is_final() || it.metadata.deletion_timestamp.is_some();
+    let operations = view.observed.operations.iter();
+    let mut open: Vec<_> = operations
+        .filter(|it| asks(&it.spec) && !ended(it))
+        .collect();
+    open.sort_by_key(|it| {
+        let meta = &it.metadata;
+        (meta.creation_timestamp.clone(), meta.name.clone())
+    });
+    open
+}
+
 /// The oldest operation that has not ended. Recoveries from quorum loss stand in no queue: what is before them could never end.
 /// Nor do fences: what is behind them would wait for a person.
 fn current<'a>(view: &View<'a>) -> Option<&'a RaftOperation> {
-    let open =
-        |it: &&RaftOperation| !phase(it).is_final() && it.metadata.deletion_timestamp.is_none();
-    let queued = |it: &&RaftOperation| it.spec.recover_quorum.is_none() && it.spec.fence.is_none();
-    let operations = view.observed.operations.iter().filter(open).filter(queued);
-    operations.min_by_key(|it| {
-        let running = phase(it) == OperationPhase::Running;
-        (
-            !running,
-            it.metadata.creation_timestamp.clone(),
-            it.metadata.name.clone(),
-        )
-    })
+    let queued = |it: &RaftOperationSpec| it.recover_quorum.is_none() && it.fence.is_none();
+    let open = open(view, queued).into_iter();
+    open.min_by_key(|it| phase(it) != OperationPhase::Running)
 }
 
 fn phase(operation: &RaftOperation) -> OperationPhase {

@@ -21,7 +21,6 @@ use crds::OperationType::Requested;
 use crds::{Fence, OperationPhase, OperationPlan, RaftOperation};
 
 use super::{
-    phase,
     step::{Turn, member_of, take_down},
     take,
 };
@@ -86,16 +85,7 @@ pub(crate) fn of_a_voter(view: &View<'_>) -> Option<String> {
 
 /// The operations that ask for it and have not ended, the oldest first.
 fn open<'a>(view: &View<'a>) -> Vec<&'a RaftOperation> {
-    let operations = view.observed.operations.iter();
-    let mut open: Vec<_> = operations
-        .filter(|it| it.spec.fence.is_some() && !phase(it).is_final())
-        .filter(|it| it.metadata.deletion_timestamp.is_none())
-        .collect();
-    open.sort_by_key(|it| {
-        let meta = &it.metadata;
-        (meta.creation_timestamp.clone(), meta.name.clone())
-    });
-    open
+    super::open(view, |it| it.fence.is_some())
 }
 
 /// Takes the first fence that can be brought nearer one step further; no work where all stand or wait.

@@ -28,7 +28,7 @@ use crds::{
     RecoveryPlan,
 };
 
-use super::{Standing, phase, tell};
+use super::{Standing, tell};
 use crate::{
     draft::{Draft, moving},
     report::Work,
@@ -42,16 +42,7 @@ pub(crate) fn is_under_way(view: &View<'_>) -> bool {
 
 /// The operations that ask for it and have not ended, the oldest first.
 fn open<'a>(view: &View<'a>) -> Vec<&'a RaftOperation> {
-    let operations = view.observed.operations.iter();
-    let mut open: Vec<_> = operations
-        .filter(|it| it.spec.recover_quorum.is_some() && !phase(it).is_final())
-        .filter(|it| it.metadata.deletion_timestamp.is_none())
-        .collect();
-    open.sort_by_key(|it| {
-        let meta = &it.metadata;
-        (meta.creation_timestamp.clone(), meta.name.clone())
-    });
-    open
+    super::open(view, |it| it.recover_quorum.is_some())
 }
 
 /// Shows what a recovery would be, and latches the one that is acknowledged; no work but then.
