@@ -262,22 +262,16 @@ impl Ground {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ApplyService(it) => apply(f, "service", &it.metadata),
-            Self::ApplyBudget(it) => apply(f, "disruption budget", &it.metadata),
-            Self::ApplyNetworkPolicy(it) => apply(f, "network policy", &it.metadata),
+            Self::ApplyService(it) => about(f, "apply service", &it.metadata),
+            Self::ApplyBudget(it) => about(f, "apply disruption budget", &it.metadata),
+            Self::ApplyNetworkPolicy(it) => about(f, "apply network policy", &it.metadata),
             Self::DeleteNetworkPolicy { policy } => {
                 write!(f, "delete network policy {}", policy.name)
             }
-            Self::IssueCertificates(it) => {
-                write!(
-                    f,
-                    "issue certificates in {}",
-                    name(&it.secret.metadata.name)
-                )
-            }
-            Self::CreateMember(it) => write!(f, "create member {}", name(&it.metadata.name)),
-            Self::CreateClaim(it) => write!(f, "create claim {}", name(&it.metadata.name)),
-            Self::CreatePod(it) => write!(f, "create pod {}", name(&it.metadata.name)),
+            Self::IssueCertificates(it) => about(f, "issue certificates in", &it.secret.metadata),
+            Self::CreateMember(it) => about(f, "create member", &it.metadata),
+            Self::CreateClaim(it) => about(f, "create claim", &it.metadata),
+            Self::CreatePod(it) => about(f, "create pod", &it.metadata),
             Self::LabelPod { pod, role } => {
                 write!(f, "label pod {} as {}", pod.name, role.as_str())
             }
@@ -333,8 +327,9 @@ impl fmt::Display for Action {
     }
 }
 
-fn apply(f: &mut fmt::Formatter<'_>, what: &str, metadata: &ObjectMeta) -> fmt::Result {
-    write!(f, "apply {what} {}", name(&metadata.name))
+/// What is done to an object, and its name.
+fn about(f: &mut fmt::Formatter<'_>, what: &str, metadata: &ObjectMeta) -> fmt::Result {
+    write!(f, "{what} {}", name(&metadata.name))
 }
 
 fn said(status: Option<&AccountStatus>) -> &str {
