@@ -14,17 +14,11 @@ pub(crate) async fn a_table_has_the_columns_of_the_definition(at: Setting) {
         )
         .await
         .unwrap();
-    let request = http::Request::get(format!(
+    let path = format!(
         "/apis/{0}.example.com/v1/namespaces/{0}/things",
         at.namespace
-    ))
-    .header(
-        "accept",
-        "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
-    )
-    .body(Vec::new())
-    .unwrap();
-    let table: Value = at.client.request(request).await.unwrap();
+    );
+    let table = table(&at, &path).await;
     assert_eq!(table["kind"], "Table");
     let names: Vec<&Value> = table["columnDefinitions"]
         .as_array()
@@ -75,14 +69,7 @@ pub(crate) async fn a_network_policy_shows_whom_it_selects(at: Setting) {
         "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
         at.namespace
     );
-    let request = http::Request::get(path)
-        .header(
-            "accept",
-            "application/json;as=Table;v=v1;g=meta.k8s.io,application/json",
-        )
-        .body(Vec::new())
-        .unwrap();
-    let table: Value = at.client.request(request).await.unwrap();
+    let table = table(&at, &path).await;
     let columns = table["columnDefinitions"].as_array().unwrap();
     let columns: Vec<&Value> = columns.iter().map(|it| &it["name"]).collect();
     assert_eq!(columns, ["Name", "Pod-Selector", "Age"]);
@@ -133,3 +120,11 @@ texts![
     a_network_policy_shows_whom_it_selects,
     network_policies_are_discovered,
 ];
+
+/// A list as a table, as `kubectl get` asks for it.
+async fn table(at: &Setting, path: &str) -> Value {
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    let request = http::Request::get(path).header("accept", accept);
+    let request = request.body(Vec::new()).unwrap();
+    at.client.request(request).await.unwrap()
+}

@@ -87,12 +87,12 @@ fn is_simulation(target: &Target) -> bool {
 }
 
 /// Our node beside a real etcd, or what one has answered: named so.
-fn is_contract(target: &Target) -> bool {
+pub(crate) fn is_contract(target: &Target) -> bool {
     target.is_integration && target.name.starts_with("differential_")
 }
 
 /// Tests on a real API server of their own: named so.
-fn needs_api_server(target: &Target) -> bool {
+pub(crate) fn needs_api_server(target: &Target) -> bool {
     target.is_integration && target.name.starts_with("real_")
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use e2e::binaries;
 
 use crate::report::{Count, Report};
-use crate::ring::Ring;
+use crate::ring::{self, Ring};
 use crate::targets::Target;
 
 /// After this an executable counts as hung: several times what the longest takes on two cores.
@@ -46,10 +46,7 @@ fn test_command(target: &Target) -> Command {
         .current_dir(&target.folder)
         .env("CARGO_MANIFEST_DIR", &target.folder);
     // Whoever compares with a real etcd or API server gets the machine for himself; the promises mostly wait, and share it.
-    if ["differential_", "real_"]
-        .iter()
-        .any(|it| target.name.starts_with(it))
-    {
+    if ring::is_contract(target) || ring::needs_api_server(target) {
         command.arg("--test-threads=1");
     }
     // What a test measured stands in the log, and in the summary if it is marked as a figure.
