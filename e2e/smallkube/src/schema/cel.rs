@@ -63,7 +63,11 @@ impl Rules {
                 format!("Invalid value: {form:?}: {why}")
             }
         };
-        let field = if path.is_empty() { "<nil>" } else { path };
+        let field = match path {
+            "" => "<nil>",
+            // A rule of the whole object begins the field that it names with a dot.
+            path => path.strip_prefix('.').unwrap_or(path),
+        };
         let mut cause = Cause::new(reason, field, message);
         let named = rule_at(&self.source, &error.rule).and_then(|it| it["fieldPath"].as_str());
         cause.rule_at = named
