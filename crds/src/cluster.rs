@@ -1,6 +1,6 @@
 //! `RaftCluster`: what a user asks for.
 //!
-//! Every default stands in the schema, so that `kubectl get -o yaml` shows what is in force. Every rule names its field
+//! Every default but that of `tls` stands in the schema, so that `kubectl get -o yaml` shows what is in force. Every rule names its field
 //! and the way out; each has an accepted and a refused example in `tests/rules.yaml`.
 //!
 //! This file deliberately holds nothing that the operator finds out: see `status.rs`.
@@ -25,7 +25,7 @@ use crate::{
     space::OnNoSpace,
     status::RaftClusterStatus,
     storage::Storage,
-    tls::Tls,
+    tls::{self, Tls},
     update::UpdateStrategy,
 };
 
@@ -101,6 +101,10 @@ use crate::{
         .message("metadata.name: lower-case letters, digits and dashes only, starting with a letter, because services carry it; choose such a name"),
     validation = Rule::new("size(self.metadata.name) <= 40")
         .message("metadata.name: at most 40 characters, because member names and labels are made from it; choose a shorter name"),
+    validation = tls::peer_changes_by_way_of_disabled(),
+    validation = tls::client_changes_by_way_of_plaintext(),
+    validation = tls::auth_needs_client_tls(),
+    validation = tls::auth_ends_before_client_tls(),
     cel
 )]
 #[serde(rename_all = "camelCase")]
@@ -117,14 +121,6 @@ use crate::{
     validation = Rule::new("!has(self.options.quotaBackendBytes) || !has(self.storage.autoGrow) || !isQuantity(string(self.options.quotaBackendBytes)) || !isQuantity(string(self.storage.autoGrow.maxSize)) || !quantity(string(self.options.quotaBackendBytes)).isGreaterThan(quantity(string(self.storage.autoGrow.maxSize)))")
         .message("spec.options.quotaBackendBytes must not exceed spec.storage.autoGrow.maxSize, the largest that a volume becomes: lower the quota or raise maxSize")
         .field_path(".options.quotaBackendBytes"),
-    validation = Rule::new("!(has(self.tls) && has(self.tls.peer) && self.tls.peer.mode != 'Disabled') || !(has(oldSelf.tls) && has(oldSelf.tls.peer) && oldSelf.tls.peer.mode != 'Disabled') || self.tls.peer == oldSelf.tls.peer")
-        .message("spec.tls.peer changes by way of mode Disabled, for members with certificates of two CAs would not believe each other: set that first, then the new mode; the members move one by one and go on serving; certificates of mode Secret are renewed by changing what is in their Secret"),
-    validation = Rule::new("(has(self.tls) && has(self.tls.client) && self.tls.client.mode != 'Disabled') ? ((has(oldSelf.tls) && has(oldSelf.tls.client) && oldSelf.tls.client.mode != 'Disabled') ? self.tls.client.mode == oldSelf.tls.client.mode : self.tls.client.plaintext == 'Allowed') : (!(has(oldSelf.tls) && has(oldSelf.tls.client) && oldSelf.tls.client.mode != 'Disabled') || oldSelf.tls.client.plaintext == 'Allowed')")
-        .message("spec.tls.client changes by way of plaintext Allowed, or clients would be cut off: set the new mode with plaintext Allowed, move the clients, then set plaintext Refused; the way back is the same; from Operator to Secret and back it leads through Disabled"),
-    validation = Rule::new("!has(self.auth) || (has(self.tls) && has(self.tls.client) && self.tls.client.mode != 'Disabled')")
-        .message("spec.auth needs TLS towards clients, by which members know the operator and passwords stay secret: set spec.tls.client, or drop spec.auth"),
-    validation = Rule::new("!has(oldSelf.auth) || (has(self.tls) && has(self.tls.client) && self.tls.client.mode != 'Disabled')")
-        .message("spec.tls.client cannot be dropped together with spec.auth, for the operator needs it to end authentication: drop spec.auth, and TLS when the cluster is Ready again"),
 )]
 pub struct RaftClusterSpec {
     /// How many voters the cluster has, 1 to 9. Odd numbers are best: an even one tolerates no more failures than the odd
@@ -165,7 +161,8 @@ pub struct RaftClusterSpec {
     /// Compute resources of each member's container.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
-    /// TLS between members and towards clients; absent: plain HTTP.
+    /// TLS between members and towards clients. A surface that is not named has TLS by certificates that the operator makes, in every
+    /// cluster that is younger than this default; `status.tlsDefault` says so. Mode Disabled is plain HTTP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
     /// Users and roles are in force; absent: whoever reaches a member may do everything. It needs TLS towards clients. When it is

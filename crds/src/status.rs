@@ -5,7 +5,8 @@
 //! with an id or a volume is never started with another), `defaultImage` (so that a newer operator alone restarts nothing),
 //! `storage` (a size is written here before a volume is made to have it), `recovering` (whose data a lost cluster is rebuilt of),
 //! `networkPolicy` (so that a NetworkPolicy is found again when it is to go), `peerListeners` (so that members whose membership
-//! nobody can read come back where their peers look for them), and `rollout` and `stableTemplate` (so that a failed rollout stays
+//! nobody can read come back where their peers look for them), `tlsDefault` (so that no cluster ever changes to TLS, or from it, by what
+//! its spec does not say), and `rollout` and `stableTemplate` (so that a failed rollout stays
 //! failed, and what worked can be made again).
 //!
 //! Nothing here changes with every write a client makes: lag is shown as 0 while a member is caught up.
@@ -25,7 +26,7 @@ use crate::{
     repair::RepairStatus,
     space::Reclaiming,
     storage::StorageStatus,
-    tls::PeerListener,
+    tls::{PeerListener, TlsDefault},
     update::{RolloutStatus, StableTemplate},
 };
 
@@ -112,6 +113,10 @@ pub struct RaftClusterStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["port".to_string()]))]
     pub peer_listeners: Vec<PeerListener>,
+    /// What a surface means that `spec.tls` does not name, from the cluster's first day on; absent for Disabled, in clusters that are
+    /// older than TLS by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_default: Option<TlsDefault>,
     /// How certificates stand; absent without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub certificates: Option<CertificatesStatus>,

@@ -1,6 +1,7 @@
 //! TLS of a cluster: by whose certificates clients and members are spoken to.
 //!
-//! - A surface that is not named, or whose mode is Disabled, is plain HTTP.
+//! - A surface that `spec.tls` does not name has TLS by certificates that the operator makes, unless the cluster is older than this
+//!   default: what it was born with stands in its status. Mode Disabled is plain HTTP.
 //! - The Secrets of mode Secret carry the keys that cert-manager writes: `ca.crt`, `tls.crt` and `tls.key`.
 //! - Between members it may be switched on and off: the operator moves them one by one, over a second port, while they serve.
 //!   Towards clients it changes by way of `plaintext: Allowed`, so that nobody is cut off. What is *in* the certificates may
@@ -8,7 +9,7 @@
 //!
 //! This file deliberately says nothing of how long certificates are valid and when they are renewed: the planner knows.
 
-use kube::KubeSchema;
+use kube::{KubeSchema, core::cel::Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +36,7 @@ pub struct Tls {
 )]
 pub struct PeerTls {
     /// Whose certificates.
-    #[serde(default)]
+    #[serde(default = "by_operator")]
     pub mode: TlsMode,
     /// With mode Secret: the Secret with `ca.crt`, `tls.crt` and `tls.key`. The certificate serves and dials; it names
     /// `*.NAME-peers.NAMESPACE.svc`.
@@ -92,7 +93,7 @@ impl PeerListener {
 )]
 pub struct ClientTls {
     /// Whose certificates. With mode Operator, applications find theirs in the Secret `NAME-client-tls`.
-    #[serde(default)]
+    #[serde(default = "by_operator")]
     pub mode: TlsMode,
     /// Whether clients without TLS are served too, on the same port: for as long as clients move to TLS, or away from it.
     #[serde(default)]
@@ -119,6 +120,21 @@ pub enum Plaintext {
     Allowed,
 }
 
+const fn by_operator() -> TlsMode {
+    TlsMode::Operator
+}
+
+/// What a surface means that `spec.tls` does not name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TlsDefault {
+    /// TLS, by certificates that the operator makes.
+    Operator,
+    /// Plain HTTP: the cluster is older than TLS by default.
+    Disabled,
+    /// Nobody knows, for the status was lost: `spec.tls` has to name both surfaces.
+    Unknown,
+}
+
 /// Whose certificates are shown and believed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TlsMode {
@@ -129,4 +145,65 @@ pub enum TlsMode {
     Operator,
     /// The user's, in Secrets that the user (or cert-manager) keeps and renews; members read them anew without a restart.
     Secret,
+}
+
+/// Members with certificates of two CAs do not believe each other.
+pub(crate) fn peer_changes_by_way_of_disabled() -> Rule {
+    let secret = |cluster: &str| {
+        let named = named(cluster, "peer");
+        format!(
+            "({named} && has({cluster}.spec.tls.peer.secretName) ? {cluster}.spec.tls.peer.secretName : '')"
+        )
+    };
+    let [old, new] = ["oldSelf", "self"].map(|it| mode(it, "peer"));
+    let [old_secret, new_secret] = ["oldSelf", "self"].map(secret);
+    Rule::new(format!(
+        "{old} in ['Disabled', 'Unknown'] || {new} in ['Disabled', 'Unknown'] || ({old} == {new} && {old_secret} == {new_secret})"
+    ))
+    .message("spec.tls.peer changes by way of mode Disabled, for members with certificates of two CAs would not believe each other: set that first, then the new mode; the members move one by one and go on serving; certificates of mode Secret are renewed by changing what is in their Secret")
+    .field_path(".spec.tls")
+}
+
+/// Clients that live without TLS, or with it, are never cut off.
+pub(crate) fn client_changes_by_way_of_plaintext() -> Rule {
+    let allowed = |cluster: &str| {
+        let named = named(cluster, "client");
+        format!("({named} && {cluster}.spec.tls.client.plaintext == 'Allowed')")
+    };
+    let [old, new] = ["oldSelf", "self"].map(|it| mode(it, "client"));
+    let [was_allowed, is_allowed] = ["oldSelf", "self"].map(allowed);
+    Rule::new(format!(
+        "{old} == {new} || {old} == 'Unknown' || {new} == 'Unknown' || ({old} == 'Disabled' && {is_allowed}) || ({new} == 'Disabled' && {was_allowed})"
+    ))
+    .message("spec.tls.client changes by way of plaintext Allowed, or clients would be cut off: set the new mode with plaintext Allowed, move the clients, then set plaintext Refused; the way back is the same; from Operator to Secret and back it leads through Disabled")
+    .field_path(".spec.tls")
+}
+
+/// Passwords and tokens go over TLS.
+pub(crate) fn auth_needs_client_tls() -> Rule {
+    let new = mode("self", "client");
+    Rule::new(format!("!has(self.spec.auth) || {new} != 'Disabled'"))
+        .message("spec.auth needs TLS towards clients, by which members know the operator and passwords stay secret: set spec.tls.client to a mode other than Disabled, or drop spec.auth")
+        .field_path(".spec.auth")
+}
+
+/// The operator ends authentication as who its certificate says it is.
+pub(crate) fn auth_ends_before_client_tls() -> Rule {
+    let new = mode("self", "client");
+    Rule::new(format!("!has(oldSelf.spec.auth) || {new} != 'Disabled'"))
+        .message("spec.tls.client cannot be dropped together with spec.auth, for the operator needs it to end authentication: drop spec.auth, and TLS when the cluster is Ready again")
+        .field_path(".spec.tls")
+}
+
+/// In CEL: whether the spec names a surface.
+fn named(cluster: &str, surface: &str) -> String {
+    format!("has({cluster}.spec.tls) && has({cluster}.spec.tls.{surface})")
+}
+
+/// In CEL: how a surface is served, or Unknown. A cluster that the operator has not seen yet has no status.
+fn mode(cluster: &str, surface: &str) -> String {
+    let named = named(cluster, surface);
+    format!(
+        "({named} ? {cluster}.spec.tls.{surface}.mode : !has(self.status) ? 'Operator' : has(self.status.tlsDefault) ? self.status.tlsDefault : 'Disabled')"
+    )
 }

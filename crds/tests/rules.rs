@@ -485,6 +485,63 @@ fn judge(schema: &Value, least: &Value, pair: &Pair) {
     );
 }
 
+/// What the spec does not name is judged by what the status remembers, and not at all where it is forgotten.
+#[test]
+fn a_surface_that_is_not_named_is_what_the_status_says() {
+    let born = |status: &Option<Value>, spec: Value| {
+        let mut whole = cluster(spec);
+        if let Some(status) = status {
+            whole["status"] = status.clone();
+        }
+        whole
+    };
+    let client = |mode: &str, plaintext: &str| json!({"tls": {"client": {"mode": mode, "plaintext": plaintext}}});
+    let auth = json!({"auth": {"rootSecretName": "root"}});
+    let (plain, moving, secured) = (
+        client("Disabled", "Refused"),
+        client("Operator", "Allowed"),
+        client("Operator", "Refused"),
+    );
+    let secrets = json!({"tls": {"peer": {"mode": "Secret", "secretName": "peers"}}});
+    let with_tls = [
+        (&plain, "spec.tls.client changes"),
+        (&moving, ""),
+        (&secured, ""),
+        (&secrets, "spec.tls.peer changes"),
+        (&auth, ""),
+    ];
+    let without = [
+        (&plain, ""),
+        (&moving, ""),
+        (&secured, "spec.tls.client changes"),
+        (&secrets, ""),
+        (&auth, "spec.auth needs TLS"),
+    ];
+    let forgotten = [
+        (&plain, ""),
+        (&moving, ""),
+        (&secured, ""),
+        (&secrets, ""),
+        (&auth, ""),
+    ];
+    for (status, changes) in [
+        (None, with_tls),
+        (Some(json!({"tlsDefault": "Operator"})), with_tls),
+        (Some(json!({})), without),
+        (Some(json!({"tlsDefault": "Unknown"})), forgotten),
+    ] {
+        let from = born(&status, json!({}));
+        for (to, because) in changes {
+            let found = refusals::<RaftCluster>(&born(&status, to.clone()), Some(&from));
+            let right = match because {
+                "" => found.is_empty(),
+                _ => found.len() == 1 && found[0].starts_with(because),
+            };
+            assert!(right, "{status:?} to {to}: {found:?}");
+        }
+    }
+}
+
 #[test]
 fn the_generated_methods_agree_with_the_schema() {
     let good: RaftCluster = serde_json::from_value(cluster(json!({}))).expect("a cluster");

@@ -28,7 +28,7 @@ use tonic::{Code, Request, Status};
 use crate::history::{Action, Answer, Outcome, Value};
 
 /// How long a connection may take; on loopback a live process accepts at once.
-const CONNECT: Duration = Duration::from_secs(2);
+pub(crate) const CONNECT: Duration = Duration::from_secs(2);
 /// How long an answer may take before the client gives up: longer than etcd's own limit for a
 /// proposal (7 s with default timings), so that the server has the word as long as it lives.
 const ANSWER: Duration = Duration::from_secs(10);

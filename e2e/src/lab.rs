@@ -23,10 +23,9 @@ use serde_json::json;
 use smallkube::{Pace, Processes, Signal, Smallkube};
 use tokio::process::{Child, Command};
 
-use crate::client::Client;
 use crate::engine::Engine;
 use crate::folder::Folder;
-use crate::{binaries, wait};
+use crate::{binaries, secured, wait};
 
 /// The namespace everything is in.
 pub const NAMESPACE: &str = "default";
@@ -209,13 +208,26 @@ impl Lab {
         Api::namespaced(self.client.clone(), NAMESPACE)
     }
 
-    /// Applies a manifest of one `RaftCluster`, as it stands but for the lab's engine, and gives its name.
+    /// Applies a manifest of one `RaftCluster` and gives its name: as it stands but for the lab's engine, and in plain HTTP on
+    /// surfaces that it does not name.
     ///
     /// # Errors
     /// The API's refusal.
     pub async fn apply(&self, manifest: &str) -> Result<String> {
-        let mut object: DynamicObject =
-            serde_saphyr::from_str(manifest).context("read the manifest")?;
+        let mut object = read(manifest)?;
+        secured::plain(&mut object.data["spec"]);
+        self.apply_object(object).await
+    }
+
+    /// The same, with TLS where the manifest does not say otherwise, as a user has it.
+    ///
+    /// # Errors
+    /// The API's refusal.
+    pub async fn apply_as_it_stands(&self, manifest: &str) -> Result<String> {
+        self.apply_object(read(manifest)?).await
+    }
+
+    async fn apply_object(&self, mut object: DynamicObject) -> Result<String> {
         self.engine.dress(&mut object.data);
         let kind = ApiResource::erase::<RaftCluster>(&());
         let clusters: Api<DynamicObject> =
@@ -344,60 +356,6 @@ impl Lab {
         Ok(pods.list(&selector).await?.items)
     }
 
-    /// Waits until a member says that it leads, asking the members and not the operator.
-    ///
-    /// # Errors
-    /// When none does in time.
-    pub async fn leader(&self, name: &str) -> Result<Leader> {
-        let found = wait::until(format!("a leader of {name}"), PATIENCE, async || {
-            let mut leader: Option<Leader> = None;
-            for pod in self.pods(name).await.map_err(|e| e.to_string())? {
-                let Some(term) = term_it_leads(&pod).await else {
-                    continue;
-                };
-                if leader.as_ref().is_none_or(|l| l.term < term) {
-                    leader = Some(Leader {
-                        member: pod.name_any(),
-                        term,
-                    });
-                }
-            }
-            leader.ok_or_else(|| "no member says that it leads".to_owned())
-        });
-        found
-            .await
-            .with_context(|| format!("logs in {}", self.folder.path().display()))
-    }
-
-    /// Waits until so many members answer for themselves and agree on a leader, asking the
-    /// members and not the operator.
-    ///
-    /// # Errors
-    /// When they do not in time; says how many do.
-    pub async fn healthy(&self, name: &str, members: usize) -> Result<()> {
-        let found = wait::until(
-            format!("{members} healthy members of {name}"),
-            PATIENCE,
-            async || {
-                let mut leaders = std::collections::BTreeMap::<u64, usize>::new();
-                for pod in self.pods(name).await.map_err(|e| e.to_string())? {
-                    if let Some(leader) = leader_it_follows(&pod).await {
-                        *leaders.entry(leader).or_default() += 1;
-                    }
-                }
-                let agree = leaders.values().copied().max().unwrap_or_default();
-                if agree >= members {
-                    Ok(())
-                } else {
-                    Err(format!("{agree} answer and agree"))
-                }
-            },
-        );
-        found
-            .await
-            .with_context(|| format!("logs in {}", self.folder.path().display()))
-    }
-
     /// Ends a member's process with SIGKILL.
     ///
     /// # Errors
@@ -453,17 +411,8 @@ fn client_url(pod: &Pod) -> Option<String> {
     Some(format!("http://{address}:2379"))
 }
 
-async fn term_it_leads(pod: &Pod) -> Option<u64> {
-    let mut client = Client::connect(&client_url(pod)?).await.ok()?;
-    let status = client.status().await.ok()?;
-    let own = status.header.as_ref()?.member_id;
-    (status.leader != 0 && status.leader == own).then_some(status.raft_term)
-}
-
-async fn leader_it_follows(pod: &Pod) -> Option<u64> {
-    let mut client = Client::connect(&client_url(pod)?).await.ok()?;
-    let status = client.status().await.ok()?;
-    (status.leader != 0).then_some(status.leader)
+fn read(manifest: &str) -> Result<DynamicObject> {
+    serde_saphyr::from_str(manifest).context("read the manifest")
 }
 
 /// Whether the operator says of this very spec that all of it is there.

@@ -1,24 +1,39 @@
-//! Clients of members with TLS, with what an application finds in its Secret.
+//! Clients of members with TLS, with what an application finds in its Secret; and clusters that are to do without.
 //!
 //! It deliberately takes nothing but that Secret: who has it can connect, and who has it not cannot.
 
 use std::fmt;
+use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
+use plan::names;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::Uri;
 
-use crate::client::Client;
+use crate::client::{CONNECT, Client};
+
+/// Names each surface that a cluster's spec does not, as plain HTTP: for those who have something else in mind.
+pub fn plain(spec: &mut serde_json::Value) {
+    for surface in ["peer", "client"] {
+        let named = &mut spec["tls"][surface];
+        if named.is_null() {
+            *named = json!({ "mode": "Disabled" });
+        }
+    }
+}
 
 /// What an application finds in its Secret, and by which host it calls the members.
 #[derive(Clone, Serialize, Deserialize)]
@@ -34,6 +49,16 @@ pub struct Papers {
 }
 
 impl Papers {
+    /// What applications of a cluster find in their Secret now.
+    ///
+    /// # Errors
+    /// The API's; when something is missing there.
+    pub async fn in_use(client: kube::Client, namespace: &str, cluster: &str) -> Result<Self> {
+        let secrets: Api<Secret> = Api::namespaced(client, namespace);
+        let secret = secrets.get(&names::application_secret(cluster)).await?;
+        Self::of(&secret, format!("{cluster}.{namespace}.svc"))
+    }
+
     /// From a Secret with `ca.crt`, `tls.crt` and `tls.key`.
     ///
     /// # Errors
@@ -53,6 +78,25 @@ impl Papers {
             certificate: entry("tls.crt")?,
             key: entry("tls.key")?,
         })
+    }
+
+    /// Writes them to files for other programs, and names them as etcdctl's flags do.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn write_to(&self, folder: &Path) -> Result<String> {
+        let files = [
+            ("cacert", "ca.crt", &self.authority),
+            ("cert", "tls.crt", &self.certificate),
+            ("key", "tls.key", &self.key),
+        ];
+        let mut flags = Vec::new();
+        for (flag, name, text) in files {
+            let path = folder.join(name);
+            fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+            flags.push(format!("--{flag} {}", path.display()));
+        }
+        Ok(flags.join(" "))
     }
 }
 
@@ -144,10 +188,13 @@ impl Shown {
     }
 
     async fn stream(&self, authority: &str) -> io::Result<TlsStream<TcpStream>> {
-        let stream = TcpStream::connect(authority).await?;
-        stream.set_nodelay(true)?;
         let connector = TlsConnector::from(self.current());
-        connector.connect(self.host.clone(), stream).await
+        let connected = tokio::time::timeout(CONNECT, async {
+            let stream = TcpStream::connect(authority).await?;
+            stream.set_nodelay(true)?;
+            connector.connect(self.host.clone(), stream).await
+        });
+        connected.await?
     }
 
     fn current(&self) -> Arc<ClientConfig> {

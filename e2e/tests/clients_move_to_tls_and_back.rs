@@ -45,7 +45,8 @@ async fn clients_move_to_tls_and_back(engine: Engine) -> Result<()> {
     let plain = Traffic::start(mix("after/"), lab.endpoints(&name).await?);
     plain.flows(50, PATIENCE).await?;
     judge(&secured.finish(PATIENCE).await?)?;
-    lab.change(&name, &plain, "plaintext alone", json!({ "tls": null }))
+    let without = json!({ "tls": { "client": { "mode": "Disabled", "plaintext": "Refused" } } });
+    lab.change(&name, &plain, "plaintext alone", without)
         .await?;
     judge(&plain.finish(PATIENCE).await?)?;
     lab.end().await

@@ -1,5 +1,5 @@
 //! Promise: every file in `examples/` is accepted as it stands and becomes a Ready cluster that
-//! takes writes; and it does so as well when its members are stock etcd.
+//! takes writes, over TLS; and it does so as well when its members are stock etcd.
 
 use std::path::Path;
 
@@ -35,14 +35,15 @@ async fn every_example_reaches_ready(engine: Engine) -> Result<()> {
 }
 
 async fn serves(lab: &Lab, manifest: &str) -> Result<()> {
-    let name = lab.apply(manifest).await?;
+    let name = lab.apply_as_it_stands(manifest).await?;
     let cluster = lab.ready(&name).await?;
-    let endpoints = lab.endpoints(&name).await?;
+    let endpoints = lab.secured_endpoints(&name).await?;
     ensure!(
         endpoints.len() == usize::try_from(cluster.spec.replicas)?,
         "{endpoints:?}"
     );
-    let traffic = Traffic::start(Mix::default(), endpoints);
+    let shown = lab.shown(&name).await?;
+    let traffic = Traffic::start_secured(Mix::default(), endpoints, shown);
     traffic.flows(100, PATIENCE).await?;
     judge(&traffic.finish(PATIENCE).await?)?;
     lab.delete(&name).await

@@ -11,10 +11,12 @@ use e2e::FIGURE;
 use e2e::contract::{Exchange, Listed, Recording, compare, judge};
 use e2e::control_plane::ControlPlane;
 use e2e::wait;
-use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, PostParams};
+use kube::api::{
+    Api, ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams,
+};
 use kube::{Client, ResourceExt};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use smallkube::{Options, Smallkube};
 use std::time::Duration;
 
@@ -80,6 +82,7 @@ async fn played(client: Client) -> Result<Vec<Exchange>> {
                 .with_context(|| format!("the rule {:?}", pair.rule))?;
         }
     }
+    unnamed_surfaces(&client).await?;
     use_examples(&client).await?;
     Ok(recording.exchanges())
 }
@@ -165,6 +168,55 @@ impl Play<'_> {
         json_patch::merge(&mut whole, example);
         Ok(serde_json::from_value(whole)?)
     }
+}
+
+/// Changes what `spec.tls` says of a surface that it did not name, under each thing that the status may remember of it.
+async fn unnamed_surfaces(client: &Client) -> Result<()> {
+    let clusters: Api<DynamicObject> = api(client, "RaftCluster");
+    let params = PatchParams::default();
+    for (number, remembered, (to_plain, to_tls, auth)) in [
+        (0, None, (false, true, true)),
+        (
+            1,
+            Some(json!({ "tlsDefault": "Operator" })),
+            (false, true, true),
+        ),
+        (2, Some(json!({ "serial": 1 })), (true, false, false)),
+        (
+            3,
+            Some(json!({ "tlsDefault": "Unknown" })),
+            (true, true, true),
+        ),
+    ] {
+        let name = format!("unnamed-{number}");
+        let cluster = json!({
+            "apiVersion": "quorate.io/v1alpha1", "kind": "RaftCluster", "metadata": { "name": name },
+            "spec": { "storage": { "size": "1Gi" } },
+        });
+        clusters
+            .create(&PostParams::default(), &serde_json::from_value(cluster)?)
+            .await?;
+        if let Some(status) = remembered {
+            let status = Patch::Merge(json!({ "status": status }));
+            clusters.patch_status(&name, &params, &status).await?;
+        }
+        let client =
+            |mode: &str| json!({ "tls": { "client": { "mode": mode, "plaintext": "Refused" } } });
+        for (change, right) in [
+            (client("Disabled"), to_plain),
+            (client("Operator"), to_tls),
+            (json!({ "auth": { "rootSecretName": "root" } }), auth),
+        ] {
+            let tried = Patch::Merge(json!({ "spec": change }));
+            let dry = PatchParams {
+                dry_run: true,
+                ..PatchParams::default()
+            };
+            let answered = clusters.patch(&name, &dry, &tried).await;
+            ensure!(answered.is_ok() == right, "{name}: {change}: {answered:?}");
+        }
+    }
+    Ok(())
 }
 
 /// Creates everything in `examples/`.

@@ -5,14 +5,15 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::Secret;
-use kube::Api;
-use plan::names;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
 
-use super::{Lab, NAMESPACE, PATIENCE, client_url};
+use super::{Lab, Leader, NAMESPACE, PATIENCE, client_url};
 use crate::FIGURE;
+use crate::client::Client;
 use crate::secured::{Papers, Shown};
 use crate::traffic::Traffic;
+use crate::wait;
 
 /// Writes that show that traffic flows.
 const WRITES: u64 = 50;
@@ -44,9 +45,7 @@ impl Lab {
     /// # Errors
     /// The API's; when something is missing there.
     pub async fn papers(&self, name: &str) -> Result<Papers> {
-        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let secret = secrets.get(&names::application_secret(name)).await?;
-        Papers::of(&secret, format!("{name}.{NAMESPACE}.svc"))
+        Papers::in_use(self.client.clone(), NAMESPACE, name).await
     }
 
     /// The client URLs of all members that have an address, for clients with TLS.
@@ -55,10 +54,82 @@ impl Lab {
     /// The API's.
     pub async fn secured_endpoints(&self, name: &str) -> Result<Vec<String>> {
         let plain = self.endpoints(name).await?;
-        Ok(plain
-            .iter()
-            .map(|it| it.replacen("http:", "https:", 1))
-            .collect())
+        Ok(plain.iter().map(|it| secured(it)).collect())
+    }
+
+    /// Waits until a member says that it leads, asking the members and not the operator.
+    ///
+    /// # Errors
+    /// When none does in time.
+    pub async fn leader(&self, name: &str) -> Result<Leader> {
+        let found = wait::until(format!("a leader of {name}"), PATIENCE, async || {
+            let mut leader: Option<Leader> = None;
+            for pod in self.pods(name).await.map_err(|e| e.to_string())? {
+                let Some(term) = self.term_it_leads(name, &pod).await else {
+                    continue;
+                };
+                if leader.as_ref().is_none_or(|l| l.term < term) {
+                    leader = Some(Leader {
+                        member: pod.name_any(),
+                        term,
+                    });
+                }
+            }
+            leader.ok_or_else(|| "no member says that it leads".to_owned())
+        });
+        found
+            .await
+            .with_context(|| format!("logs in {}", self.folder.path().display()))
+    }
+
+    /// Waits until so many members answer for themselves and agree on a leader, asking the
+    /// members and not the operator.
+    ///
+    /// # Errors
+    /// When they do not in time; says how many do.
+    pub async fn healthy(&self, name: &str, members: usize) -> Result<()> {
+        let found = wait::until(
+            format!("{members} healthy members of {name}"),
+            PATIENCE,
+            async || {
+                let mut leaders = std::collections::BTreeMap::<u64, usize>::new();
+                for pod in self.pods(name).await.map_err(|e| e.to_string())? {
+                    if let Some(leader) = self.leader_it_follows(name, &pod).await {
+                        *leaders.entry(leader).or_default() += 1;
+                    }
+                }
+                let agree = leaders.values().copied().max().unwrap_or_default();
+                if agree >= members {
+                    Ok(())
+                } else {
+                    Err(format!("{agree} answer and agree"))
+                }
+            },
+        );
+        found
+            .await
+            .with_context(|| format!("logs in {}", self.folder.path().display()))
+    }
+
+    async fn term_it_leads(&self, name: &str, pod: &Pod) -> Option<u64> {
+        let status = self.dial(name, pod).await?.status().await.ok()?;
+        let own = status.header.as_ref()?.member_id;
+        (status.leader != 0 && status.leader == own).then_some(status.raft_term)
+    }
+
+    async fn leader_it_follows(&self, name: &str, pod: &Pod) -> Option<u64> {
+        let status = self.dial(name, pod).await?.status().await.ok()?;
+        (status.leader != 0).then_some(status.leader)
+    }
+
+    /// A client of the member in this pod, with TLS where that refuses plain HTTP.
+    async fn dial(&self, name: &str, pod: &Pod) -> Option<Client> {
+        let plain = client_url(pod)?;
+        if serves_plaintext(pod) {
+            return Client::connect(&plain).await.ok();
+        }
+        let shown = self.shown(name).await.ok()?;
+        shown.client(&secured(&plain)).await.ok()
     }
 
     /// Keeps the clients' list of members as current as a Service would. Ends only with an error.
@@ -120,4 +191,15 @@ impl Lab {
             self.endpoints(name).await
         }
     }
+}
+
+fn secured(url: &str) -> String {
+    url.replacen("http:", "https:", 1)
+}
+
+/// Whether the member in this pod serves clients without TLS, as the pod was made.
+fn serves_plaintext(pod: &Pod) -> bool {
+    let containers = pod.spec.iter().flat_map(|it| &it.containers);
+    let mut args = containers.flat_map(|it| it.args.iter().flatten());
+    args.any(|it| it.starts_with("--listen-client-urls=") && it.contains("http:"))
 }

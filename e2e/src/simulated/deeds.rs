@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::World;
 use super::nodes::node_of;
 use super::world::{NAME, NAMESPACE, ROOT_SECRET};
+use crate::secured::plain;
 
 impl World {
     /// The administrator makes a storage class whose volumes can grow in place.
@@ -80,11 +81,12 @@ impl World {
         self.nodes.delete_dead().await.expect("users may");
     }
 
-    /// The user creates the cluster.
+    /// The user creates the cluster, in plain HTTP on surfaces that the spec does not name.
     ///
     /// # Panics
     /// If it is refused.
-    pub async fn create(&self, spec: Value) {
+    pub async fn create(&self, mut spec: Value) {
+        plain(&mut spec);
         let spec: RaftClusterSpec = serde_json::from_value(spec).expect("a spec of the test");
         let created = self
             .clusters()

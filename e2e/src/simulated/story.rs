@@ -250,7 +250,7 @@ fn secured() -> [Story; 3] {
         json!({ "tls": { "peer": { "mode": "Operator" }, "client": { "mode": "Operator" } } });
     let roll = Step::Change(json!({ "image": "quorate-node:9.9.9" }));
     let move_peers = || Step::Change(json!({ "tls": peers("Operator") }));
-    let plain = Step::Change(json!({ "tls": null }));
+    let plain = Step::Change(json!({ "tls": peers("Disabled") }));
     [
         story("certificates", Some(with(spec(1), tls)), &[roll]),
         story("peers to TLS", Some(spec(3)), &[move_peers()]),

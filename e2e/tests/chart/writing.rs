@@ -155,7 +155,7 @@ fn versions_and_catalogue_are_those_of_the_project() {
 }
 
 #[test]
-fn the_notes_end_with_a_cluster_to_paste() {
+fn the_notes_show_a_cluster_to_paste() {
     let Some(helm) = Helm::or_left_out("the cluster in the chart's notes") else {
         return;
     };
@@ -171,10 +171,7 @@ fn the_notes_end_with_a_cluster_to_paste() {
         let (_, pasted) = notes
             .rsplit_once("-f - <<EOF\n")
             .expect("a cluster to paste");
-        let cluster = pasted
-            .trim_end()
-            .strip_suffix("EOF")
-            .expect("it is the end");
+        let (cluster, _) = pasted.split_once("\nEOF\n").expect("its end");
         let mut cluster: Value = serde_saphyr::from_str(cluster).expect("YAML");
         let metadata = cluster["metadata"].as_object_mut().expect("metadata");
         let namespace = metadata.remove("namespace").expect("it says where");

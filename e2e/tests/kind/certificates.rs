@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use crds::{OperationPhase, RaftOperation};
-use e2e::secured::Papers;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
@@ -32,10 +31,7 @@ async fn acts(stage: &Stage<'_>) -> Result<()> {
     let both = json!({ "peer": { "mode": "Operator" }, "client": { "mode": "Operator" } });
     stage.apply_with(3, json!({ "tls": both })).await?;
     stage.ready().await?;
-    let secret = secret(stage, &names::application_secret(NAME)).await?;
-    let host = format!("{NAME}.{}.svc", stage.namespace());
-    let papers = Papers::of(&secret, host)?;
-    let traffic = stage.traffic_with(NAME, Some(papers)).await?;
+    let traffic = stage.secured_traffic_at(NAME).await?;
     let before = stage.pod_uids().await?;
     let renewed = stage.cost(&traffic, async || renew(stage).await).await?;
     stage.figure(&format!("certificates renewed: {renewed}"));

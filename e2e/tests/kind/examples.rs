@@ -93,7 +93,7 @@ async fn all_serve(stage: &Stage<'_>, all: &[(String, Value)], began: Instant) -
         all.len()
     ));
     for (file, manifest) in all {
-        let traffic = stage.traffic_at(name(manifest)?).await?;
+        let traffic = stage.secured_traffic_at(name(manifest)?).await?;
         stage.judge(&traffic).await.with_context(|| file.clone())?;
     }
     Ok(())

@@ -8,7 +8,7 @@ use crds::RaftCluster;
 use e2e::FIGURE;
 use e2e::kind::traffic::{Order, Remote};
 use e2e::lab::{is_ready, told};
-use e2e::secured::Papers;
+use e2e::secured::{Papers, plain};
 use e2e::traffic::Mix;
 use e2e::verdict::judge;
 use e2e::wait;
@@ -174,10 +174,11 @@ impl<'a> Stage<'a> {
         self.apply_with(replicas, json!({})).await
     }
 
-    /// Applies a cluster of so many members with further wishes.
+    /// Applies a cluster of so many members with further wishes, in plain HTTP on surfaces that they do not name.
     pub(crate) async fn apply_with(&self, replicas: u32, wishes: Value) -> Result<()> {
         let mut spec = json!({ "replicas": replicas, "storage": { "size": "1Gi" } });
         merge(&mut spec, wishes);
+        plain(&mut spec);
         merge(&mut spec, self.choice()?);
         let manifest = json!({
             "apiVersion": "quorate.io/v1alpha1",
@@ -275,6 +276,12 @@ impl<'a> Stage<'a> {
     /// Starts traffic at a cluster of this name, in place of what there was, and waits until it flows.
     pub(crate) async fn traffic_at(&self, cluster: &str) -> Result<Remote> {
         self.traffic_with(cluster, None).await
+    }
+
+    /// The same, with the certificate that an application of the cluster finds in its Secret.
+    pub(crate) async fn secured_traffic_at(&self, cluster: &str) -> Result<Remote> {
+        let papers = Papers::in_use(self.client(), &self.namespace, cluster).await?;
+        self.traffic_with(cluster, Some(papers)).await
     }
 
     /// The same, with what clients show to members with TLS.

@@ -25,9 +25,9 @@ use crate::{
     names::{self, Scheme, Surface},
     objects,
     observed::Keyring,
-    peers,
     report::{Invalid, Work},
     spec::Spec,
+    tls,
     view::View,
 };
 
@@ -187,7 +187,7 @@ pub(crate) fn flags(spec: &Spec, surface: Surface) -> Vec<String> {
 #[must_use]
 pub fn shown_by_operator(cluster: &RaftCluster) -> Option<(String, &'static str)> {
     let name = cluster.metadata.name.as_deref().unwrap_or_default();
-    shown(cluster.spec.tls.as_ref()?, name)
+    shown(&tls::asked(cluster), name)
 }
 
 /// The same of a cluster of this name.
@@ -218,9 +218,6 @@ fn wanted_for(spec: &Spec, surface: Surface) -> Vec<Wanted> {
 /// Names of all Secrets that a cluster needs; each is read by its name, and no others are.
 #[must_use]
 pub fn secrets(cluster: &RaftCluster) -> BTreeSet<String> {
-    if cluster.spec.tls.is_none() && peers::tls_in_force(cluster).peer.is_none() {
-        return BTreeSet::new();
-    }
     let (spec, _) = Spec::parse(cluster, None);
     wanted(&spec).into_iter().map(|it| it.secret).collect()
 }

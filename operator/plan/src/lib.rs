@@ -53,6 +53,7 @@ mod settle;
 mod spec;
 mod status;
 mod syntax;
+mod tls;
 mod upkeep;
 mod view;
 mod volume;
@@ -167,6 +168,7 @@ pub fn plan(cluster: &RaftCluster, observed: &Observed, now: Timestamp) -> Plan 
         upkeep::release(&view, &mut draft);
     }
     draft.memory.network_policy = network_policy::remembered(&view);
+    draft.memory.tls_default = tls::remember(cluster, &view);
     operate::queue(&view, &mut draft, hands_off, work.as_ref());
     let Draft { actions, memory } = draft;
     let report = account::account(&view, hands_off, work, memory, leaving);

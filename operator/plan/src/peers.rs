@@ -25,6 +25,7 @@ use crate::{
     draft::{Draft, moving, no_quorum, waiting},
     names::{self, PeerPort, Scheme, Surface},
     report::Work,
+    tls,
     view::{Member, View},
 };
 
@@ -39,7 +40,7 @@ pub(crate) fn listeners(cluster: &RaftCluster) -> Vec<PeerListener> {
 
 /// By whose certificates the user wants members to speak to each other; none for plain HTTP.
 pub(crate) fn asked(cluster: &RaftCluster) -> Option<PeerTls> {
-    let peer = cluster.spec.tls.as_ref().and_then(|it| it.peer.clone());
+    let peer = tls::asked(cluster).peer;
     peer.filter(|it| it.mode != TlsMode::Disabled)
 }
 
@@ -47,7 +48,7 @@ pub(crate) fn asked(cluster: &RaftCluster) -> Option<PeerTls> {
 pub(crate) fn tls_in_force(cluster: &RaftCluster) -> Tls {
     Tls {
         peer: listeners(cluster).into_iter().find_map(|it| it.tls()),
-        ..cluster.spec.tls.clone().unwrap_or_default()
+        ..tls::asked(cluster)
     }
 }
 

@@ -6,7 +6,7 @@
 use crds::{
     AuthStatus, BlockedBy, CertificateRotation, Joining, Leader, MemberStatus, NetworkPolicyMode,
     OperationType, PeerListener, Quorum, RaftClusterStatus, Reclaiming, Recovering, Recovery,
-    RepairStatus, RolloutStatus, StableTemplate, StorageStatus,
+    RepairStatus, RolloutStatus, StableTemplate, StorageStatus, TlsDefault,
 };
 use jiff::Timestamp;
 
@@ -103,6 +103,8 @@ pub struct Memory {
     pub auth: Option<AuthStatus>,
     /// Whether there is, or may be, a NetworkPolicy of the operator's.
     pub network_policy: Option<NetworkPolicyMode>,
+    /// What a surface means that the spec does not name.
+    pub tls_default: Option<TlsDefault>,
     /// Where members listen for each other; empty before anybody has said where they are.
     pub peer_listeners: Vec<PeerListener>,
 }
@@ -130,6 +132,7 @@ impl Memory {
             recovering: status.recovering.clone(),
             auth: status.auth.clone(),
             network_policy: status.network_policy,
+            tls_default: status.tls_default,
             peer_listeners: status.peer_listeners.clone(),
         }
     }

@@ -64,6 +64,7 @@ pub fn status(
         repair: Some(report.memory.repair.clone()).filter(|it| *it != RepairStatus::default()),
         rollout: report.memory.rollout.clone(),
         stable_template: report.memory.stable_template.clone(),
+        tls_default: report.memory.tls_default,
         peer_listeners: report.memory.peer_listeners.clone(),
         certificates: certificates(report),
         network_policy: network_policy::remember(report.memory.network_policy, outcome),

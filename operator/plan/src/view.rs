@@ -23,6 +23,7 @@ use crate::{
     progress,
     report::{Invalid, Memory, Support},
     spec::Spec,
+    tls,
 };
 
 /// How many entries a member may be behind and still count as caught up: what it swallows well within one election timeout.
@@ -157,6 +158,8 @@ impl<'a> View<'a> {
         }
         let stranded = certificates::stranded(&view);
         view.invalid.extend(stranded);
+        let untold = tls::untold(cluster, &view);
+        view.invalid.extend(untold);
         view
     }
 

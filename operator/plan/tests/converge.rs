@@ -9,10 +9,10 @@
 mod model;
 
 use crds::{
-    AdmittedPods, Canary, DeletionPolicy, Downgrade, Engine, LabelSelector, MaintenanceWindow,
-    MemberPhase, NetworkPolicyMode, NetworkPolicyOptions, OnFailure, OperationPhase, PeerTls,
-    Plaintext, RepairCause, RepairMode, RollingUpdate, RunState, Tls, TlsMode, UpdateStrategy,
-    UpdateType,
+    AdmittedPods, Canary, ClientTls, DeletionPolicy, Downgrade, Engine, LabelSelector,
+    MaintenanceWindow, MemberPhase, NetworkPolicyMode, NetworkPolicyOptions, OnFailure,
+    OperationPhase, PeerTls, Plaintext, RepairCause, RepairMode, RollingUpdate, RunState, Tls,
+    TlsDefault, TlsMode, UpdateStrategy, UpdateType,
 };
 use jiff::SignedDuration;
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
@@ -467,8 +467,10 @@ fn examine_pods(world: &World, seed: u64) {
 fn examine_peers(world: &World, seed: u64) {
     let tls = world.cluster.spec.tls.as_ref();
     let mode = tls.and_then(|it| Some(it.peer.as_ref()?.mode));
-    let secured = mode.unwrap_or_default() != TlsMode::Disabled;
-    let listeners = &world.cluster.status.as_ref().unwrap().peer_listeners;
+    let status = world.cluster.status.as_ref().unwrap();
+    assert_eq!(status.tls_default, Some(TlsDefault::Operator));
+    let secured = mode.unwrap_or(TlsMode::Operator) != TlsMode::Disabled;
+    let listeners = &status.peer_listeners;
     assert_eq!(listeners.len(), 1, "seed {seed}: peers still move");
     assert_eq!(
         listeners[0].tls().is_some(),
@@ -493,7 +495,11 @@ fn own_certificates() -> Tls {
 fn live(seed: u64) -> World {
     let mut world = World::new(seed, 3);
     world.cluster.spec.replicas = world.rng.random_range(1..=5);
-    world.cluster.spec.tls = seed.is_multiple_of(2).then(own_certificates);
+    match seed % 3 {
+        0 => {}
+        1 => world.cluster.spec.tls = None,
+        _ => world.cluster.spec.tls = Some(own_certificates()),
+    }
     if world.rng.random_bool(0.3) {
         world.cluster.spec.repair_policy.mode = RepairMode::Recommend;
     }
@@ -789,18 +795,18 @@ fn clients_move_to_tls_and_back_without_an_outage() {
     let mut world = World::new(5, 3);
     settle_steadily(&mut world, "plaintext");
     let client = |plaintext| {
-        let tls = serde_json::json!({"client": {"mode": "Operator", "plaintext": plaintext}});
-        serde_json::from_value::<Tls>(tls).unwrap()
+        let client = serde_json::json!({"mode": "Operator", "plaintext": plaintext});
+        serde_json::from_value(client).unwrap()
     };
     let ways = [
-        Some(client("Allowed")),
-        Some(client("Refused")),
-        Some(client("Allowed")),
-        None,
+        client("Allowed"),
+        client("Refused"),
+        client("Allowed"),
+        ClientTls::default(),
     ];
     let urls = ["http,https", "https", "http,https", "http"];
-    for (tls, schemes) in ways.into_iter().zip(urls) {
-        world.edit(|spec| spec.tls = tls);
+    for (client, schemes) in ways.into_iter().zip(urls) {
+        world.edit(|spec| spec.tls.as_mut().unwrap().client = Some(client));
         settle_steadily(&mut world, schemes);
         let urls = schemes
             .split(',')
@@ -831,11 +837,7 @@ fn peers_move_to_tls_and_back_without_an_outage() {
         settle_steadily(&mut world, "plaintext");
         for rounds in (0..120).step_by(5) {
             for mode in [TlsMode::Operator, TlsMode::Disabled] {
-                let tls = Tls {
-                    peer: Some(peers(mode)),
-                    ..Tls::default()
-                };
-                world.edit(|spec| spec.tls = Some(tls));
+                world.edit(|spec| spec.tls.as_mut().unwrap().peer = Some(peers(mode)));
                 (0..rounds).for_each(|_| steady_round(&mut world, "half-way"));
             }
         }
@@ -862,8 +864,10 @@ fn dropping_tls_too_soon_changes_nothing() {
     world.cluster.spec.tls = Some(own_certificates());
     settle_steadily(&mut world, "TLS");
     let writes = world.writes;
-    let peer =
-        serde_json::from_value::<Tls>(serde_json::json!({"peer": {"mode": "Operator"}})).unwrap();
+    let peer = Tls {
+        client: Some(ClientTls::default()),
+        ..own_certificates()
+    };
     world.edit(|spec| spec.tls = Some(peer.clone()));
     (0..50).for_each(|_| steady_round(&mut world, "TLS dropped too soon"));
     assert_eq!(world.writes, writes);

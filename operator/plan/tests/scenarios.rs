@@ -154,6 +154,9 @@ fn describe(plan: &Plan) -> String {
     }
     text += &listeners(&memory.peer_listeners);
     text += network_policy(memory.network_policy);
+    if let Some(it) = memory.tls_default {
+        let _ = writeln!(text, "remembers that TLS is by default {it:?}");
+    }
     if let Some(it) = &memory.recovering {
         let (of, by) = (&it.survivor, &it.plan);
         let _ = writeln!(text, "remembers to rebuild of {of} by plan {by}");

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::client::Client;
 use e2e::history::{Action, Answer, History, Value};
 use e2e::lab::{self, Lab, PATIENCE, is_ready};
 use e2e::traffic::{Mix, Traffic};
@@ -39,7 +38,7 @@ async fn apply(screen: &mut Screen, lab: &Lab) -> Result<String> {
     for line in manifest.lines() {
         screen.say(&format!("  {line}"));
     }
-    let name = lab.apply(&manifest).await?;
+    let name = lab.apply_as_it_stands(&manifest).await?;
     screen.step(&format!("{name} comes up"));
     watch_until_ready(screen, lab, &name).await?;
     Ok(name)
@@ -73,11 +72,13 @@ async fn write_and_read(screen: &mut Screen, lab: &Lab, name: &str) -> Result<()
     screen.step(&format!(
         "write {KEYS} keys through one member, read them through another"
     ));
-    let endpoints = lab.endpoints(name).await?;
+    let endpoints = lab.secured_endpoints(name).await?;
+    let shown = lab.shown(name).await?;
     let (Some(first), Some(last)) = (endpoints.first(), endpoints.last()) else {
         bail!("{name} has no endpoints");
     };
-    let mut writer = Client::connect(first)
+    let mut writer = shown
+        .client(first)
         .await
         .with_context(|| format!("dial {first}"))?;
     for n in 0..KEYS {
@@ -86,7 +87,8 @@ async fn write_and_read(screen: &mut Screen, lab: &Lab, name: &str) -> Result<()
             .await
             .with_context(|| format!("put {}", key(n)))?;
     }
-    let mut reader = Client::connect(last)
+    let mut reader = shown
+        .client(last)
         .await
         .with_context(|| format!("dial {last}"))?;
     for n in 0..KEYS {
@@ -117,7 +119,8 @@ async fn kill_the_leader(screen: &mut Screen, lab: &Lab, name: &str) -> Result<(
         "kill -9 {}, the leader of term {}, under load",
         old.member, old.term
     ));
-    let traffic = Traffic::start(Mix::default(), lab.endpoints(name).await?);
+    let endpoints = lab.secured_endpoints(name).await?;
+    let traffic = Traffic::start_secured(Mix::default(), endpoints, lab.shown(name).await?);
     traffic.flows(200, PATIENCE).await?;
     let killed_at = traffic.recorder().elapsed();
     lab.kill(&old.member)?;
@@ -178,13 +181,14 @@ async fn scale(screen: &mut Screen, lab: &Lab, name: &str, replicas: u32) -> Res
 async fn stay(screen: &mut Screen, lab: &Lab, name: &str) -> Result<()> {
     screen.step("it is yours until Ctrl-C; three commands to try in another terminal:");
     let leader = lab.leader(name).await?.member;
-    let endpoints = lab.endpoints(name).await?.join(",");
+    let endpoints = lab.secured_endpoints(name).await?.join(",");
+    let flags = lab.papers(name).await?.write_to(lab.folder())?;
     screen.say(&format!(
         "kubectl --kubeconfig {} get raftcluster,raftmember,pod",
         lab.kubeconfig().display()
     ));
     screen.say(&format!(
-        "etcdctl --endpoints {endpoints} endpoint status -w table"
+        "etcdctl --endpoints {endpoints} {flags} endpoint status -w table"
     ));
     match lab
         .pods(name)

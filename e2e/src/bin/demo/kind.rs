@@ -12,6 +12,7 @@ use e2e::kind::progress::Progress;
 use e2e::kind::traffic::{Order, Remote};
 use e2e::kind::{self, images, install};
 use e2e::lab::{PATIENCE, is_ready, told};
+use e2e::secured::Papers;
 use e2e::traffic::Mix;
 use e2e::{tools, wait};
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -146,6 +147,7 @@ impl House {
     }
 
     async fn traffic(&self) -> Result<Remote> {
+        let papers = Papers::in_use(self.client.clone(), NAMESPACE, NAME).await?;
         let service = names::peer_service(NAME);
         let port = names::CLIENT_PORT;
         let order = Order {
@@ -154,7 +156,7 @@ impl House {
                 ..Mix::default()
             },
             members: format!("{service}.{NAMESPACE}.svc.cluster.local.:{port}"),
-            papers: None,
+            papers: Some(papers),
         };
         let traffic = Remote::start(self.client.clone(), "demo", &order).await?;
         traffic.flows(ENOUGH, PATIENCE).await?;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use crds::{RaftCluster, RaftClusterSpec};
 use e2e::control_plane::ControlPlane;
+use e2e::secured::plain;
 use e2e::wait;
 use futures::{StreamExt, TryStreamExt, pin_mut, stream};
 use k8s_openapi::api::core::v1::{Namespace, Pod};
@@ -152,9 +153,12 @@ impl Bench<'_> {
     }
 
     async fn create(&self) -> Result<()> {
-        let spec: RaftClusterSpec = serde_json::from_value(json!({
+        let mut spec = json!({
             "replicas": 3, "engine": "Etcd", "image": "etcd:v3.7.1", "storage": { "size": "1Gi" },
-        }))?;
+        });
+        // The members of this program have no certificates.
+        plain(&mut spec);
+        let spec: RaftClusterSpec = serde_json::from_value(spec)?;
         stream::iter(0..self.arguments.clusters)
             .map(|number| {
                 let (namespace, name) = self.place(number);

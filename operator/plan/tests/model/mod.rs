@@ -73,7 +73,8 @@ pub(crate) fn cluster(replicas: i32) -> RaftCluster {
         "apiVersion": "quorate.io/v1alpha1",
         "kind": "RaftCluster",
         "metadata": {"name": "kv", "namespace": "demo", "uid": CLUSTER_UID, "generation": 1},
-        "spec": {"replicas": replicas, "image": "quorate-node:1.0.0", "storage": {"size": "4Gi"},
+        "spec": {"replicas": replicas, "image": "quorate-node:1.0.0", "tls": {"peer": {"mode": "Disabled"}, "client": {"mode": "Disabled"}},
+            "storage": {"size": "4Gi"},
             // What is lost by chance is lost more often than the default would replace.
             "repairPolicy": {"maxReplacements": {"count": 9, "periodSeconds": 60}}},
     });

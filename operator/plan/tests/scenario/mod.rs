@@ -1,8 +1,8 @@
 //! A small language for situations: one line for the resource, one for each member.
 //!
 //! ```text
-//! cluster replicas=3 [learners=1] [image=..] [version=..] [policy=Delete] [engine=Etcd] [paused] [deleted] [reclaiming=4000!] [fresh] [claims-of-namesake=2]
-//!         [tls=JSON [certificates [without=kv-peer-tls] [due=kv-peer-tls] [aging=kv-peer-tls] [stolen=kv-peer-tls]
+//! cluster replicas=3 [learners=1] [image=..] [version=..] [policy=Delete] [engine=Etcd] [paused] [deleted] [reclaiming=4000!] [fresh | statusless] [claims-of-namesake=2]
+//!         [tls=JSON | tls=unnamed [tls-default=Operator] [certificates [without=kv-peer-tls] [due=kv-peer-tls] [aging=kv-peer-tls] [stolen=kv-peer-tls]
 //!         [keyless=kv-peer-tls] [both=kv-peer-tls | prepared=kv-peer-tls] [rotating=Peer/Trust[/20]]]]
 //!         [listeners=http:2380+https:2382]
 //!         [network=JSON [network-remembered] [network-was=JSON [network-untold]] [operator=unknown]]
@@ -29,13 +29,13 @@
 //!
 //! `m1` is the member of serial 1, whose real name is a hash; a member that is not said to be otherwise has its identity,
 //! its own claim, a ready pod of the template in force, a vote, and answers at index 100000. `fresh` means that nothing of
-//! the cluster is there yet; otherwise services and budget are. A volume asks for the one size and has the other (`none` before
+//! the cluster is there yet; otherwise services and budget are; `statusless` that the status is gone. A volume asks for the one size and has the other (`none` before
 //! it is bound); `asked` is what the operator last asked for, if that is another size than the first one.
 //! `stable` is the image of the template on which the cluster converged, `template=stable` a pod of it and `template=asked` one of
 //! what the spec asks for; `begun` is a rollout that is watched, with the seconds since it got on. A cluster that has converged
 //! remembers that it has. A CA of the operator's is called as its Secret, and one beside it or after it `new`: with `both` that one is
 //! believed and signs, with `prepared` it is believed and does not; `rotating` says the surface, the step and for how many seconds all
-//! members have been seen to have taken it. What a member trusts and shows, it does on the surface of its peers. `listeners` is where
+//! members have been seen to have taken it. Without `tls` the spec names both surfaces as Disabled; `unnamed` names none.  What a member trusts and shows, it does on the surface of its peers. `listeners` is where
 //! members are remembered to listen for each other, and `at` where the membership has the others look for one.
 //! `network-remembered` says that the status remembers a NetworkPolicy, `network-was` that there is one too, as these options ask
 //! for it, and `network-untold` that it is not remembered; the operator knows its own pods unless it is `unknown`.
@@ -294,8 +294,10 @@ fn cluster(head: &Words<'_>) -> RaftCluster {
     if let Some(resources) = head.value("resources") {
         spec["resources"] = serde_json::from_str(resources).expect("resources are JSON");
     }
-    if let Some(tls) = head.value("tls") {
-        spec["tls"] = serde_json::from_str(tls).expect("tls is JSON");
+    let plain = r#"{"peer":{"mode":"Disabled"},"client":{"mode":"Disabled"}}"#;
+    match head.value("tls").unwrap_or(plain) {
+        "unnamed" => {}
+        tls => spec["tls"] = serde_json::from_str(tls).expect("tls is JSON"),
     }
     if let Some(network) = head.value("network") {
         spec["networkPolicy"] = serde_json::from_str(network).expect("options are JSON");
@@ -316,9 +318,10 @@ fn cluster(head: &Words<'_>) -> RaftCluster {
 /// Secrets as the planner itself would have them made before the first pod.
 fn keyrings(cluster: &RaftCluster, now: Timestamp) -> Vec<Keyring> {
     let mut bare = cluster.clone();
-    let peer_listeners = bare.status.map(|it| it.peer_listeners);
+    let status = bare.status.unwrap_or_default();
     bare.status = Some(RaftClusterStatus {
-        peer_listeners: peer_listeners.unwrap_or_default(),
+        peer_listeners: status.peer_listeners,
+        tls_default: status.tls_default,
         ..RaftClusterStatus::default()
     });
     bare.spec.paused = false;
@@ -455,7 +458,8 @@ fn template(head: &Words<'_>, image: Option<&str>) -> Option<StableTemplate> {
 fn remember(situation: &mut Situation, head: &Words<'_>, members: &[Words<'_>]) {
     let highest = members.iter().map(serial).max().unwrap_or(0);
     let joining = head.number("joining");
-    if head.has("fresh") && joining.is_none() && members.is_empty() {
+    let unseen = head.has("fresh") && joining.is_none() && members.is_empty();
+    if unseen || head.has("statusless") {
         return;
     }
     let listeners = listeners(situation, head);
@@ -481,6 +485,9 @@ fn remember(situation: &mut Situation, head: &Words<'_>, members: &[Words<'_>]) 
         required: i32::try_from(it).expect("a majority"),
         ..crds::Quorum::default()
     });
+    let tls_default = head.value("tls-default");
+    status.tls_default =
+        tls_default.map(|it| serde_json::from_value(json!(it)).expect("a default"));
     status.recovering = head.value("recovering").map(|it| {
         let serial: i64 = it[1..].parse().expect("a member");
         crds::Recovering {
@@ -1014,6 +1021,7 @@ fn rendered(situation: &Situation, serial: i64, name: &str) -> Pod {
         cluster.spec.pod_template = None;
         cluster.spec.maintenance_windows.clear();
         cluster.spec.learners = 0;
+        cluster.status.as_mut()?.tls_default = None;
         made(&cluster)
     });
     let mut pod = made.expect("the planner makes a pod that is missing");

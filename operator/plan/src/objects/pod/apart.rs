@@ -98,6 +98,8 @@ mod tests {
             "kind": "RaftCluster",
             "metadata": {"name": "kv", "namespace": "demo"},
             "spec": whole,
+            // From before TLS was the default.
+            "status": {},
         }))
         .expect("a cluster");
         Spec::parse(&cluster, None).0
