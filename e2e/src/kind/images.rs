@@ -1,4 +1,4 @@
-//! Container images of our own, and a stock etcd beside them: one static binary each, from nothing else.
+//! Container images of our own, and a stock etcd beside them: static binaries, one in each of ours, from nothing else.
 //!
 //! Each image is known by its content: a tag that names the hash of everything in it. Where that tag is, nothing is built
 //! again, and a node that has it is sent nothing. The tags that manifests name (`quorate-node:0.1.0`) move with it.
@@ -19,7 +19,7 @@ use crate::{binaries, tools};
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What is added to a version for a second tag of the same image, so that there is something to roll to.
 const NEXT: &str = "-next";
-/// No image is larger: one that is pulled while a cluster waits for its quorum has to be small.
+/// No image of ours is larger: one that is pulled while a cluster waits for its quorum has to be small.
 const BYTES_MAX: u64 = 25_000_000;
 /// How the tag begins that names an image's content.
 const CONTENT: &str = "content-";
@@ -30,14 +30,24 @@ const GLIBC_MINOR_MIN: u32 = 34;
 /// The cargo profile of what goes into images.
 const PROFILE: &str = "image";
 
+/// The image that holds the programs of others.
+const STOCK: &str = "etcd";
+
 /// What an image is made of.
 struct Recipe {
     name: &'static str,
     /// Whether there is a second tag to roll to.
     next: bool,
     dockerfile: &'static str,
-    /// The one file in it.
-    program: &'static str,
+    /// The files in it; what the first one says is its version.
+    programs: &'static [&'static str],
+}
+
+impl Recipe {
+    /// Whether what is in it comes from here.
+    fn is_ours(&self) -> bool {
+        self.name != STOCK
+    }
 }
 
 /// All images, ours first.
@@ -46,25 +56,26 @@ const RECIPES: [Recipe; 4] = [
         name: "quorate-operator",
         next: false,
         dockerfile: include_str!("../../../operator/Dockerfile"),
-        program: "quorate-operator",
+        programs: &["quorate-operator"],
     },
     Recipe {
         name: "quorate-node",
         next: true,
         dockerfile: include_str!("../../../node/Dockerfile"),
-        program: "quorate-node",
+        programs: &["quorate-node"],
     },
     Recipe {
         name: "quorate-lab-traffic",
         next: false,
         dockerfile: include_str!("../../images/traffic.Dockerfile"),
-        program: "traffic",
+        programs: &["traffic"],
     },
     Recipe {
-        name: "etcd",
+        name: STOCK,
         next: true,
         dockerfile: include_str!("../../images/etcd.Dockerfile"),
-        program: "etcd",
+        // Its restorer rebuilds a cluster that has lost its quorum.
+        programs: &["etcd", "etcdutl"],
     },
 ];
 
@@ -79,9 +90,9 @@ pub struct Image {
     pub bytes: u64,
 }
 
-/// A binary, and the version that its image is tagged with.
-struct Program {
-    path: PathBuf,
+/// The binaries of an image, and the version that it is tagged with.
+struct Content {
+    paths: Vec<PathBuf>,
     version: String,
 }
 
@@ -93,15 +104,15 @@ pub fn build(progress: &Progress) -> Result<Vec<Image>> {
     let ours = build_binaries(progress)?;
     let etcd = stock_etcd(progress)?;
     let scratch = tempfile::tempdir().context("make a folder to build images in")?;
-    let pack = |recipe: &Recipe| match recipe.program {
-        "etcd" => image(recipe, &etcd, scratch.path(), progress),
-        program => {
-            let program = Program {
-                path: ours.join(program),
-                version: VERSION.to_owned(),
-            };
-            image(recipe, &program, scratch.path(), progress)
+    let pack = |recipe: &Recipe| {
+        if !recipe.is_ours() {
+            return image(recipe, &etcd, scratch.path(), progress);
         }
+        let content = Content {
+            paths: recipe.programs.iter().map(|it| ours.join(it)).collect(),
+            version: VERSION.to_owned(),
+        };
+        image(recipe, &content, scratch.path(), progress)
     };
     RECIPES.iter().map(pack).collect()
 }
@@ -217,33 +228,34 @@ fn check_glibc(said: &str) -> Result<()> {
 }
 
 /// The etcd of this machine, with the version that it says it is.
-fn stock_etcd(progress: &Progress) -> Result<Program> {
+fn stock_etcd(progress: &Progress) -> Result<Content> {
     let path = tools::provide("etcd", progress)?;
     let said = output(Command::new(&path).arg("--version"))?;
     let version = said.lines().find_map(|l| l.strip_prefix("etcd Version: "));
     let version = version.with_context(|| format!("{} says: {said}", path.display()))?;
-    Ok(Program {
+    Ok(Content {
         version: version.to_owned(),
-        path,
+        paths: vec![path, tools::provide("etcdutl", progress)?],
     })
 }
 
-fn image(recipe: &Recipe, program: &Program, scratch: &Path, progress: &Progress) -> Result<Image> {
-    let binary =
-        std::fs::read(&program.path).with_context(|| format!("read {}", program.path.display()))?;
-    let content = content_tag(recipe, &program.version, &binary);
+fn image(recipe: &Recipe, from: &Content, scratch: &Path, progress: &Progress) -> Result<Image> {
+    let read =
+        |path: &PathBuf| std::fs::read(path).with_context(|| format!("read {}", path.display()));
+    let binaries: Vec<Vec<u8>> = from.paths.iter().map(read).collect::<Result<_>>()?;
+    let content = content_tag(recipe, &from.version, &binaries);
     if !engine::has_image(&content) {
         progress.step(&format!("pack {content}"), || {
-            pack(recipe, program, scratch, &content)
+            pack(recipe, from, scratch, &content)
         })?;
     }
     let image = Image {
-        tags: tags(recipe, &program.version),
+        tags: tags(recipe, &from.version),
         bytes: bytes(&content)?,
         content,
     };
     ensure!(
-        image.bytes < BYTES_MAX,
+        !recipe.is_ours() || image.bytes < BYTES_MAX,
         "{} has {:.1} MB and must stay under {} MB: look what the binary has grown by",
         image.tags[0],
         image.bytes as f64 / 1e6,
@@ -263,21 +275,24 @@ fn tags(recipe: &Recipe, version: &str) -> Vec<String> {
 }
 
 /// Everything that decides what is in the image.
-fn content_tag(recipe: &Recipe, version: &str, binary: &[u8]) -> String {
-    let parts = [recipe.dockerfile.as_bytes(), version.as_bytes(), binary];
+fn content_tag(recipe: &Recipe, version: &str, binaries: &[impl AsRef<[u8]>]) -> String {
+    let mut parts = vec![recipe.dockerfile.as_bytes(), version.as_bytes()];
+    parts.extend(binaries.iter().map(AsRef::as_ref));
     format!("{}:{CONTENT}{}", recipe.name, tools::hash(&parts))
 }
 
-/// Has the engine build it, from a folder that holds the recipe and the one file.
-fn pack(recipe: &Recipe, program: &Program, scratch: &Path, content: &str) -> Result<()> {
+/// Has the engine build it, from a folder that holds the recipe and its files.
+fn pack(recipe: &Recipe, from: &Content, scratch: &Path, content: &str) -> Result<()> {
     let context = scratch.join(recipe.name);
     std::fs::create_dir_all(&context)?;
-    std::fs::copy(&program.path, context.join(recipe.program))?;
+    for (path, name) in from.paths.iter().zip(recipe.programs) {
+        std::fs::copy(path, context.join(name))?;
+    }
     std::fs::write(context.join("Dockerfile"), recipe.dockerfile)?;
     let mut build = engine::build();
     build
         .args(["--quiet", "--tag", content, "--build-arg"])
-        .arg(format!("VERSION={}", program.version))
+        .arg(format!("VERSION={}", from.version))
         .arg(&context);
     succeeds(&mut build)
 }
@@ -363,13 +378,13 @@ mod tests {
     #[test]
     fn another_binary_recipe_or_version_is_other_content() {
         let [operator, node, ..] = &RECIPES;
-        let first = content_tag(node, "0.1.0", b"one");
+        let first = content_tag(node, "0.1.0", &[b"one"]);
         assert!(first.starts_with("quorate-node:content-"), "{first}");
-        assert_eq!(first, content_tag(node, "0.1.0", b"one"));
-        assert_ne!(first, content_tag(node, "0.1.0", b"two"));
-        assert_ne!(first, content_tag(node, "0.1.1", b"one"));
+        assert_eq!(first, content_tag(node, "0.1.0", &[b"one"]));
+        assert_ne!(first, content_tag(node, "0.1.0", &[b"two"]));
+        assert_ne!(first, content_tag(node, "0.1.1", &[b"one"]));
         let of = |tag: String| tag.rsplit_once('-').map(|(_, hash)| hash.to_owned());
-        assert_ne!(of(first), of(content_tag(operator, "0.1.0", b"one")));
+        assert_ne!(of(first), of(content_tag(operator, "0.1.0", &[b"one"])));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod all_pods_deleted;
 mod api_server_down;
 mod bad_image;
+mod canary;
 mod certificates;
 mod engine;
 mod evidence;
@@ -29,6 +30,7 @@ mod quiet;
 mod quorum_lost;
 mod rights;
 mod rolling;
+mod scaled_while_rolled;
 mod scaling;
 mod scenario;
 mod stage;
@@ -51,6 +53,8 @@ const SCENARIOS: &[Scenario] = &[
     all_pods_deleted::SCENARIO,
     nodes_drained::SCENARIO,
     bad_image::SCENARIO,
+    canary::SCENARIO,
+    scaled_while_rolled::SCENARIO,
     volume_deleted::SCENARIO,
     node_deleted::SCENARIO,
     storage_changed::SCENARIO,

@@ -165,6 +165,12 @@ impl Stage<'_> {
     }
 }
 
+/// Whether a pod has a container of this image.
+pub(crate) fn runs(pod: &Pod, image: &str) -> bool {
+    let mut containers = pod.spec.iter().flat_map(|it| &it.containers);
+    containers.any(|it| it.image.as_deref() == Some(image))
+}
+
 /// The node that a pod is on.
 pub(crate) fn node_of(pod: &Pod) -> Option<&str> {
     pod.spec.as_ref()?.node_name.as_deref()

@@ -1,8 +1,5 @@
 //! Promise: two of three volumes are destroyed under load; the cluster is rebuilt of the third when the plan is acknowledged, with
 //! another id and three members, and nothing is lost but what the plan named.
-//!
-//! Of stock etcd the lab's image has only the server, and the program that restores is another one; there the promise is kept in
-//! the ring on smallkube.
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +10,13 @@ use futures::FutureExt;
 use kube::Api;
 use serde_json::json;
 
-use crate::engine::Engine;
+use crate::engine::BOTH;
 use crate::scenario::{Scenario, nothing};
 use crate::stage::{NAME, Stage};
 
 pub(crate) const SCENARIO: Scenario = Scenario {
     name: "quorum-lost",
-    engines: &[Engine::Quorate],
+    engines: BOTH,
     limit: Duration::from_secs(600),
     usual: Duration::from_secs(120),
     acts: |stage| acts(stage).boxed_local(),
