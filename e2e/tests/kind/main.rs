@@ -35,6 +35,7 @@ mod scaling;
 mod scenario;
 mod stage;
 mod storage_changed;
+mod tls_enabled;
 mod volume_deleted;
 
 use std::process::ExitCode;
@@ -71,6 +72,7 @@ const SCENARIOS: &[Scenario] = &[
     follower_killed::SCENARIO,
     api_server_down::SCENARIO,
     certificates::SCENARIO,
+    tls_enabled::SCENARIO,
     quorum_lost::SCENARIO,
 ];
 

@@ -285,16 +285,19 @@ impl<'a> Stage<'a> {
     }
 
     /// The same, with what clients show to members with TLS.
-    pub(crate) async fn traffic_with(
-        &self,
-        cluster: &str,
-        papers: Option<Papers>,
-    ) -> Result<Remote> {
+    async fn traffic_with(&self, cluster: &str, papers: Option<Papers>) -> Result<Remote> {
         let service = names::peer_service(cluster);
+        // Keys of their own: what others wrote before is no part of their history.
+        let prefix = if papers.is_some() {
+            "secured/"
+        } else {
+            "plain/"
+        };
         let order = Order {
             mix: Mix {
                 clients: 6,
                 pace: Duration::from_millis(50),
+                prefix: prefix.to_owned(),
                 ..Mix::default()
             },
             members: format!(
