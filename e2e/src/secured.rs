@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -25,8 +25,12 @@ use tonic::transport::Uri;
 
 use crate::client::{CONNECT, Client};
 
-/// Names each surface that a cluster's spec does not, as plain HTTP: for those who have something else in mind.
-pub fn plain(spec: &mut serde_json::Value) {
+/// Names each surface that a cluster's spec does not, as plain HTTP: for those who have something else in mind. A spec whose `tls`
+/// is there and empty keeps the defaults.
+pub fn plain(spec: &mut Value) {
+    if spec["tls"].as_object().is_some_and(Map::is_empty) {
+        return;
+    }
     for surface in ["peer", "client"] {
         let named = &mut spec["tls"][surface];
         if named.is_null() {

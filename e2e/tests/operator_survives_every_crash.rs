@@ -296,9 +296,9 @@ async fn creating_three_members() {
 }
 
 #[tokio::test]
-async fn creating_a_member_with_certificates() {
+async fn creating_a_member_with_tls_by_default() {
     let mut wanted = spec(1);
-    wanted["tls"] = json!({ "peer": { "mode": "Operator" }, "client": { "mode": "Operator" } });
+    wanted["tls"] = json!({});
     let story = Story {
         before: None,
         deed: Deed::Create(wanted),

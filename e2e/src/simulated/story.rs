@@ -246,13 +246,12 @@ fn network_policy_and_back() -> Story {
 
 /// With TLS: from the beginning, and where members move to it, all of them or until the user thinks better of it.
 fn secured() -> [Story; 3] {
-    let tls =
-        json!({ "tls": { "peer": { "mode": "Operator" }, "client": { "mode": "Operator" } } });
+    let by_default = json!({ "tls": {} });
     let roll = Step::Change(json!({ "image": "quorate-node:9.9.9" }));
     let move_peers = || Step::Change(json!({ "tls": peers("Operator") }));
     let plain = Step::Change(json!({ "tls": peers("Disabled") }));
     [
-        story("certificates", Some(with(spec(1), tls)), &[roll]),
+        story("certificates", Some(with(spec(1), by_default)), &[roll]),
         story("peers to TLS", Some(spec(3)), &[move_peers()]),
         story(
             "peers to TLS and back half-way",
