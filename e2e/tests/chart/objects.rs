@@ -13,6 +13,8 @@ use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use plan::names;
 use quorate_operator::config::Config;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -192,6 +194,7 @@ fn what_every_values_file_renders_is_what_kubernetes_knows() {
         documents.iter().for_each(is_valid);
         selectors_agree(&documents);
         tells_its_own_pods(&documents);
+        reaches_the_members(&documents);
         is_restricted(&pod(&documents));
         let (config, replicas) = (
             flags(&documents),
@@ -213,6 +216,29 @@ fn tells_its_own_pods(documents: &[Value]) {
     assert_eq!(deployment.metadata.namespace, Some(own.namespace));
     let selector = deployment.spec.expect("a spec").selector;
     assert_eq!(selector.match_labels, Some(own.labels));
+}
+
+/// Where a policy says whom the operator may reach, each port on which it speaks to members is among them.
+fn reaches_the_members(documents: &[Value]) {
+    let Some(policy) = one::<NetworkPolicy>(documents, "NetworkPolicy") else {
+        return;
+    };
+    let egress = policy
+        .spec
+        .and_then(|it| it.egress)
+        .expect("it is about egress");
+    let ports: Vec<IntOrString> = egress
+        .into_iter()
+        .flat_map(|it| it.ports.unwrap_or_default())
+        .filter_map(|it| it.port)
+        .collect();
+    for port in [
+        names::CLIENT_PORT,
+        names::PEER_PORT,
+        names::SECOND_PEER_PORT,
+    ] {
+        assert!(ports.contains(&IntOrString::Int(port)), "{port}: {ports:?}");
+    }
 }
 
 #[test]
