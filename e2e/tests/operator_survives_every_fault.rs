@@ -9,7 +9,8 @@
 use crds::{MemberRole, MemberStatus};
 use e2e::FIGURE;
 use e2e::simulated::faults::{Answer, Lie, Schedule, Strikes};
-use e2e::simulated::story::{Told, losses};
+use e2e::simulated::stories::losses;
+use e2e::simulated::story::Told;
 use e2e::simulated::{Crash, Faults, Story, Summary, When, World, stories};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;

@@ -106,14 +106,18 @@ async fn footing(
     Ok(Footing { node, within })
 }
 
-/// The nodes on which a claim's volume can be used.
+/// By which annotation of a claim the scheduler says on which node its volume is to be made. Nothing takes it back when the node
+/// dies first: the pod waits for a volume that nobody makes.
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
+
+/// The nodes on which a claim's volume can be used, or will be when it is made.
 async fn within(
     ctx: &Context,
     claim: &PersistentVolumeClaim,
 ) -> Result<Seen<Vec<Node>>, CallError> {
     let name = claim.spec.as_ref().and_then(|it| it.volume_name.as_deref());
     let Some(name) = name.filter(|it| !it.is_empty()) else {
-        return Ok(Seen::Nothing);
+        return chosen(ctx, claim).await;
     };
     let volume = match ctx.kubernetes.see::<PersistentVolume>(name).await? {
         Seen::There(volume) => volume,
@@ -132,6 +136,21 @@ async fn within(
         all.extend(nodes);
     }
     Ok(Seen::There(all))
+}
+
+/// The node on which a claim's volume is to be made. Of one that is gone, whoever makes volumes chooses another.
+async fn chosen(
+    ctx: &Context,
+    claim: &PersistentVolumeClaim,
+) -> Result<Seen<Vec<Node>>, CallError> {
+    let Some(node) = claim.annotations().get(SELECTED_NODE) else {
+        return Ok(Seen::Nothing);
+    };
+    Ok(match ctx.kubernetes.see(node).await? {
+        Seen::There(node) => Seen::There(vec![node]),
+        Seen::Forbidden => Seen::Forbidden,
+        Seen::Absent | Seen::Nothing => Seen::Nothing,
+    })
 }
 
 /// One label selector for each term of a volume's affinity; none if it has none, or one that labels cannot say.

@@ -44,6 +44,11 @@ impl World {
         self.nodes.make(count).await.expect("nodes are made");
     }
 
+    /// The next node that a volume is to be made on dies before it is.
+    pub fn doom_node(&self) {
+        self.nodes.doom_next();
+    }
+
     /// The node of the member at this place in status dies, if the member has a pod on one.
     ///
     /// # Panics

@@ -54,7 +54,8 @@ impl Kubelet {
         for claim in &claims {
             match claim.metadata.deletion_timestamp {
                 Some(_) => self.let_go(claim, &pods).await?,
-                None => self.bind(claim).await?,
+                None if self.nodes.has_made(claim).await? => self.bind(claim).await?,
+                None => {}
             }
         }
         self.end_processes(&pods);

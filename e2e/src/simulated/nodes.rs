@@ -1,7 +1,7 @@
 //! Nodes under the pods: they fall silent and come back, or are gone with the volumes on them.
 //!
 //! Only worlds that ask for nodes have any; elsewhere pods run on nothing in particular. Volumes are local: each stays on the node
-//! that its first pod was put on. What a scheduler, kubelets and the node controller do is done here once a step; a pod whose node
+//! that was chosen for its first pod, and is made there a step later. What a scheduler, kubelets and the node controller do is done here once a step; a pod whose node
 //! is dead is touched by nobody but the controller.
 //!
 //! It deliberately spreads pods by their number alone.
@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 
 /// By which label a volume names its node.
 const HOSTNAME: &str = "kubernetes.io/hostname";
+/// By which annotation a claim names the node that its volume is to be made on.
+const SELECTED_NODE: &str = "volume.kubernetes.io/selected-node";
 /// With which taint the node controller marks a node that it does not hear of.
 const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
 /// For so many steps pods stay on a node that is not heard of; the real controller waits for five minutes.
@@ -35,6 +37,8 @@ struct State {
     there: BTreeSet<String>,
     /// Those that are dead, and for how many steps they have been.
     dead: BTreeMap<String, u32>,
+    /// Whether the next one that a volume is to be made on dies before it is.
+    doomed: bool,
 }
 
 impl Nodes {
@@ -91,6 +95,11 @@ impl Nodes {
         self.hear(name, "Unknown").await
     }
 
+    /// The next node that a volume is to be made on dies before it is.
+    pub(super) fn doom_next(&self) {
+        self.state().doomed = true;
+    }
+
     /// All nodes that have died and are still there come back, with their volumes.
     pub(super) async fn return_all(&self) -> kube::Result<()> {
         let back = std::mem::take(&mut self.state().dead);
@@ -118,7 +127,7 @@ impl Nodes {
         pods: Vec<Pod>,
         claims: &[PersistentVolumeClaim],
     ) -> kube::Result<Vec<Pod>> {
-        let State { there, dead } = {
+        let State { there, dead, .. } = {
             let mut state = self.state();
             state.dead.values_mut().for_each(|steps| *steps += 1);
             state.clone()
@@ -187,9 +196,15 @@ impl Nodes {
         };
         let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
         let volume = volumes.get_opt(&volume_of(claim)).await?;
-        let Some(node) = choose(volume.as_ref(), pods, alive) else {
+        let chosen = claim.annotations().get(SELECTED_NODE);
+        let tied = volume.as_ref().map(tied_to).or_else(|| chosen.cloned());
+        let Some(node) = choose(tied.as_deref(), pods, alive) else {
             return Ok(None);
         };
+        if tied.is_none() {
+            self.select(claim, node).await?;
+            return Ok(None);
+        }
         if volume.is_none() {
             let volume = local(claim, node);
             volumes.create(&PostParams::default(), &volume).await?;
@@ -201,6 +216,29 @@ impl Nodes {
         api.patch(&pod.name_any(), &PatchParams::default(), &bind)
             .await
             .map(Some)
+    }
+
+    /// Whether a claim's volume is there to be bound; in worlds without nodes it always is.
+    pub(super) async fn has_made(&self, claim: &PersistentVolumeClaim) -> kube::Result<bool> {
+        if self.state().there.is_empty() {
+            return Ok(true);
+        }
+        let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
+        Ok(volumes.get_opt(&volume_of(claim)).await?.is_some())
+    }
+
+    /// Notes the node that a claim's volume is to be made on.
+    async fn select(&self, claim: &PersistentVolumeClaim, node: &str) -> kube::Result<()> {
+        let namespace = claim.namespace().unwrap_or_default();
+        let api: Api<PersistentVolumeClaim> = Api::namespaced(self.client.clone(), &namespace);
+        let note = json!({ "metadata": { "annotations": { SELECTED_NODE: node } } });
+        let params = PatchParams::default();
+        api.patch(&claim.name_any(), &params, &Patch::Merge(note))
+            .await?;
+        if std::mem::take(&mut self.state().doomed) {
+            self.die(node).await?;
+        }
+        Ok(())
     }
 
     /// Volumes go with their claims.
@@ -234,16 +272,11 @@ pub(super) fn claim_of<'a>(
 }
 
 /// The node that a volume is tied to, or else the one with the fewest pods.
-fn choose<'a>(
-    volume: Option<&PersistentVolume>,
-    pods: &[Pod],
-    alive: &'a BTreeSet<String>,
-) -> Option<&'a String> {
-    let tied = volume.map(tied_to);
+fn choose<'a>(tied: Option<&str>, pods: &[Pod], alive: &'a BTreeSet<String>) -> Option<&'a String> {
     let count = |node: &String| pods.iter().filter(|it| node_of(it) == Some(node)).count();
     let fitting = alive
         .iter()
-        .filter(|node| tied.as_ref().is_none_or(|it| it == *node));
+        .filter(|node| tied.is_none_or(|it| it == node.as_str()));
     fitting.min_by_key(|it| count(it))
 }
 

@@ -198,8 +198,17 @@ fn corruptions() -> [Story; 2] {
 }
 
 /// With nodes that die: for a while, for good, as many as may at once, and the volumes on them.
-fn falls() -> [Story; 3] {
+fn falls() -> [Story; 4] {
+    let grow = json!({ "replicas": 4 });
     [
+        on(
+            4,
+            story(
+                "a node dies before a new member's volume is made on it",
+                Some(spec(3)),
+                &[Step::DoomNode, Step::Change(grow)],
+            ),
+        ),
         on(
             3,
             story(

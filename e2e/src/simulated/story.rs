@@ -63,6 +63,8 @@ pub enum Step {
     LoseNode(usize),
     /// Dead nodes come back with their volumes.
     ReturnNodes,
+    /// The next node that a volume is to be made on dies before it is.
+    DoomNode,
     /// The user deletes dead nodes.
     DeleteNodes,
     /// The user deletes the cluster.
@@ -192,6 +194,7 @@ impl World {
             Step::Unfence => self.withdraw(FENCE).await,
             Step::Password => self.password_of_root(ROOT_SECRET).await,
             Step::LoseNode(at) => self.lose_node(*at).await,
+            Step::DoomNode => self.doom_node(),
             Step::ReturnNodes => self.return_nodes().await,
             Step::DeleteNodes => self.delete_nodes().await,
             Step::Delete => self.delete().await,

@@ -202,7 +202,7 @@ impl Keyring {
 pub struct Footing {
     /// The node that its pod is on.
     pub node: Seen<Node>,
-    /// The nodes on which its volume can be used, where that is not everywhere.
+    /// The nodes on which its volume can be used, or will be when it is made, where that is not everywhere.
     pub within: Seen<Vec<Node>>,
 }
 
