@@ -142,21 +142,10 @@ fn describe(plan: &Plan) -> String {
         memory.cluster_id.as_deref().unwrap_or("none"),
         memory.serial
     );
-    if let Some(it) = &memory.rollout {
-        let since = it.canary_healthy_since.as_ref();
-        let since = since.map_or("never".to_owned(), |it| it.0.to_string());
-        let failure = it.failure.as_ref().map_or("none", |it| it.message.as_str());
-        let _ = writeln!(
-            text,
-            "remembers rollout with {} updated, got on {}, canaries healthy since {since}, soaked {}, failure {failure}",
-            it.updated, it.progressed_at.0, it.canary_soaked
-        );
-    }
+    text += &rollout(memory.rollout.as_ref());
     text += &listeners(&memory.peer_listeners);
     text += network_policy(memory.network_policy);
-    if let Some(it) = memory.tls_default {
-        let _ = writeln!(text, "remembers that TLS is by default {it:?}");
-    }
+    text += &tls_default(memory.tls_default);
     if let Some(it) = &memory.recovering {
         let (of, by) = (&it.survivor, &it.plan);
         let _ = writeln!(text, "remembers to rebuild of {of} by plan {by}");
@@ -173,6 +162,19 @@ fn describe(plan: &Plan) -> String {
     text
 }
 
+fn rollout(known: Option<&crds::RolloutStatus>) -> String {
+    let Some(it) = known else {
+        return String::new();
+    };
+    let since = it.canary_healthy_since.as_ref();
+    let since = since.map_or("never".to_owned(), |it| it.0.to_string());
+    let failure = it.failure.as_ref().map_or("none", |it| it.message.as_str());
+    format!(
+        "remembers rollout with {} updated, got on {}, canaries healthy since {since}, soaked {}, failure {failure}\n",
+        it.updated, it.progressed_at.0, it.canary_soaked
+    )
+}
+
 fn listeners(all: &[crds::PeerListener]) -> String {
     if all.iter().all(|it| it.port == names::PEER_PORT) {
         return String::new();
@@ -184,6 +186,12 @@ fn listeners(all: &[crds::PeerListener]) -> String {
 
 fn network_policy(known: Option<crds::NetworkPolicyMode>) -> &'static str {
     known.map_or("", |_| "remembers a network policy\n")
+}
+
+fn tls_default(known: Option<crds::TlsDefault>) -> String {
+    known.map_or(String::new(), |it| {
+        format!("remembers that TLS is by default {it:?}\n")
+    })
 }
 
 fn authentication(known: Option<&crds::AuthStatus>) -> String {

@@ -51,7 +51,8 @@ use crds::{
     BlockedBy, CertificateRotation, CertificatesStatus, Joining, MemberPhase, MemberStatus,
     NetworkPolicyMode, Operation, OperationType, PeerListener, PeerTls, RaftCluster,
     RaftClusterStatus, RaftMember, RaftOperation, Recovery, RepairCause, RepairStatus, Replacement,
-    RolloutFailure, RolloutStatus, RunState, StableTemplate, StorageStatus, Suspect, TlsMode,
+    RolloutFailure, RolloutStatus, RunState, StableTemplate, StorageStatus, Suspect, TlsDefault,
+    TlsMode,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
@@ -454,6 +455,12 @@ fn template(head: &Words<'_>, image: Option<&str>) -> Option<StableTemplate> {
     parse(&text).cluster.status?.stable_template
 }
 
+/// What a surface means that the spec does not name, as the status remembers it.
+fn tls_default(head: &Words<'_>) -> Option<TlsDefault> {
+    let said = head.value("tls-default")?;
+    Some(serde_json::from_value(json!(said)).expect("a default"))
+}
+
 /// What the status remembers.
 fn remember(situation: &mut Situation, head: &Words<'_>, members: &[Words<'_>]) {
     let highest = members.iter().map(serial).max().unwrap_or(0);
@@ -485,9 +492,7 @@ fn remember(situation: &mut Situation, head: &Words<'_>, members: &[Words<'_>]) 
         required: i32::try_from(it).expect("a majority"),
         ..crds::Quorum::default()
     });
-    let tls_default = head.value("tls-default");
-    status.tls_default =
-        tls_default.map(|it| serde_json::from_value(json!(it)).expect("a default"));
+    status.tls_default = tls_default(head);
     status.recovering = head.value("recovering").map(|it| {
         let serial: i64 = it[1..].parse().expect("a member");
         crds::Recovering {
