@@ -99,7 +99,8 @@ async fn create(clusters: &Api<RaftCluster>, name: &str, protection: &str) -> Re
     Ok(())
 }
 
-/// The policy and its binding, as the plain manifest has them.
+/// The policy and its binding, as the plain manifest has them; once more by another, for who began with the manifest may go on with
+/// Helm.
 async fn install_policy(client: &Client) -> Result<()> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(MANIFEST);
     let text = std::fs::read_to_string(path)?;
@@ -110,8 +111,11 @@ async fn install_policy(client: &Client) -> Result<()> {
     let policy: ValidatingAdmissionPolicy = only(&documents, "ValidatingAdmissionPolicy")?;
     let binding: ValidatingAdmissionPolicyBinding =
         only(&documents, "ValidatingAdmissionPolicyBinding")?;
-    made(client, &policy).await?;
-    made(client, &binding).await
+    for manager in ["kubectl", "helm"] {
+        applied(client, manager, &policy).await?;
+        applied(client, manager, &binding).await?;
+    }
+    Ok(())
 }
 
 fn only<K: DeserializeOwned>(documents: &[Value], kind: &str) -> Result<K> {
@@ -120,13 +124,14 @@ fn only<K: DeserializeOwned>(documents: &[Value], kind: &str) -> Result<K> {
     Ok(serde_json::from_value(found.clone())?)
 }
 
-async fn made<K>(client: &Client, object: &K) -> Result<()>
+async fn applied<K>(client: &Client, manager: &str, object: &K) -> Result<()>
 where
     K: kube::Resource<DynamicType = ()> + Clone + DeserializeOwned + Serialize + std::fmt::Debug,
 {
     let api: Api<K> = Api::all(client.clone());
-    let made = api.create(&PostParams::default(), object).await;
-    made.with_context(|| format!("create {}", object.name_any()))?;
+    let (name, params) = (object.name_any(), PatchParams::apply(manager));
+    let applied = api.patch(&name, &params, &Patch::Apply(object)).await;
+    applied.with_context(|| format!("apply {name} as {manager}"))?;
     Ok(())
 }
 
