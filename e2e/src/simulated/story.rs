@@ -477,7 +477,11 @@ impl Story {
 }
 
 impl World {
-    async fn take(&self, step: &Step) -> Result<(), String> {
+    /// Something is done to the cluster.
+    ///
+    /// # Errors
+    /// If the operator plans what is unsafe meanwhile, or shows nothing to agree to.
+    pub async fn take(&self, step: &Step) -> Result<(), String> {
         match step {
             Step::Create(spec) => self.create(spec.clone()).await,
             Step::Change(spec) => self.change(spec.clone()).await,
@@ -575,7 +579,7 @@ impl World {
         let pods: Api<Pod> = Api::namespaced(self.user.clone(), NAMESPACE);
         let claim = claims.get(&names::claim(name)).await.expect("it is there");
         let pod = pods.get(name).await.expect("it is there");
-        self.model
+        self.processes()
             .stop_unasked(pod.metadata.uid.as_deref().unwrap_or_default());
         let now = DeleteParams::default();
         claims
