@@ -93,6 +93,36 @@ pub enum MembersError {
     },
 }
 
+/// What a member says that does not make a change of the membership yet: a peer has been connected for less than five
+/// seconds, or is not; a member has not been heard of yet; a learner lacks too much. The planner's own gates hold at the same
+/// time, but members see each other later than we see them.
+const NOT_YET: [&str; 3] = [
+    "etcdserver: unhealthy cluster",
+    "etcdserver: re-configuration failed due to not enough started members",
+    "etcdserver: can only promote a learner member which is in sync with leader",
+];
+
+impl MembersError {
+    /// A member answered `call` with this text in place of doing it.
+    #[must_use]
+    pub fn said(at: &Endpoint, call: &'static str, text: &str) -> Self {
+        let (member, message) = (at.member.clone(), text.to_owned());
+        if NOT_YET.contains(&text) {
+            Self::NotYet {
+                member,
+                call,
+                message,
+            }
+        } else {
+            Self::Refused {
+                member,
+                call,
+                message,
+            }
+        }
+    }
+}
+
 /// The members of all clusters, as the operator reaches them.
 pub trait Members: Send + Sync {
     /// How a member is, and, if it can find out within [`PROBE_TIMEOUT`], what the membership is.

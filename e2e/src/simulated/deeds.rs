@@ -64,7 +64,8 @@ impl World {
         let all = pods.list(&ListParams::default()).await;
         for pod in all.expect("smallkube can be read") {
             if node_of(&pod) == Some(node) {
-                self.model.stop_unasked(&pod.uid().unwrap_or_default());
+                self.processes()
+                    .stop_unasked(&pod.uid().unwrap_or_default());
             }
         }
         self.nodes.die(node).await.expect("the controller may");
@@ -297,7 +298,8 @@ impl World {
         let name = &self.member_names().await[at];
         let api: Api<Pod> = Api::namespaced(self.user.clone(), NAMESPACE);
         let pod = api.get(name).await.expect("it is there");
-        self.model.stop_unasked(&pod.uid().unwrap_or_default());
+        self.processes()
+            .stop_unasked(&pod.uid().unwrap_or_default());
         let failed = json!({ "status": { "phase": "Failed", "reason": "Evicted" } });
         let patched = api
             .patch_status(name, &PatchParams::default(), &Patch::Merge(failed))

@@ -24,6 +24,7 @@ use self::port::Port;
 use self::rebuild::Rebuilds;
 pub use self::start::Start;
 use super::crash::Crash;
+use super::kubelet::Processes;
 
 /// What a new cluster has written by the time anybody looks: a learner that starts from nothing is far behind.
 const HEAD_START: u64 = 5_000;
@@ -96,112 +97,6 @@ impl Model {
         Self(Arc::new(Mutex::new(self.state().clone())))
     }
 
-    /// Starts a process, which may end at once with a sentence, as etcd's would.
-    ///
-    /// # Errors
-    /// The sentence.
-    pub fn start(&self, start: &Start) -> Result<(), String> {
-        let mut state = self.state();
-        if !state.disks.contains_key(&start.claim_uid) {
-            let disk = if start.new {
-                state.found(start)
-            } else {
-                state.join(start)?
-            };
-            state.note_empty_voter(start, disk);
-            state.disks.insert(start.claim_uid.clone(), disk);
-        }
-        state.rebuild(start);
-        let disk = state.disks[&start.claim_uid];
-        let cluster = state
-            .clusters
-            .get_mut(&disk.cluster)
-            .expect("a disk is of a cluster that was founded");
-        let Some(member) = cluster
-            .members
-            .iter_mut()
-            .find(|member| member.id == disk.id)
-        else {
-            return Err("the member has been permanently removed from the cluster".into());
-        };
-        member.name.clone_from(&start.name);
-        let process = Process {
-            pod_uid: start.pod_uid.clone(),
-            claim_uid: start.claim_uid.clone(),
-            version: start
-                .image
-                .rsplit(':')
-                .next()
-                .unwrap_or_default()
-                .to_owned(),
-            max_learners: start.max_learners,
-            steps: 0,
-            listens: start.listens.clone(),
-            has_certificate: start.has_certificate,
-        };
-        state.processes.insert(start.url.clone(), process);
-        state.note_unreachable_peers(disk.cluster);
-        Ok(())
-    }
-
-    /// Ends the process of a pod through no doing of the operator's.
-    pub fn stop_unasked(&self, pod_uid: &str) {
-        self.state()
-            .processes
-            .retain(|_, process| process.pod_uid != pod_uid);
-    }
-
-    /// Ends the process of a pod that was deleted; a leader must have handed over by then.
-    pub fn stop(&self, pod_uid: &str) {
-        let mut state = self.state();
-        let url = state
-            .processes
-            .iter()
-            .find(|(_, process)| process.pod_uid == pod_uid)
-            .map(|(url, _)| url.clone());
-        if let Some(url) = url {
-            state.note_abandoned_leadership(&url);
-            state.note_lonely_majority(&url);
-            state.processes.remove(&url);
-        }
-    }
-
-    /// Whether the pod's process runs, and whether it would call itself ready.
-    #[must_use]
-    pub fn is_ready(&self, pod_uid: &str) -> Option<bool> {
-        let state = self.state();
-        let process = state
-            .processes
-            .values()
-            .find(|process| process.pod_uid == pod_uid)?;
-        let cluster = &state.clusters[&state.disks[&process.claim_uid].cluster];
-        Some(cluster.leader != 0 && cluster.corrupt.is_empty())
-    }
-
-    /// The pods whose processes run.
-    #[must_use]
-    pub fn running(&self) -> BTreeSet<String> {
-        self.state()
-            .processes
-            .values()
-            .map(|process| process.pod_uid.clone())
-            .collect()
-    }
-
-    /// A volume was deleted, with all that stood on it.
-    pub fn lose_disks_but(&self, claims: &BTreeSet<String>) {
-        self.state().disks.retain(|claim, _| claims.contains(claim));
-    }
-
-    /// Lets elections, replication and clients' traffic happen once.
-    pub fn step(&self) {
-        let mut state = self.state();
-        let ids: Vec<u64> = state.clusters.keys().copied().collect();
-        for id in ids {
-            state.step(id);
-        }
-    }
-
     /// From now on whoever starts from nothing gets nothing; or, again, what it lacks.
     pub fn stall(&self, stalled: bool) {
         self.state().stalled = stalled;
@@ -232,14 +127,107 @@ impl Model {
         state.clusters.values().map(of).collect()
     }
 
-    /// The port through which an operator of this fate reaches the members.
-    #[must_use]
-    pub fn members(&self, crash: Crash) -> Arc<dyn Members> {
-        Arc::new(Port::new(self.clone(), crash))
-    }
-
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Processes for Model {
+    fn start(&self, start: &Start) -> Result<(), String> {
+        let mut state = self.state();
+        if !state.disks.contains_key(&start.claim_uid) {
+            let disk = if start.new {
+                state.found(start)
+            } else {
+                state.join(start)?
+            };
+            state.note_empty_voter(start, disk);
+            state.disks.insert(start.claim_uid.clone(), disk);
+        }
+        state.rebuild(start);
+        let disk = state.disks[&start.claim_uid];
+        let cluster = state
+            .clusters
+            .get_mut(&disk.cluster)
+            .expect("a disk is of a cluster that was founded");
+        let Some(member) = cluster
+            .members
+            .iter_mut()
+            .find(|member| member.id == disk.id)
+        else {
+            return Err("the member has been permanently removed from the cluster".into());
+        };
+        member.name.clone_from(&start.name);
+        let process = Process {
+            pod_uid: start.pod_uid.clone(),
+            claim_uid: start.claim_uid.clone(),
+            version: start.version().to_owned(),
+            max_learners: start.max_learners,
+            steps: 0,
+            listens: start.listens.clone(),
+            has_certificate: start.has_certificate,
+        };
+        state.processes.insert(start.url.clone(), process);
+        state.note_unreachable_peers(disk.cluster);
+        Ok(())
+    }
+
+    fn stop_unasked(&self, pod_uid: &str) {
+        self.state()
+            .processes
+            .retain(|_, process| process.pod_uid != pod_uid);
+    }
+
+    fn stop(&self, pod_uid: &str) {
+        let mut state = self.state();
+        let url = state
+            .processes
+            .iter()
+            .find(|(_, process)| process.pod_uid == pod_uid)
+            .map(|(url, _)| url.clone());
+        if let Some(url) = url {
+            state.note_abandoned_leadership(&url);
+            state.note_lonely_majority(&url);
+            state.processes.remove(&url);
+        }
+    }
+
+    fn is_ready(&self, pod_uid: &str) -> Option<bool> {
+        let state = self.state();
+        let process = state
+            .processes
+            .values()
+            .find(|process| process.pod_uid == pod_uid)?;
+        let cluster = &state.clusters[&state.disks[&process.claim_uid].cluster];
+        Some(cluster.leader != 0 && cluster.corrupt.is_empty())
+    }
+
+    fn running(&self) -> BTreeSet<String> {
+        self.state()
+            .processes
+            .values()
+            .map(|process| process.pod_uid.clone())
+            .collect()
+    }
+
+    fn lose_disks_but(&self, claims: &BTreeSet<String>) {
+        self.state().disks.retain(|claim, _| claims.contains(claim));
+    }
+
+    fn restore(&self, pod_uid: &str, claim_uid: &str) {
+        self.state().restore(pod_uid, claim_uid);
+    }
+
+    fn step(&self) {
+        let mut state = self.state();
+        let ids: Vec<u64> = state.clusters.keys().copied().collect();
+        for id in ids {
+            state.step(id);
+        }
+    }
+
+    fn members(&self, crash: Crash) -> Arc<dyn Members> {
+        Arc::new(Port::new(self.clone(), crash))
     }
 }
 
@@ -297,19 +285,9 @@ impl State {
         let peer = self.processes.values().find(|process| is_peer(process));
         let peer = peer.ok_or("could not retrieve cluster information from the given URLs")?;
         let cluster = self.disks[&peer.claim_uid].cluster;
-        let members = &self.clusters[&cluster].members;
-        if members.len() != urls.len() {
-            return Err("error validating peerURLs: member count is unequal".into());
-        }
-        let own = start.peers.get(&start.name);
-        let own = members
-            .iter()
-            .find(|member| member.peer_urls.iter().any(|url| Some(url) == own));
-        let own =
-            own.ok_or("error validating peerURLs: unmatched member while checking PeerURLs")?;
         Ok(Disk {
             cluster,
-            id: own.id,
+            id: start.id_in(&self.clusters[&cluster].members)?,
             applied: 0,
             tidy: false,
         })

@@ -3,32 +3,68 @@
 //! It deliberately pulls nothing: an image whose name contains `missing` is never there, and every other one is.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::{Client, ResourceExt};
 use plan::names;
+use quorate_operator::members::Members;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::etcd::{Model, Start};
+use super::crash::Crash;
+use super::etcd::Start;
 use super::nodes::{Nodes, claim_of, volume_of};
+
+/// What runs in pods, and where the operator reaches it.
+pub trait Processes: Send + Sync {
+    /// Starts a process, which may end at once with a sentence, as etcd's would.
+    ///
+    /// # Errors
+    /// The sentence.
+    fn start(&self, start: &Start) -> Result<(), String>;
+
+    /// Ends the process of a pod through no doing of the operator's.
+    fn stop_unasked(&self, pod_uid: &str);
+
+    /// Ends the process of a pod that was deleted; a leader must have handed over by then.
+    fn stop(&self, pod_uid: &str);
+
+    /// Whether the pod's process runs, and whether it would call itself ready.
+    fn is_ready(&self, pod_uid: &str) -> Option<bool>;
+
+    /// The pods whose processes run.
+    fn running(&self) -> BTreeSet<String>;
+
+    /// All volumes but these were deleted, with all that stood on them.
+    fn lose_disks_but(&self, claims: &BTreeSet<String>);
+
+    /// A pod makes another cluster of what a volume holds, beside it.
+    fn restore(&self, pod_uid: &str, claim_uid: &str);
+
+    /// Lets elections, replication and clients' traffic happen once.
+    fn step(&self);
+
+    /// The port through which an operator of this fate reaches the members.
+    fn members(&self, crash: Crash) -> Arc<dyn Members>;
+}
 
 /// All kubelets of all nodes.
 pub struct Kubelet {
     client: Client,
-    model: Model,
+    processes: Arc<dyn Processes>,
     nodes: Nodes,
 }
 
 impl Kubelet {
-    /// Kubelets that run the model's processes.
+    /// Kubelets that run these processes.
     #[must_use]
-    pub fn new(client: Client, model: Model) -> Self {
+    pub fn new(client: Client, processes: Arc<dyn Processes>) -> Self {
         let nodes = Nodes::new(client.clone());
         Self {
             client,
-            model,
+            processes,
             nodes,
         }
     }
@@ -59,7 +95,7 @@ impl Kubelet {
             }
         }
         self.end_processes(&pods);
-        self.model.lose_disks_but(&uids);
+        self.processes.lose_disks_but(&uids);
         for pod in &self.nodes.step(pods, &claims).await? {
             self.tend(pod, &claims).await?;
         }
@@ -109,16 +145,16 @@ impl Kubelet {
     /// Processes whose pod is gone, or is another one by now.
     fn end_processes(&self, pods: &[Pod]) {
         let alive: BTreeSet<String> = pods.iter().filter_map(ResourceExt::uid).collect();
-        self.model
+        self.processes
             .running()
             .difference(&alive)
-            .for_each(|uid| self.model.stop(uid));
+            .for_each(|uid| self.processes.stop(uid));
     }
 
     async fn tend(&self, pod: &Pod, claims: &[PersistentVolumeClaim]) -> kube::Result<()> {
         let uid = pod.uid().unwrap_or_default();
         if pod.metadata.deletion_timestamp.is_some() {
-            self.model.stop(&uid);
+            self.processes.stop(&uid);
             return self.take_away(pod).await;
         }
         let phase = pod
@@ -131,17 +167,17 @@ impl Kubelet {
         if args(pod).any(|it| it == "restore") {
             return self.restore(pod, claims).await;
         }
-        if self.model.is_ready(&uid).is_none() {
+        if self.processes.is_ready(&uid).is_none() {
             let Some(start) = self.startable(pod, claims) else {
                 return Ok(());
             };
-            if let Err(sentence) = self.model.start(&start) {
+            if let Err(sentence) = self.processes.start(&start) {
                 return self
                     .report(pod, waiting("CrashLoopBackOff", &sentence))
                     .await;
             }
         }
-        let ready = self.model.is_ready(&uid) == Some(true);
+        let ready = self.processes.is_ready(&uid) == Some(true);
         self.report(pod, running(pod, ready)).await
     }
 
@@ -151,7 +187,7 @@ impl Kubelet {
             return Ok(());
         };
         let uid = |it: Option<String>| it.unwrap_or_default();
-        self.model.restore(&uid(pod.uid()), &uid(claim.uid()));
+        self.processes.restore(&uid(pod.uid()), &uid(claim.uid()));
         self.report(pod, json!({ "phase": "Succeeded" })).await
     }
 

@@ -175,7 +175,11 @@ impl Story {
 }
 
 impl World {
-    async fn take(&self, step: &Step) -> Result<(), String> {
+    /// Something is done to the cluster.
+    ///
+    /// # Errors
+    /// If the operator plans what is unsafe meanwhile, or shows nothing to agree to.
+    pub async fn take(&self, step: &Step) -> Result<(), String> {
         match step {
             Step::Create(spec) => self.create(spec.clone()).await,
             Step::Change(spec) => self.change(spec.clone()).await,

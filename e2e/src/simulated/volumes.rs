@@ -41,7 +41,7 @@ impl World {
         let pods: Api<Pod> = Api::namespaced(self.user.clone(), NAMESPACE);
         let claim = claims.get(&names::claim(name)).await.expect("it is there");
         let pod = pods.get(name).await.expect("it is there");
-        self.model
+        self.processes()
             .stop_unasked(pod.metadata.uid.as_deref().unwrap_or_default());
         let now = DeleteParams::default();
         claims

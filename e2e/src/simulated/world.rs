@@ -21,8 +21,9 @@ use super::bug::Bug;
 use super::crash::Crash;
 use super::etcd::Model;
 use super::faults::Faults;
-use super::kubelet::Kubelet;
+use super::kubelet::{Kubelet, Processes};
 use super::nodes::Nodes;
+use super::real::Real;
 use super::summary::{self, Summary};
 
 /// The namespace of the one cluster.
@@ -44,8 +45,10 @@ const QUIET: u32 = 2;
 pub struct World {
     /// The API server.
     pub kube: Smallkube,
-    /// The members.
+    /// The members, unless they are real.
     pub model: Model,
+    /// The members, if they are real.
+    real: Option<Real>,
     /// A client of the user.
     pub user: Client,
     kubelet: Kubelet,
@@ -132,7 +135,8 @@ impl World {
         let user = kube.client("user");
         let model = Model::default();
         let nodes = Nodes::new(kube.client("node-controller"));
-        let kubelet = Kubelet::new(kube.client("kubelet"), model.clone()).on(nodes.clone());
+        let kubelet =
+            Kubelet::new(kube.client("kubelet"), Arc::new(model.clone())).on(nodes.clone());
         let definitions = Api::all(user.clone());
         for definition in DEFINITIONS.iter() {
             let created = definitions.create(&PostParams::default(), definition).await;
@@ -141,6 +145,7 @@ impl World {
         Self {
             kube,
             model,
+            real: None,
             user,
             kubelet,
             nodes,
@@ -152,13 +157,33 @@ impl World {
         }
     }
 
+    /// The same with members that are real.
+    #[must_use]
+    pub fn of(self, real: &Real) -> Self {
+        let client = self.kube.client("kubelet");
+        Self {
+            kubelet: Kubelet::new(client, Arc::new(real.clone())).on(self.nodes.clone()),
+            real: Some(real.clone()),
+            ..self
+        }
+    }
+
+    /// What runs in the pods.
+    pub(super) fn processes(&self) -> &dyn Processes {
+        match &self.real {
+            Some(real) => real,
+            None => &self.model,
+        }
+    }
+
     /// Another world that begins where this one stands: for stories with one beginning and many ends. Nobody has called its API
     /// server yet, and nothing goes wrong in it.
     ///
     /// # Panics
-    /// Outside of a tokio runtime.
+    /// Outside of a tokio runtime, and with members that are real: there is no copy of what is on its way between them.
     #[must_use]
     pub fn fork(&self) -> Self {
+        assert!(self.real.is_none(), "real members cannot be copied");
         let now = self.clock.0.load(Ordering::Relaxed);
         let clock = WorldClock(Arc::new(AtomicI64::new(now)));
         let kube = self.kube.fork(clock.of_smallkube());
@@ -166,10 +191,12 @@ impl World {
         let nodes = self.nodes.fork(kube.client("node-controller"));
         Self {
             user: kube.client("user"),
-            kubelet: Kubelet::new(kube.client("kubelet"), model.clone()).on(nodes.clone()),
+            kubelet: Kubelet::new(kube.client("kubelet"), Arc::new(model.clone()))
+                .on(nodes.clone()),
             nodes,
             kube,
             model,
+            real: None,
             clock,
             bug: self.bug,
             faults: Faults::default(),
@@ -217,7 +244,7 @@ impl World {
         if let Some(bug) = self.bug {
             client = bug.client(client);
         }
-        let members = self.faults.members(self.model.members(crash.clone()));
+        let members = self.faults.members(self.processes().members(crash.clone()));
         let mut ctx = Context::new(client, members);
         ctx.clock = Arc::new(self.clock.clone());
         if let Some(bug) = self.bug {
@@ -268,7 +295,7 @@ impl World {
             .step()
             .await
             .expect("kubelets may do what they do");
-        self.model.step();
+        self.processes().step();
         self.settle().await;
         self.clock.0.fetch_add(1, Ordering::Relaxed);
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use e2e::control_plane::ControlPlane;
 use e2e::simulated::Model;
-use e2e::simulated::kubelet::Kubelet;
+use e2e::simulated::kubelet::{Kubelet, Processes};
 use e2e::{FIGURE, wait};
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::Client;
@@ -200,7 +200,7 @@ struct Kubelets(AbortHandle);
 
 impl Kubelets {
     fn start(client: Client, model: &Model) -> Self {
-        let (kubelet, model) = (Kubelet::new(client, model.clone()), model.clone());
+        let (kubelet, model) = (Kubelet::new(client, Arc::new(model.clone())), model.clone());
         let turning = async move {
             let mut ticks = tokio::time::interval(KUBELETS_STEP);
             loop {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use crds::{RaftCluster, RaftClusterSpec};
 use e2e::control_plane::ControlPlane;
+use e2e::simulated::kubelet::Processes;
 use e2e::simulated::{Crash, Model};
 use e2e::wait;
 use k8s_openapi::api::authentication::v1::TokenRequest;

@@ -85,6 +85,8 @@ pub enum Answer {
     Range(RangeResponse),
     /// A transaction that only reads.
     Txn(TxnResponse),
+    /// All members, by id.
+    Members(Vec<store::Member>),
     /// A lease has begun anew, and lives for so many seconds.
     Renewed(i64),
     /// A lease.

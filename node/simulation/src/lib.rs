@@ -9,6 +9,9 @@
 //!                       └ at the end: faults stop, all come right, and the judges read what the clients saw
 //! ```
 //!
+//! A [`Stage`] is the same for whoever brings an administrator of his own: members are founded, added, started, stopped and wiped from
+//! outside, while clients go on.
+//!
 //! It deliberately knows no gRPC and no TLS: those have tests with real sockets.
 
 mod bug;
@@ -24,3 +27,4 @@ mod world;
 
 pub use bug::Bug;
 pub use run::{Run, Summary, Violation};
+pub use world::stage::{Listed, Refused, Stage, State};

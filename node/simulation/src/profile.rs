@@ -98,6 +98,19 @@ impl Profile {
         }
     }
 
+    /// The dangers of a run whose members somebody else starts, stops and takes the disks of: wires and clocks that are as bad as in any
+    /// other run, pauses and crashes, and no disk that fails by itself.
+    pub(crate) fn of_stage(rng: &mut SmallRng) -> Self {
+        Self {
+            members: 0,
+            watchers: 0,
+            cuts: false,
+            disks: false,
+            flips: false,
+            ..Self::draw(rng)
+        }
+    }
+
     fn draw_retention(rng: &mut SmallRng) -> Option<Retention> {
         match rng.random_range(0..4) {
             0 => Some(Retention::Revisions {

@@ -12,6 +12,7 @@ mod member;
 mod operator;
 mod platter;
 mod requests;
+pub(crate) mod stage;
 mod truth;
 mod watching;
 mod wires;
@@ -28,7 +29,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use crate::clients::Client;
-use crate::history::History;
+use crate::history::{Answer, History};
 use crate::network::Blocks;
 use crate::profile::Profile;
 use crate::run::{Run, Summary, Violation};
@@ -93,6 +94,8 @@ pub(crate) struct World {
     pub(super) office: Option<(Term, u64)>,
     /// When a change of the membership was last asked for.
     pub(super) changed_at: u64,
+    /// What whoever stands outside has asked for, and what came of it.
+    pub(super) awaited: BTreeMap<RequestId, Option<Answer>>,
     /// The faults have stopped.
     pub(super) is_calm: bool,
     /// Nobody asks for anything new any more.
@@ -104,15 +107,21 @@ impl World {
         let mut rng = SmallRng::seed_from_u64(run.seed);
         let profile = Profile::draw(&mut rng);
         let founders: Vec<store::Member> = (1..=profile.members).map(table_entry).collect();
-        let entries = founding_entries(&founders);
-        let mut world = Self {
+        let mut world = Self::without_members(run, rng, profile);
+        world.found(&founders);
+        world
+    }
+
+    /// A world in which nobody serves the clients yet.
+    fn without_members(run: Run, rng: SmallRng, profile: Profile) -> Self {
+        Self {
             run,
             now: 0,
             agenda: BTreeMap::new(),
             decided: 0,
             members: BTreeMap::new(),
             blocks: Blocks::default(),
-            checker: Checker::new(&entries, run.bug),
+            checker: Checker::new(&[], run.bug),
             truth: Truth::default(),
             summary: Summary::default(),
             trace: DefaultHasher::new(),
@@ -122,14 +131,22 @@ impl World {
             streams: 0,
             requests: 0,
             history: History::default(),
-            wanted: founders.len(),
+            wanted: 0,
             office: None,
             changed_at: 0,
+            awaited: BTreeMap::new(),
             is_calm: false,
             is_over: false,
             rng,
             profile,
-        };
+        }
+    }
+
+    /// These found the cluster together.
+    fn found(&mut self, founders: &[store::Member]) {
+        let entries = founding_entries(founders);
+        self.checker = Checker::new(&entries, self.run.bug);
+        self.wanted = founders.len();
         let commit = Index(entries.len() as u64);
         let first = Persist {
             ticket: Ticket::default(),
@@ -145,10 +162,9 @@ impl World {
             members: founders.iter().map(|it| (it.id, it.clone())).collect(),
             ..Membership::default()
         };
-        for founder in &founders {
-            world.add_member(founder.id, &first, known.clone());
+        for founder in founders {
+            self.add_member(founder.id, &first, known.clone());
         }
-        world
     }
 
     pub(crate) fn run(mut self) -> Result<Summary, Violation> {
@@ -170,10 +186,14 @@ impl World {
         self.until(TROUBLE_MS, |_| false)?;
         self.come_right()?;
         self.judge()?;
+        self.conclude();
+        Ok(self.summary)
+    }
+
+    fn conclude(&mut self) {
         self.summary.add("elections", self.checker.elections());
         self.summary.add("commits", self.checker.commit().0);
         self.summary.trace = self.trace.finish();
-        Ok(self.summary)
     }
 
     // Time.
@@ -294,6 +314,12 @@ impl World {
         } else {
             left + self.rng.random_range(0..100)
         }
+    }
+
+    /// Whether there is anybody whom a client could ask.
+    pub(super) fn is_any_well(&self) -> bool {
+        let mut members = self.members.values();
+        members.any(|member| matches!(member.fate, Fate::Well))
     }
 
     pub(super) fn some_member(&mut self) -> u64 {

@@ -40,15 +40,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// cluster is looked at every few minutes, and its connections, some 40 KiB each, would be most of the operator's memory.
 const UNUSED: Duration = Duration::from_secs(5);
 
-/// What a member says that does not make a change of the membership yet: a peer has been connected for less than five
-/// seconds, or is not; a member has not been heard of yet; a learner lacks too much. The planner's own gates hold at the same
-/// time, but members see each other later than we see them.
-const NOT_YET: [&str; 3] = [
-    "etcdserver: unhealthy cluster",
-    "etcdserver: re-configuration failed due to not enough started members",
-    "etcdserver: can only promote a learner member which is in sync with leader",
-];
-
 /// What a member says whose old revisions are gone already.
 const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
 
@@ -102,16 +93,7 @@ impl EtcdMembers {
                 self.forget(at);
                 Err(unreachable(at))
             }
-            Ok(Err(status)) if NOT_YET.contains(&status.message()) => Err(MembersError::NotYet {
-                member,
-                call,
-                message: status.message().to_owned(),
-            }),
-            Ok(Err(status)) => Err(MembersError::Refused {
-                member,
-                call,
-                message: status.message().to_owned(),
-            }),
+            Ok(Err(status)) => Err(MembersError::said(at, call, status.message())),
             Err(_) => {
                 self.forget(at);
                 Err(MembersError::TimedOut {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use e2e::simulated::Model;
 use e2e::simulated::etcd::Start;
+use e2e::simulated::kubelet::Processes;
 use futures::{StreamExt, pin_mut, stream};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{Api, Patch, PatchParams};
@@ -175,7 +176,7 @@ impl Kubelet {
                 None => drop(self.waiting.insert(key, pod)),
             }
         }
-        self.models.values().for_each(Model::step);
+        self.models.values().for_each(Processes::step);
         let client = &self.client;
         let told = stream::iter(started).map(|(key, uid, address)| async move {
             let pods: Api<Pod> = Api::namespaced(client.clone(), &key.0);

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use e2e::simulated::kubelet::Processes;
 use e2e::simulated::{Crash, Model};
 use http::Response;
 use plan::{Listed, names};

@@ -33,23 +33,22 @@ impl Model {
         let all: Vec<u64> = state.clusters.keys().copied().collect();
         state.rebuilds.lost.extend(all);
     }
-
-    /// A pod makes another cluster of what a volume holds, beside it.
-    pub fn restore(&self, pod_uid: &str, claim_uid: &str) {
-        let mut state = self.state();
-        let Some(disk) = state.disks.get(claim_uid).copied() else {
-            return;
-        };
-        if state.is_quorate(disk.cluster) || !state.rebuilds.is_lost(disk.cluster) {
-            let note = "a cluster is rebuilt that has its quorum";
-            state.violations.push(note.to_owned());
-        }
-        let held = (claim_uid.to_owned(), disk.applied);
-        state.rebuilds.restored.insert(pod_uid.to_owned(), held);
-    }
 }
 
 impl State {
+    /// A pod makes another cluster of what a volume holds, beside it.
+    pub(super) fn restore(&mut self, pod_uid: &str, claim_uid: &str) {
+        let Some(disk) = self.disks.get(claim_uid).copied() else {
+            return;
+        };
+        if self.is_quorate(disk.cluster) || !self.rebuilds.is_lost(disk.cluster) {
+            let note = "a cluster is rebuilt that has its quorum";
+            self.violations.push(note.to_owned());
+        }
+        let held = (claim_uid.to_owned(), disk.applied);
+        self.rebuilds.restored.insert(pod_uid.to_owned(), held);
+    }
+
     /// Makes a disk that of the cluster which a pod has restored, when a member is first started on it.
     pub(super) fn rebuild(&mut self, start: &Start) {
         let known = self.rebuilds.made_by.get(&start.claim_uid);

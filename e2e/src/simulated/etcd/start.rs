@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
+use plan::Listed;
 
 /// How a member's process is started, as its pod says it.
 #[derive(Debug, Clone)]
@@ -37,6 +38,29 @@ pub struct Start {
 }
 
 impl Start {
+    /// The version that its image is tagged with.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        self.image.rsplit(':').next().unwrap_or_default()
+    }
+
+    /// Who it is of these members, by `--initial-cluster`.
+    ///
+    /// # Errors
+    /// What etcd says when they are not the ones in `--initial-cluster`.
+    pub fn id_in(&self, members: &[Listed]) -> Result<u64, String> {
+        let urls: BTreeSet<&String> = self.peers.values().collect();
+        if members.len() != urls.len() {
+            return Err("error validating peerURLs: member count is unequal".into());
+        }
+        let own = self.peers.get(&self.name);
+        let is_own = |it: &&Listed| it.peer_urls.iter().any(|url| Some(url) == own);
+        let own = members.iter().find(is_own);
+        let own =
+            own.ok_or("error validating peerURLs: unmatched member while checking PeerURLs")?;
+        Ok(own.id)
+    }
+
     /// What the pod says of its member, which is asked at `url`; none if it says too little.
     #[must_use]
     pub fn of(pod: &Pod, claim_uid: &str, url: &str) -> Option<Self> {

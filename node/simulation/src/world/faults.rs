@@ -24,6 +24,10 @@ impl World {
         if self.is_calm {
             return Ok(());
         }
+        if !self.is_any_well() {
+            self.plan_fault();
+            return Ok(());
+        }
         let victim = self.victim();
         match self.rng.random_range(0..18) {
             0..=2 if self.profile.crashes => self.crash_for_a_while(victim),

@@ -38,6 +38,8 @@ pub(crate) enum Fate {
     Well,
     /// It refuses to start: its disk lost what it promised to keep.
     Refused(StorageError),
+    /// Whoever starts and stops it has stopped it.
+    Stopped,
     /// The cluster has removed it.
     Removed,
 }
@@ -58,6 +60,8 @@ pub(crate) struct Member {
     /// Until when its disk takes everything and finishes nothing.
     pub(crate) stalled_until: u64,
     pub(crate) fate: Fate,
+    /// What it tells the others of itself.
+    pub(crate) attributes: MemberAttributes,
     /// Whom to speak to until the log says it.
     known: Membership,
 }
@@ -114,12 +118,25 @@ impl Member {
             paused_until: 0,
             stalled_until: 0,
             fate: Fate::Well,
+            attributes: MemberAttributes {
+                id,
+                name: format!("m{id}"),
+                client_urls: vec![format!("http://m{id}:2")],
+            },
             known,
         }
     }
 
     pub(crate) fn is_awake(&self, now: u64) -> bool {
         self.alive.is_some() && self.paused_until <= now
+    }
+
+    /// Everything on its disk is gone, and nobody remembers what was promised.
+    pub(crate) fn lose_disk(&mut self, profile: &Profile, known: Membership, rng: &mut SmallRng) {
+        self.platter = Platter::new(self.id, &Persist::default(), profile.segment_bytes, rng);
+        self.durable = Durable::default();
+        self.least_end = raft::Index(0);
+        self.known = known;
     }
 
     /// Starts the process, if its disk lets it.
@@ -140,7 +157,7 @@ impl Member {
         self.durable = Durable::of(&opened.recovered);
         self.least_end = self.durable.last;
         self.life += 1;
-        let settings = settings(self.id, profile, bug, rng.random());
+        let settings = settings(self.attributes.clone(), profile, bug, rng.random());
         let replica = self.replica(opened.recovered, opened.image, settings, bug, rng)?;
         let bench = Handle::new(self.platter.disk.clone(), opened.storage, bug);
         let mut port = Port::new(self.id);
@@ -378,8 +395,13 @@ impl Member {
     }
 }
 
-fn settings(id: u64, profile: &Profile, bug: Option<Bug>, starter: u64) -> Settings {
-    let mut raft = raft::Config::new(PeerId(id));
+fn settings(
+    attributes: MemberAttributes,
+    profile: &Profile,
+    bug: Option<Bug>,
+    starter: u64,
+) -> Settings {
+    let mut raft = raft::Config::new(PeerId(attributes.id));
     raft.catchup_entries = profile.catchup_entries;
     raft.pre_vote = profile.pre_vote;
     raft.check_quorum = bug.is_none_or(Bug::checks_quorum);
@@ -388,11 +410,7 @@ fn settings(id: u64, profile: &Profile, bug: Option<Bug>, starter: u64) -> Setti
         raft,
         request_timeout_ticks: REQUEST_TICKS,
         strict_reconfig_check: true,
-        attributes: MemberAttributes {
-            id,
-            name: format!("m{id}"),
-            client_urls: vec![format!("http://m{id}:2")],
-        },
+        attributes,
         retention: profile.retention,
         quota_bytes: 64 << 20,
         leases: LeaseClock {

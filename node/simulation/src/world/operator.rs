@@ -179,6 +179,7 @@ impl World {
             (Wish::Change(Command::MemberPromote(_)), Answer::Applied(_)) => "members promoted",
             (Wish::Change(Command::MemberChanges(it)), Answer::Applied(_)) => kind_of(it),
             (Wish::Move(_), Answer::Done) => "hand-overs",
+            (Wish::Members, _) => "questions about the membership",
             _ => "changes refused or lost",
         };
         self.summary.note(kind);

@@ -21,6 +21,8 @@ const PATIENCE_MS: u64 = 9_000;
 /// How long a member goes on asking the leader, in milliseconds, and how long it pauses, as in production.
 const FORWARD_MS: u64 = 7_000;
 const RETRY_MS: u64 = 50;
+/// When a client looks again for somebody to ask, in milliseconds.
+const AGAIN_MS: u64 = 500;
 
 /// Who asked, and what.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub(crate) enum Wish {
     /// Of the administrator.
     Change(Command),
     Move(u64),
+    /// Of the administrator, who wants to know the membership.
+    Members,
 }
 
 /// A request that is not answered yet.
@@ -46,6 +50,10 @@ impl World {
     /// A client does the next thing.
     pub(super) fn client_acts(&mut self, which: usize) -> Checked {
         if self.is_over {
+            return Ok(());
+        }
+        if !self.is_any_well() {
+            self.plan(AGAIN_MS, Event::Client(which));
             return Ok(());
         }
         let asked = self.clients[which].choose(self.profile.keys, &mut self.rng);
@@ -129,6 +137,7 @@ impl World {
             Wish::Client(place) => *place,
             Wish::Change(command) => return Request::Reconfigure(command.clone()),
             Wish::Move(to) => return Request::MoveLeader(PeerId(*to)),
+            Wish::Members => return Request::Read(Read::Members),
         };
         let propose = |command: Command| Request::Propose(command.to_bytes());
         match self.history.operations[place].asked.clone() {
@@ -197,6 +206,7 @@ impl World {
             },
             Outcome::Range(found) => Answer::Range(found),
             Outcome::Txn(answer) => Answer::Txn(answer),
+            Outcome::Members(members) => Answer::Members(members),
             Outcome::Lease(state) => Answer::Lease(state),
             Outcome::Renewed { ttl } => Answer::Renewed(ttl),
             _ => Answer::Done,
@@ -231,6 +241,9 @@ impl World {
             return;
         };
         self.note(|| format!("{:?}: {answer:?}", call.wish));
+        if let Some(came) = self.awaited.get_mut(&id) {
+            *came = Some(answer.clone());
+        }
         let Wish::Client(place) = call.wish else {
             return self.change_answered(&call.wish, &answer);
         };
