@@ -7,7 +7,7 @@
 use std::time::Instant;
 
 use e2e::simulated::story::Step;
-use e2e::simulated::{Crash, Real, When, World, side_by_side};
+use e2e::simulated::{Bug, Crash, Real, When, World, side_by_side};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
@@ -17,6 +17,8 @@ use simulation::Summary;
 const SEEDS: u64 = 20;
 /// No change takes this many rounds of an operator that dies now and then.
 const LONG: u32 = 400;
+/// So many seeds look for a planted bug.
+const PLANTED: u64 = 4;
 /// At one of so many writes an operator dies, if it does so many.
 const WRITES: u64 = 25;
 
@@ -70,9 +72,18 @@ fn fates(rng: &mut SmallRng) -> Vec<Crash> {
 
 /// Tells the story of this seed to its end; what happened.
 async fn tell(seed: u64) -> Result<Summary, String> {
+    tell_with(seed, None, None).await
+}
+
+/// The same with a bug in every operator, and one in every member.
+async fn tell_with(
+    seed: u64,
+    operator: Option<Bug>,
+    member: Option<simulation::Bug>,
+) -> Result<Summary, String> {
     let mut rng = SmallRng::seed_from_u64(seed);
-    let real = Real::new(seed, None);
-    let world = World::new().await.with(None, LONG).of(&real);
+    let real = Real::new(seed, member);
+    let world = World::new().await.with(operator, LONG).of(&real);
     for step in steps(&mut rng) {
         let told = async {
             world.take(&step).await?;
@@ -122,4 +133,23 @@ fn whatever_is_asked_for_no_write_is_lost() {
 fn the_same_seed_is_the_same_story() {
     let twice = side_by_side(vec![1, 1], async |seed| tell(seed).await);
     assert_eq!(twice[0], twice[1]);
+}
+
+/// Nothing that is planted gets by all of the first seeds.
+fn is_noticed(operator: Option<Bug>, member: Option<simulation::Bug>) {
+    let seeds = (0..PLANTED).collect();
+    let told = side_by_side(seeds, async |seed| tell_with(seed, operator, member).await);
+    let noticed: Vec<String> = told.into_iter().filter_map(Result::err).collect();
+    assert!(!noticed.is_empty(), "{operator:?} {member:?} gets by");
+    eprintln!("{operator:?} {member:?}: {}", noticed[0]);
+}
+
+#[test]
+fn an_operator_that_gives_a_voter_an_empty_volume_is_noticed() {
+    is_noticed(Some(Bug::RemakesLostVolume), None);
+}
+
+#[test]
+fn members_that_answer_before_their_disk_does_are_noticed() {
+    is_noticed(None, Some(simulation::Bug::ReleaseBeforeSync));
 }
