@@ -1,7 +1,7 @@
 //! Nodes under the pods: they fall silent and come back, or are gone with the volumes on them.
 //!
 //! Only worlds that ask for nodes have any; elsewhere pods run on nothing in particular. Volumes are local: each stays on the node
-//! that was chosen for its first pod, and is made there a step later. What a scheduler, kubelets and the node controller do is done here once a step; a pod whose node
+//! that its first pod was put on. What a scheduler, kubelets and the node controller do is done here once a step; a pod whose node
 //! is dead is touched by nobody but the controller.
 //!
 //! It deliberately spreads pods by their number alone.
@@ -37,6 +37,8 @@ struct State {
     there: BTreeSet<String>,
     /// Those that are dead, and for how many steps they have been.
     dead: BTreeMap<String, u32>,
+    /// Whether volumes are made a step after their node is chosen, and not at once.
+    late: bool,
     /// Whether the next one that a volume is to be made on dies before it is.
     doomed: bool,
 }
@@ -97,7 +99,8 @@ impl Nodes {
 
     /// The next node that a volume is to be made on dies before it is.
     pub(super) fn doom_next(&self) {
-        self.state().doomed = true;
+        let mut state = self.state();
+        (state.late, state.doomed) = (true, true);
     }
 
     /// All nodes that have died and are still there come back, with their volumes.
@@ -201,7 +204,7 @@ impl Nodes {
         let Some(node) = choose(tied.as_deref(), pods, alive) else {
             return Ok(None);
         };
-        if tied.is_none() {
+        if tied.is_none() && self.state().late {
             self.select(claim, node).await?;
             return Ok(None);
         }
@@ -218,9 +221,9 @@ impl Nodes {
             .map(Some)
     }
 
-    /// Whether a claim's volume is there to be bound; in worlds without nodes it always is.
+    /// Whether a claim's volume is there to be bound; where they are made at once it is taken for made.
     pub(super) async fn has_made(&self, claim: &PersistentVolumeClaim) -> kube::Result<bool> {
-        if self.state().there.is_empty() {
+        if !self.state().late {
             return Ok(true);
         }
         let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
