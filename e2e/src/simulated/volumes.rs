@@ -55,7 +55,7 @@ impl World {
         claim
     }
 
-    /// See [`Step::LoseOne`].
+    /// See [`super::story::Step::LoseOne`].
     pub(super) async fn lose_one(&self, at: usize) {
         let there = self.summary().await.objects;
         let is_there = |it: &String| {
