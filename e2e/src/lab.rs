@@ -428,6 +428,17 @@ pub fn is_ready(cluster: &RaftCluster) -> bool {
             .any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
+/// Whether all members are well on the template that last worked, for the very spec that does not.
+#[must_use]
+pub fn is_rolled_back(cluster: &RaftCluster) -> bool {
+    let status = cluster.status.clone().unwrap_or_default();
+    let mut conditions = status.conditions.iter();
+    status.observed_generation == cluster.metadata.generation
+        && status.operation.is_none()
+        && status.ready_replicas == cluster.spec.replicas
+        && conditions.any(|it| it.type_ == "Ready" && it.reason == "RolledBack")
+}
+
 /// What the operator says of a cluster, on one line.
 pub fn told(cluster: &RaftCluster) -> String {
     let Some(status) = &cluster.status else {

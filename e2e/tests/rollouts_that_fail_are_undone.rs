@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use crds::RaftCluster;
 use e2e::client::Client;
 use e2e::engine::Engine;
-use e2e::lab::{Lab, PATIENCE, told};
+use e2e::lab::{Lab, PATIENCE, is_rolled_back, told};
 use e2e::traffic::{Mix, Traffic};
 use e2e::verdict::judge;
 use e2e::{FIGURE, wait};
@@ -119,16 +119,6 @@ async fn is_undone(
         gap.length().as_millis()
     );
     Ok(())
-}
-
-/// Whether all members are back on the template that last worked, for the very spec that does not.
-fn is_rolled_back(cluster: &RaftCluster) -> bool {
-    let status = cluster.status.clone().unwrap_or_default();
-    let mut conditions = status.conditions.iter();
-    status.observed_generation == cluster.metadata.generation
-        && status.operation.is_none()
-        && status.ready_replicas == cluster.spec.replicas
-        && conditions.any(|it| it.type_ == "Ready" && it.reason == "RolledBack")
 }
 
 async fn a_surge_never_has_fewer_voters(engine: Engine) -> Result<()> {

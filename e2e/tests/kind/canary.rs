@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use crds::RaftCluster;
+use e2e::lab::is_rolled_back;
 use futures::FutureExt;
 use serde_json::json;
 
@@ -60,14 +60,4 @@ async fn acts(stage: &Stage<'_>) -> Result<()> {
     ));
     stage.all_are_new(&before, 3).await?;
     stage.judge(&traffic).await
-}
-
-/// Whether all members are well on the template that last worked, for the very spec that does not.
-fn is_rolled_back(cluster: &RaftCluster) -> bool {
-    let status = cluster.status.clone().unwrap_or_default();
-    let mut conditions = status.conditions.iter();
-    status.observed_generation == cluster.metadata.generation
-        && status.operation.is_none()
-        && status.ready_replicas == cluster.spec.replicas
-        && conditions.any(|it| it.type_ == "Ready" && it.reason == "RolledBack")
 }
