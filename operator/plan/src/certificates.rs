@@ -25,6 +25,7 @@ use crate::{
     names::{self, Scheme, Surface},
     objects,
     observed::Keyring,
+    peers,
     report::{Invalid, Work},
     spec::Spec,
     tls,
@@ -218,6 +219,11 @@ fn wanted_for(spec: &Spec, surface: Surface) -> Vec<Wanted> {
 /// Names of all Secrets that a cluster needs; each is read by its name, and no others are.
 #[must_use]
 pub fn secrets(cluster: &RaftCluster) -> BTreeSet<String> {
+    let in_force = peers::tls_in_force(cluster);
+    let is_plain = Surface::ALL.map(|it| mode(&in_force, it)) == [TlsMode::Disabled; 2];
+    if is_plain && peers::asked(cluster).is_none() {
+        return BTreeSet::new();
+    }
     let (spec, _) = Spec::parse(cluster, None);
     wanted(&spec).into_iter().map(|it| it.secret).collect()
 }
