@@ -35,7 +35,7 @@
 //! what the spec asks for; `begun` is a rollout that is watched, with the seconds since it got on. A cluster that has converged
 //! remembers that it has. A CA of the operator's is called as its Secret, and one beside it or after it `new`: with `both` that one is
 //! believed and signs, with `prepared` it is believed and does not; `rotating` says the surface, the step and for how many seconds all
-//! members have been seen to have taken it. Without `tls` the spec names both surfaces as Disabled; `unnamed` names none.  What a member trusts and shows, it does on the surface of its peers. `listeners` is where
+//! members have been seen to have taken it. Without `tls` the spec names both surfaces as Disabled; `unnamed` names none. What a member trusts and shows, it does on the surface of its peers. `listeners` is where
 //! members are remembered to listen for each other, and `at` where the membership has the others look for one.
 //! `network-remembered` says that the status remembers a NetworkPolicy, `network-was` that there is one too, as these options ask
 //! for it, and `network-untold` that it is not remembered; the operator knows its own pods unless it is `unknown`.
@@ -50,9 +50,9 @@ use std::collections::BTreeMap;
 use crds::{
     BlockedBy, CertificateRotation, CertificatesStatus, Joining, MemberPhase, MemberStatus,
     NetworkPolicyMode, Operation, OperationType, PeerListener, PeerTls, RaftCluster,
-    RaftClusterStatus, RaftMember, RaftOperation, Recovery, RepairCause, RepairStatus, Replacement,
-    RolloutFailure, RolloutStatus, RunState, StableTemplate, StorageStatus, Suspect, TlsDefault,
-    TlsMode,
+    RaftClusterStatus, RaftMember, RaftOperation, Recovering, Recovery, RepairCause, RepairStatus,
+    Replacement, RolloutFailure, RolloutStatus, RunState, StableTemplate, StorageStatus, Suspect,
+    TlsDefault, TlsMode,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
@@ -461,6 +461,22 @@ fn tls_default(head: &Words<'_>) -> Option<TlsDefault> {
     Some(serde_json::from_value(json!(said)).expect("a default"))
 }
 
+/// A recovery from quorum loss that is under way.
+fn recovering(head: &Words<'_>) -> Option<Recovering> {
+    let survivor = head.value("recovering")?;
+    let serial: i64 = survivor[1..].parse().expect("a member");
+    let lost = head.value("lost");
+    Some(Recovering {
+        operation: "one".to_owned(),
+        operation_uid: "one".to_owned(),
+        plan: "p".to_owned(),
+        survivor: real(serial),
+        claim_uid: format!("claim-{serial}"),
+        lost_cluster_id: lost.map_or_else(|| format!("{CLUSTER_ID:x}"), ToOwned::to_owned),
+        restored_before: None,
+    })
+}
+
 /// What the status remembers.
 fn remember(situation: &mut Situation, head: &Words<'_>, members: &[Words<'_>]) {
     let highest = members.iter().map(serial).max().unwrap_or(0);
@@ -493,20 +509,7 @@ fn remember(situation: &mut Situation, head: &Words<'_>, members: &[Words<'_>]) 
         ..crds::Quorum::default()
     });
     status.tls_default = tls_default(head);
-    status.recovering = head.value("recovering").map(|it| {
-        let serial: i64 = it[1..].parse().expect("a member");
-        crds::Recovering {
-            operation: "one".to_owned(),
-            operation_uid: "one".to_owned(),
-            plan: "p".to_owned(),
-            survivor: real(serial),
-            claim_uid: format!("claim-{serial}"),
-            lost_cluster_id: head
-                .value("lost")
-                .map_or_else(|| format!("{CLUSTER_ID:x}"), ToOwned::to_owned),
-            restored_before: None,
-        }
-    });
+    status.recovering = recovering(head);
     let network = head.has("network-remembered") || head.value("network-was").is_some();
     let network = network && !head.has("network-untold");
     status.network_policy = network.then_some(NetworkPolicyMode::Managed);
