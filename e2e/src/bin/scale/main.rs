@@ -10,6 +10,7 @@ mod kubelet;
 mod measure;
 mod members;
 mod operator;
+mod requests;
 mod table;
 
 use anyhow::{Result, ensure};

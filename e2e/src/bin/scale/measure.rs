@@ -20,6 +20,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 use crate::Arguments;
 use crate::kubelet;
 use crate::operator::Operator;
+use crate::requests::{self, Requests};
 
 /// Everything that was measured.
 #[derive(Debug, Serialize)]
@@ -29,11 +30,18 @@ pub(crate) struct Figures {
     pub(crate) all_ready_seconds: f64,
     pub(crate) memory_bytes_at_start: u64,
     pub(crate) memory_bytes_with_all: u64,
+    pub(crate) memory_bytes_at_most: u64,
     pub(crate) memory_bytes_beside_foreign_pods: u64,
     /// Per cluster, from its creation until it is ready, by HTTP method.
     pub(crate) requests_per_cluster: BTreeMap<String, f64>,
+    /// The same as the API server counts them, of everybody, by verb and resource.
+    pub(crate) requests_answered_per_cluster: BTreeMap<String, f64>,
+    /// Of the operator, per cluster, from its creation until it is ready.
+    pub(crate) processor_milliseconds_per_cluster: f64,
     pub(crate) idle_seconds: u64,
     pub(crate) writes_while_idle: u64,
+    /// As the API server counts them, of everybody, by verb and resource.
+    pub(crate) writes_answered_while_idle: Requests,
     /// From an edit to the first thing that the operator did about it, each.
     pub(crate) edit_milliseconds: Vec<f64>,
     pub(crate) restart_seconds: f64,
@@ -110,14 +118,20 @@ impl Bench<'_> {
     async fn measure(mut self) -> Result<Figures> {
         let memory_bytes_at_start = self.operator.memory_bytes()?;
         let before = self.operator.requests().await?;
+        let (answered, used) = (self.answered().await?, self.operator.processor_seconds()?);
         let begun = Instant::now();
         self.create().await?;
         self.all_ready().await?;
         let all_ready_seconds = begun.elapsed().as_secs_f64();
         eprintln!("all ready after {all_ready_seconds:.1} s");
+        let clusters = self.arguments.clusters as f64;
+        let used = self.operator.processor_seconds()? - used;
         let requests_per_cluster = self.requests_since(&before).await?;
+        let answered = requests::since(self.answered().await?, &answered);
+        let answered = answered.into_iter();
         let memory_bytes_with_all = self.operator.memory_bytes()?;
-        let writes_while_idle = self.idle().await?;
+        let memory_bytes_at_most = self.operator.memory_bytes_at_most()?;
+        let (writes_while_idle, writes_answered_while_idle) = self.idle().await?;
         let edit_milliseconds = self.edits().await?;
         self.foreign_pods().await?;
         let restart_seconds = self.restart().await?;
@@ -131,10 +145,16 @@ impl Bench<'_> {
             all_ready_seconds,
             memory_bytes_at_start,
             memory_bytes_with_all,
+            memory_bytes_at_most,
             memory_bytes_beside_foreign_pods,
             requests_per_cluster,
+            requests_answered_per_cluster: answered
+                .map(|(name, count)| (name, count as f64 / clusters))
+                .collect(),
+            processor_milliseconds_per_cluster: used * 1_000.0 / clusters,
             idle_seconds: self.arguments.idle_seconds,
             writes_while_idle,
+            writes_answered_while_idle,
             edit_milliseconds,
             restart_seconds,
         })
@@ -204,8 +224,12 @@ impl Bench<'_> {
         Ok(since.collect())
     }
 
-    /// Writes of the operator while nothing happens.
-    async fn idle(&self) -> Result<u64> {
+    async fn answered(&self) -> Result<Requests> {
+        requests::answered(&self.client).await
+    }
+
+    /// Writes of the operator while nothing happens, and those that the API server has seen of anybody.
+    async fn idle(&self) -> Result<(u64, Requests)> {
         tokio::time::sleep(CALM).await;
         let writes = async || {
             let requests = self.operator.requests().await?;
@@ -217,10 +241,12 @@ impl Bench<'_> {
                     .sum::<u64>(),
             )
         };
-        let before = writes().await?;
+        let (before, answered) = (writes().await?, self.answered().await?);
         eprintln!("counting writes for {} s", self.arguments.idle_seconds);
         tokio::time::sleep(Duration::from_secs(self.arguments.idle_seconds)).await;
-        Ok(writes().await? - before)
+        let mut answered = requests::since(self.answered().await?, &answered);
+        answered.retain(|it, _| !it.starts_with("GET ") && !it.starts_with("LIST "));
+        Ok((writes().await? - before, answered))
     }
 
     /// Edits one cluster after another; each time, how long it takes until the operator has written about it. What follows on an

@@ -17,6 +17,8 @@ use nix::unistd::Pid;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use crate::requests::label;
+
 /// A running operator; it dies with this value.
 pub(crate) struct Operator {
     process: Child,
@@ -25,6 +27,8 @@ pub(crate) struct Operator {
 
 /// How long a start or a stop may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The unit of times in /proc, on every Linux there is.
+const TICKS_PER_SECOND: f64 = 100.0;
 
 impl Operator {
     /// Starts one, and waits until it has reached the API server.
@@ -77,13 +81,8 @@ impl Operator {
     pub(crate) async fn requests(&self) -> Result<BTreeMap<String, u64>> {
         let mut requests = BTreeMap::new();
         for (labels, value) in samples(&self.page("metrics").await?, "rest_client_requests_total") {
-            let method = labels
-                .split("method=\"")
-                .nth(1)
-                .and_then(|it| it.split('"').next());
-            *requests
-                .entry(method.unwrap_or_default().to_owned())
-                .or_default() += value as u64;
+            let method = label(labels, "method").to_owned();
+            *requests.entry(method).or_default() += value as u64;
         }
         Ok(requests)
     }
@@ -100,18 +99,44 @@ impl Operator {
 
     /// Resident memory, in bytes.
     pub(crate) fn memory_bytes(&self) -> Result<u64> {
-        let pid = self.process.id().context("the operator has ended")?;
-        let path = format!("/proc/{pid}/status");
-        let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        self.memory("VmRSS:")
+    }
+
+    /// The most resident memory that it has ever had, in bytes.
+    pub(crate) fn memory_bytes_at_most(&self) -> Result<u64> {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, line: &str) -> Result<u64> {
+        let text = self.proc("status")?;
+        let line = text.lines().find_map(|it| it.strip_prefix(line));
         let kibibytes =
             line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
-        Ok(kibibytes.with_context(|| format!("understand {path}"))? << 10)
+        Ok(kibibytes.context("understand /proc/PID/status")? << 10)
+    }
+
+    /// Seconds of a processor that it has used.
+    pub(crate) fn processor_seconds(&self) -> Result<f64> {
+        let text = self.proc("stat")?;
+        // After the name, which may hold anything, utime and stime are the twelfth and the thirteenth.
+        let fields = text
+            .rsplit_once(')')
+            .map(|(_, rest)| rest.split_whitespace());
+        let ticks = fields.into_iter().flatten().skip(11).take(2);
+        let ticks: Vec<u64> = ticks.filter_map(|it| it.parse().ok()).collect();
+        ensure!(ticks.len() == 2, "understand /proc/PID/stat");
+        Ok(ticks.iter().sum::<u64>() as f64 / TICKS_PER_SECOND)
+    }
+
+    fn proc(&self, file: &str) -> Result<String> {
+        let pid = self.process.id().context("the operator has ended")?;
+        let path = format!("/proc/{pid}/{file}");
+        std::fs::read_to_string(&path).with_context(|| format!("read {path}"))
     }
 }
 
 /// The samples of one metric: labels and value.
-fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
+pub(crate) fn samples<'a>(text: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> {
     text.lines()
         .filter_map(move |line| line.strip_prefix(name))
         .filter_map(|rest| {

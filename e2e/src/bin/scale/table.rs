@@ -29,6 +29,11 @@ pub(crate) fn table(figures: &Figures) -> Table {
         mib(figures.memory_bytes_with_all),
         &bound,
     );
+    row(
+        "memory at most until then".into(),
+        mib(figures.memory_bytes_at_most),
+        "",
+    );
     let beside = format!("memory beside {} foreign pods", figures.foreign_pods);
     row(
         beside,
@@ -38,8 +43,21 @@ pub(crate) fn table(figures: &Figures) -> Table {
     for (method, count) in &figures.requests_per_cluster {
         row(format!("{method} per cluster"), format!("{count:.1}"), "");
     }
+    for (request, count) in &figures.requests_answered_per_cluster {
+        let what = format!("{request} per cluster, of everybody");
+        row(what, format!("{count:.1}"), "");
+    }
+    let processor = format!("{:.0} ms", figures.processor_milliseconds_per_cluster);
+    row("the operator's processor per cluster".into(), processor, "");
     let idle = format!("writes in {} idle seconds", figures.idle_seconds);
     row(idle, figures.writes_while_idle.to_string(), "0");
+    for (request, count) in &figures.writes_answered_while_idle {
+        row(
+            format!("{request} while idle, of everybody"),
+            count.to_string(),
+            "",
+        );
+    }
     let mut edits = figures.edit_milliseconds.clone();
     edits.sort_by(f64::total_cmp);
     for (name, share, wanted) in [("median", 0.5, ""), ("p99", 0.99, "under 75 ms")] {
