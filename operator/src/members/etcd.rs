@@ -39,6 +39,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a channel that nobody uses is kept. While something goes on a member is asked again within a second or two; a quiet
 /// cluster is looked at every few minutes, and its connections, some 40 KiB each, would be most of the operator's memory.
 const UNUSED: Duration = Duration::from_secs(5);
+/// So many channels are kept, however many clusters are looked at within that time, as after a start. Sixteen clusters at once, as
+/// large as they may be, use fewer; where more are worked on, a member is connected to anew now and then.
+const KEPT: usize = 256;
 
 /// What a member says whose old revisions are gone already.
 const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
@@ -65,6 +68,11 @@ impl EtcdMembers {
             (None, None) => address.connect_lazy(),
             _ => return Err(unreachable(at)),
         };
+        if channels.len() >= KEPT {
+            let oldest = channels.iter().min_by_key(|(_, (_, used))| *used);
+            let oldest = oldest.map(|(at, _)| at.clone());
+            oldest.map(|it| channels.remove(&it));
+        }
         channels.insert(at.clone(), (channel.clone(), now));
         Ok(channel)
     }

@@ -241,3 +241,17 @@ fn alarms_are_read_from_the_text_of_either_engine() {
     assert_eq!(alarmed(&errors, Alarm::NoSpace), [5]);
     assert_eq!(alarmed(&errors, Alarm::Corrupt), [7, 0]);
 }
+
+#[tokio::test]
+async fn however_many_members_are_asked_the_newest_channels_are_kept() {
+    let members = EtcdMembers::default();
+    let all: Vec<Endpoint> = (1..=2 * KEPT as u16)
+        .map(|port| at(SocketAddr::from(([127, 0, 0, 1], port))))
+        .collect();
+    for at in &all {
+        members.channel(at).expect("a URL");
+    }
+    let kept = members.channels.lock().expect("nobody panics with it");
+    assert_eq!(kept.len(), KEPT);
+    assert!(all[KEPT..].iter().all(|at| kept.contains_key(at)));
+}
