@@ -6,6 +6,7 @@
 //!
 //! It deliberately keeps no cache: what a round decides by, it reads in that round.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
@@ -13,9 +14,11 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
-use kube::api::{ListParams, ObjectMeta};
+use kube::api::{ListMeta, ListParams};
+use kube::core::Request;
 use kube::{Api, Client, Resource};
 use plan::Seen;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 /// The field manager of everything that the operator applies, and its name in events.
@@ -204,17 +207,18 @@ impl Kubernetes {
         Api::all(self.client.clone())
     }
 
-    /// The metadata of the pods on a node that carry `labels`, in all namespaces.
+    /// The names of the pods on a node that carry `labels`, in all namespaces.
     ///
     /// # Errors
     /// [`CallError`], after a few tries.
-    pub async fn pods_on(&self, node: &str, labels: &str) -> Result<Vec<ObjectMeta>, CallError> {
+    pub async fn pods_on(&self, node: &str, labels: &str) -> Result<Vec<Name>, CallError> {
         let api = self.scoped::<Pod>(None);
         let fields = format!("spec.nodeName={node}");
         let there = ListParams::default().labels(labels).fields(&fields);
         let of = || Pod::kind(&()).into_owned();
-        let found = read(|| timed(READ_TIMEOUT, "list", of(), api.list_metadata(&there))).await?;
-        Ok(found.items.into_iter().map(|it| it.metadata).collect())
+        let found = read(|| timed(READ_TIMEOUT, "list", of(), names(&api, &there))).await?;
+        let found = found.items.into_iter().flatten();
+        Ok(found.map(|it| it.metadata).collect())
     }
 
     /// Reads one object, live; `None` if there is none.
@@ -273,6 +277,57 @@ fn permitted<T>(read: Result<T, CallError>) -> Result<Option<T>, CallError> {
     }
 }
 
+/// What of an object is read where it only has to be known which one it is: most of the rest tells who manages which of its fields.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Named {
+    pub(crate) metadata: Name,
+}
+
+/// An object's name, and by what else it is found.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Name {
+    /// The namespace.
+    pub namespace: Option<String>,
+    /// The name.
+    pub name: Option<String>,
+    /// The labels.
+    pub labels: Option<BTreeMap<String, String>>,
+    /// Which version of it.
+    pub resource_version: Option<String>,
+}
+
+/// One page of a list. kube's own is read into a copy of the whole page first, for the sake of the list's kind, and that copy is many
+/// times as large.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Page<T> {
+    #[serde(default)]
+    pub(crate) metadata: ListMeta,
+    /// None is how some servers say that there are none.
+    pub(crate) items: Option<Vec<T>>,
+}
+
+/// One page of whole objects.
+async fn page<K>(api: &Api<K>, parameters: &ListParams) -> kube::Result<Page<K>>
+where
+    K: Clone + DeserializeOwned,
+{
+    let request = Request::new(api.resource_url()).list(parameters);
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    api.clone().into_client().request(request).await
+}
+
+/// One page of names.
+pub(crate) async fn names<K: Clone>(
+    api: &Api<K>,
+    parameters: &ListParams,
+) -> kube::Result<Page<Named>> {
+    let request = Request::new(api.resource_url()).list_metadata(parameters);
+    let request = request.map_err(kube::Error::BuildRequest)?;
+    api.clone().into_client().request(request).await
+}
+
 /// All objects that carry `labels`, page by page.
 async fn list<K>(api: &Api<K>, labels: &str) -> Result<Vec<K>, CallError>
 where
@@ -282,8 +337,8 @@ where
     let mut all = Vec::new();
     loop {
         let of = || K::kind(&()).into_owned();
-        let page = read(|| timed(READ_TIMEOUT, "list", of(), api.list(&parameters))).await?;
-        all.extend(page.items);
+        let page = read(|| timed(READ_TIMEOUT, "list", of(), page(api, &parameters))).await?;
+        all.extend(page.items.into_iter().flatten());
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => parameters.continue_token = Some(token),
             None => return Ok(all),
@@ -372,6 +427,17 @@ mod tests {
             .await;
             assert_eq!(result.expect_err("it always fails").code(), Some(code));
             assert_eq!(count, tries, "code {code}");
+        }
+    }
+
+    #[test]
+    fn a_page_without_objects_may_say_null() {
+        let read = |text| serde_json::from_str::<Page<Named>>(text).expect("a page");
+        let kind = r#""kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7"}"#;
+        for items in [r#","items":null"#, r#","items":[]"#, ""] {
+            let page = read(&format!("{{{kind}{items}}}"));
+            assert_eq!(page.metadata.resource_version.as_deref(), Some("7"));
+            assert_eq!(page.items.into_iter().flatten().count(), 0, "{items}");
         }
     }
 

@@ -8,7 +8,7 @@
 use plan::names;
 use tokio::sync::mpsc;
 
-use crate::kubernetes::{Kubernetes, chain};
+use crate::kubernetes::{Kubernetes, Name, chain};
 use crate::queue::Key;
 use crate::watch::Wake;
 
@@ -42,7 +42,7 @@ async fn clusters_on(kubernetes: &Kubernetes, node: &str) -> Vec<Key> {
         );
         Vec::new()
     });
-    let key = |meta: kube::api::ObjectMeta| {
+    let key = |meta: Name| {
         Some(Key {
             namespace: meta.namespace?,
             name: meta.labels?.remove(names::CLUSTER_LABEL)?,

@@ -12,14 +12,14 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{ListParams, PartialObjectMeta, WatchEvent, WatchParams};
+use futures::{Stream, StreamExt};
+use kube::api::{ListParams, WatchEvent, WatchParams};
+use kube::core::Request;
 use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 
-use crate::kubernetes::{self, CallError, READ_TIMEOUT};
+use crate::kubernetes::{self, CallError, Name, Named, READ_TIMEOUT, names};
 use crate::metrics::Metrics;
 use crate::queue::Key;
 use crate::serve::Pulse;
@@ -34,8 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(240);
 const FORBIDDEN: Duration = Duration::from_secs(60);
 const BACKOFF_MIN: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
-/// One page of a list of names.
-const PAGE: u32 = 250;
+/// One page of a list of names: a few hundred kilobytes on the wire, for each of the watches that begin together.
+const PAGE: u32 = 100;
 
 /// What a watch says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,10 +148,11 @@ impl<K: Watched> Watch<K> {
         parameters.label_selector.clone_from(&self.labels);
         parameters.field_selector.clone_from(&self.fields);
         loop {
-            let call = tokio::time::timeout(READ_TIMEOUT, self.api.list_metadata(&parameters));
+            let call = tokio::time::timeout(READ_TIMEOUT, names(&self.api, &parameters));
             let page = self.answer("list", call.await)?;
             page.items
                 .iter()
+                .flatten()
                 .for_each(|object| self.tell_of(&object.metadata));
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
                 Some(token) => parameters.continue_token = Some(token),
@@ -166,8 +167,7 @@ impl<K: Watched> Watch<K> {
         parameters.label_selector.clone_from(&self.labels);
         parameters.field_selector.clone_from(&self.fields);
         parameters.timeout = u32::try_from(LIFE.as_secs()).ok();
-        let begun =
-            tokio::time::timeout(READ_TIMEOUT, self.api.watch_metadata(&parameters, version));
+        let begun = tokio::time::timeout(READ_TIMEOUT, self.events(&parameters, version));
         let mut events = match begun.await {
             Ok(Err(kube::Error::Api(status))) if status.code == 410 => return Ok(End::Expired),
             begun => self.answer("watch", begun)?.boxed(),
@@ -196,7 +196,18 @@ impl<K: Watched> Watch<K> {
         }
     }
 
-    fn tell_of(&self, object: &ObjectMeta) {
+    async fn events(
+        &self,
+        parameters: &WatchParams,
+        version: &str,
+    ) -> kube::Result<impl Stream<Item = kube::Result<WatchEvent<Named>>> + use<K>> {
+        let request = Request::new(self.api.resource_url()).watch_metadata(parameters, version);
+        let request = request.map_err(kube::Error::BuildRequest)?;
+        let client = self.api.clone().into_client();
+        client.request_events(request).await
+    }
+
+    fn tell_of(&self, object: &Name) {
         if let Some(key) = cluster_of(self.belongs, object) {
             self.tell(Wake::One(key));
         }
@@ -238,12 +249,12 @@ impl<K: Watched> Watch<K> {
     }
 }
 
-fn seen<K>(object: PartialObjectMeta<K>, before: String) -> String {
+fn seen(object: Named, before: String) -> String {
     object.metadata.resource_version.unwrap_or(before)
 }
 
 /// The cluster that an object belongs to, if it names one.
-fn cluster_of(belongs: Belongs, object: &ObjectMeta) -> Option<Key> {
+fn cluster_of(belongs: Belongs, object: &Name) -> Option<Key> {
     let namespace = object.namespace.clone().unwrap_or_default();
     let name = match belongs {
         Belongs::Itself => object.name.clone(),
@@ -261,11 +272,11 @@ mod tests {
 
     #[test]
     fn an_object_names_its_cluster_by_itself_or_by_its_label() {
-        let object = ObjectMeta {
+        let object = Name {
             namespace: Some("ns".into()),
             name: Some("kv-x7q2k".into()),
             labels: Some([("quorate.io/cluster".to_owned(), "kv".to_owned())].into()),
-            ..ObjectMeta::default()
+            ..Name::default()
         };
         let key = |name: &str| {
             Some(Key {
