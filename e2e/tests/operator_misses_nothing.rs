@@ -3,7 +3,9 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crds::RaftOperation;
 use e2e::FIGURE;
+use e2e::simulated::world::NAME;
 use e2e::simulated::{Crash, Summary, World};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -109,6 +111,67 @@ async fn a_pod_that_went_while_the_watch_had_lost_its_place_is_made_again() {
     assert!(
         took < 8,
         "it took {took} s: a watch that lost its place asks for a look at once"
+    );
+    stop.cancel();
+    assert_eq!(operator.await.expect("no panic"), Ended::Stopped);
+}
+
+/// How often the operator has listed a kind.
+fn lists(world: &World, resource: &str) -> usize {
+    let calls = world.kube.faults().calls();
+    let of = |it: &&smallkube::Call| {
+        it.client == "operator" && it.verb == "list" && it.resource == resource
+    };
+    calls.iter().map(|it| &it.call).filter(of).count()
+}
+
+/// Asks for something, and says after how many seconds it was done.
+async fn seconds_to_do(world: &World, name: &str) -> u32 {
+    let asked = json!({ "clusterName": NAME, "transferLeader": { "to": "LAST" }, "dryRun": true });
+    world.ask(name, &asked).await;
+    let operations = Api::<RaftOperation>::namespaced(world.user.clone(), "default");
+    let done = async |_: &World| {
+        let found = operations.get(name).await.expect("it was asked for");
+        found.status.is_some_and(|it| it.phase.is_final())
+    };
+    seconds_until(world, done).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_there_was_none_of_is_seldom_asked_for_and_found_when_it_comes() {
+    let world = World::new().await;
+    let stop = CancellationToken::new();
+    let operator = started(&world, RESYNC, &stop);
+    world
+        .create(json!({ "replicas": 3, "storage": { "size": "1Gi" } }))
+        .await;
+    seconds_until(&world, is_ready).await;
+    let rounds = lists(&world, "services");
+    for rare in ["raftoperations", "raftusers", "raftroles"] {
+        let asked = lists(&world, rare);
+        assert!(
+            asked * 4 < rounds,
+            "{rare} listed {asked} times in {rounds} rounds"
+        );
+    }
+
+    let took = seconds_to_do(&world, "told").await;
+    assert!(took < 8, "it took {took} s: a watch tells of it");
+    let operations = Api::<RaftOperation>::namespaced(world.user.clone(), "default");
+    let gone = operations.delete("told", &DeleteParams::default()).await;
+    gone.expect("it is there");
+    // Until it is noted again that there is none.
+    for _ in 0..90 {
+        world.pass_time().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    world.kube.faults().add(Rule::drop_event(|call, _| {
+        call.client == "operator" && call.resource == "raftoperations"
+    }));
+    let took = seconds_to_do(&world, "untold").await;
+    assert!(
+        took <= 62,
+        "it took {took} s: two looks at a quiet cluster find what no watch tells"
     );
     stop.cancel();
     assert_eq!(operator.await.expect("no panic"), Ended::Stopped);

@@ -18,16 +18,52 @@ use crate::kubernetes::{CallError, Kind};
 use crate::members::{Credentials, Endpoint, MembersError};
 use crate::observe::endpoint;
 
-/// What declares the accounts of a cluster.
+/// Users and roles that name the same cluster.
+type Naming = (Vec<RaftUser>, Vec<RaftRole>);
+
+/// Users and roles that name a cluster.
+///
+/// # Errors
+/// [`CallError`], if they could not be read.
+pub(crate) async fn naming(
+    ctx: &Context,
+    cluster: &RaftCluster,
+    namespace: &str,
+) -> Result<Naming, CallError> {
+    if accounts::are_in_question(cluster) {
+        return live(ctx, namespace, &cluster.name_any()).await;
+    }
+    let (users, roles) = tokio::try_join!(
+        ctx.list_rare::<RaftUser>(namespace),
+        ctx.list_rare::<RaftRole>(namespace),
+    )?;
+    Ok(of(&cluster.name_any(), users, roles))
+}
+
+async fn live(ctx: &Context, namespace: &str, cluster: &str) -> Result<Naming, CallError> {
+    let (users, roles) = tokio::try_join!(
+        ctx.kubernetes.list::<RaftUser>(namespace, ""),
+        ctx.kubernetes.list::<RaftRole>(namespace, ""),
+    )?;
+    Ok(of(cluster, users, roles))
+}
+
+fn of(cluster: &str, mut users: Vec<RaftUser>, mut roles: Vec<RaftRole>) -> Naming {
+    users.retain(|it| it.spec.cluster_name == cluster);
+    roles.retain(|it| it.spec.cluster_name == cluster);
+    (users, roles)
+}
+
+/// What declares the accounts of a cluster, beside the users and roles that name it.
 ///
 /// # Errors
 /// [`CallError`], if something could not be read. A Secret that is not there is left out.
 pub(crate) async fn declarations(
     ctx: &Context,
     cluster: &RaftCluster,
+    (users, roles): Naming,
 ) -> Result<Declarations, CallError> {
     let namespace = cluster.namespace().unwrap_or_default();
-    let (users, roles) = naming(ctx, &namespace, &cluster.name_any()).await?;
     let mut passwords = Vec::new();
     for (name, key) in accounts::passwords(cluster, &users) {
         let found = ctx.kubernetes.find::<Secret>(&namespace, &name).await?;
@@ -40,21 +76,6 @@ pub(crate) async fn declarations(
     })
 }
 
-/// Users and roles that name a cluster.
-async fn naming(
-    ctx: &Context,
-    namespace: &str,
-    cluster: &str,
-) -> Result<(Vec<RaftUser>, Vec<RaftRole>), CallError> {
-    let (mut users, mut roles) = tokio::try_join!(
-        ctx.kubernetes.list::<RaftUser>(namespace, ""),
-        ctx.kubernetes.list::<RaftRole>(namespace, ""),
-    )?;
-    users.retain(|it| it.spec.cluster_name == cluster);
-    roles.retain(|it| it.spec.cluster_name == cluster);
-    Ok((users, roles))
-}
-
 /// Tells users and roles that name a cluster which is not there.
 ///
 /// # Errors
@@ -64,7 +85,7 @@ pub(crate) async fn tell_without_cluster(
     namespace: &str,
     cluster: &str,
 ) -> Result<(), WriteError> {
-    let found = naming(ctx, namespace, cluster).await;
+    let found = live(ctx, namespace, cluster).await;
     let (users, roles) = found.map_err(WriteError::Call)?;
     let (verdict, now) = (Verdict::no_cluster(cluster), ctx.clock.now());
     for user in users {

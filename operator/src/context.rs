@@ -12,6 +12,7 @@ use kube::{Client, ResourceExt};
 use plan::{Observed, OperatorPods, Plan};
 use serde::Serialize;
 
+use crate::absences::Absences;
 use crate::clock::{Clock, SystemClock};
 use crate::gate::{Gate, Shut};
 use crate::kubernetes::{self, CallError, Kind, Kubernetes};
@@ -31,6 +32,8 @@ pub struct Context {
     pub members: Arc<dyn Members>,
     /// Time.
     pub clock: Arc<dyn Clock>,
+    /// What need not be asked for.
+    pub absences: Absences,
     /// What every write passes.
     pub gate: Gate,
     /// Where to count.
@@ -63,6 +66,7 @@ impl Context {
             kubernetes: Kubernetes::new(client),
             members,
             clock: Arc::new(SystemClock),
+            absences: Absences::default(),
             gate: Gate::always(),
             metrics: Arc::new(Metrics::new()),
             instance: kubernetes::MANAGER.into(),
@@ -77,6 +81,20 @@ impl Context {
     /// [`Shut`], if not.
     pub fn pass(&self) -> Result<(), Shut> {
         self.gate.pass(self.clock.instant())
+    }
+
+    /// Reads all objects of a kind that is rare in a namespace, live, unless it is known that there are none.
+    pub(crate) async fn list_rare<K: Kind>(&self, namespace: &str) -> Result<Vec<K>, CallError> {
+        let now = self.clock.instant();
+        if self.absences.noted::<K>(namespace, now) {
+            return Ok(Vec::new());
+        }
+        let sent = self.absences.sending(now);
+        let found = self.kubernetes.list::<K>(namespace, "").await?;
+        if found.is_empty() {
+            self.absences.note::<K>(namespace, sent);
+        }
+        Ok(found)
     }
 
     /// Sends one write to the API server, once, if the gate lets it pass.

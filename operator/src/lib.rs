@@ -11,6 +11,7 @@
 //!
 //! It deliberately keeps no cache and no memory of any cluster, and it never talks to a member but through etcd's API.
 
+pub mod absences;
 pub mod accounts;
 pub mod act;
 pub mod certificates;

@@ -1,8 +1,9 @@
 //! Observe: all reads of a round, and nothing else.
 //!
 //! Every list is read live from the API server, whole, and after the cluster itself; the members are asked last, so that
-//! what they say is the youngest fact of all. A round costs eight lists and two small calls per member, and a ninth list where
-//! there may be a NetworkPolicy; while volumes have to grow, one call more for each of their classes, with TLS one read of each
+//! what they say is the youngest fact of all. A round costs five lists and two small calls per member, and a sixth list where
+//! there may be a NetworkPolicy; three more where it is not known that the namespace holds none of what people ask for beside clusters
+//! (`absences.rs`); while volumes have to grow, one call more for each of their classes, with TLS one read of each
 //! Secret that the cluster names, with authentication one more and a question to one member; and the node of the leader, those of
 //! the others while anything is in hand, and for a member that does not answer up to three reads: where it stands (`footing.rs`).
 //! Of the Secrets only what the operator shows to members outlives the reading.
@@ -38,7 +39,7 @@ pub async fn observe(
 ) -> Result<(Observed, Option<Credentials>), CallError> {
     let namespace = cluster.namespace().unwrap_or_default();
     let labels = names::selector(&cluster.name_any());
-    let (members, pods, claims, services, budgets, network_policies, mut operations) = tokio::try_join!(
+    let (members, pods, claims, services, budgets, network_policies, operations, naming) = tokio::try_join!(
         ctx.kubernetes.list::<RaftMember>(&namespace, &labels),
         ctx.kubernetes.list::<Pod>(&namespace, &labels),
         ctx.kubernetes
@@ -47,8 +48,8 @@ pub async fn observe(
         ctx.kubernetes
             .list::<PodDisruptionBudget>(&namespace, &labels),
         network_policies(ctx, cluster, &labels),
-        // People write these, and name the cluster in the spec.
-        ctx.kubernetes.list::<RaftOperation>(&namespace, ""),
+        operations(ctx, cluster, &namespace),
+        accounts::naming(ctx, cluster, &namespace),
     )?;
     let classes = expandable(ctx, plan::classes_in_question(cluster, &claims)).await;
     let Secrets {
@@ -56,14 +57,13 @@ pub async fn observe(
         credentials,
         roots,
     } = secrets(ctx, cluster, &namespace).await?;
-    operations.retain(|it| it.spec.cluster_name == cluster.name_any());
     let uid = cluster.uid();
     let ours = |pod: &&Pod| pod.annotations().get(names::CLUSTER_UID) == uid.as_ref();
     let watched = plan::rotation::watched(cluster, &operations, ctx.clock.now());
     let ours_now: Vec<&Pod> = pods.iter().filter(ours).collect();
     let handshakes = shake_all(ctx, doors(&watched, &ours_now, &roots)).await;
     let probes = probe_all(ctx, pods.iter().filter(ours), credentials.as_ref()).await;
-    let declarations = accounts::declarations(ctx, cluster).await?;
+    let declarations = accounts::declarations(ctx, cluster, naming).await?;
     let place = (&ours_now[..], &probes);
     let accounts = accounts::ask(ctx, cluster, &declarations, place, credentials.as_ref()).await;
     let mut footings = footings(ctx, uid.as_deref(), (&pods, &claims), &probes).await?;
@@ -92,6 +92,21 @@ pub async fn observe(
         footings,
     };
     Ok((observed, credentials))
+}
+
+/// The operations that name the cluster: in their spec, where people write it.
+async fn operations(
+    ctx: &Context,
+    cluster: &RaftCluster,
+    namespace: &str,
+) -> Result<Vec<RaftOperation>, CallError> {
+    let mut operations = if plan::operations_in_question(cluster) {
+        ctx.kubernetes.list(namespace, "").await?
+    } else {
+        ctx.list_rare::<RaftOperation>(namespace).await?
+    };
+    operations.retain(|it| it.spec.cluster_name == cluster.name_any());
+    Ok(operations)
 }
 
 /// The cluster's NetworkPolicies, where there may be any.

@@ -11,6 +11,7 @@ use crds::{MemberPhase, RaftCluster, RaftClusterStatus, RaftOperation, RaftRole,
 use kube::ResourceExt;
 use tokio::sync::mpsc;
 
+use crate::context::Context;
 use crate::kubernetes::{CallError, Kind, Kubernetes, chain};
 use crate::queue::Key;
 use crate::watch::Wake;
@@ -57,26 +58,36 @@ impl Naming for RaftRole {
 
 /// Wakes the clusters of the objects that `changed` tells of, for as long as both ends are there.
 pub(crate) async fn wake_clusters<K: Naming>(
-    kubernetes: Kubernetes,
+    ctx: Context,
     mut changed: mpsc::UnboundedReceiver<Wake>,
     wake: mpsc::UnboundedSender<Wake>,
 ) {
     while let Some(change) = changed.recv().await {
         let told = match change {
-            Wake::All => vec![Wake::All],
-            Wake::One(object) => match clusters_of::<K>(&kubernetes, object).await {
-                Ok(clusters) => clusters.into_iter().map(Wake::One).collect(),
-                Err(error) => {
-                    let (kind, error) = (K::kind(&()), chain(&error));
-                    tracing::warn!(%kind, error, "an object could not be read; the resync will find it");
-                    Vec::new()
-                }
-            },
+            Wake::All => {
+                ctx.absences.doubt_all();
+                vec![Wake::All]
+            }
+            Wake::One(object) => {
+                ctx.absences.doubt::<K>(&object.namespace);
+                told_of::<K>(&ctx.kubernetes, object).await
+            }
         };
         for told in told {
             if wake.send(told).is_err() {
                 return;
             }
+        }
+    }
+}
+
+async fn told_of<K: Naming>(kubernetes: &Kubernetes, object: Key) -> Vec<Wake> {
+    match clusters_of::<K>(kubernetes, object).await {
+        Ok(clusters) => clusters.into_iter().map(Wake::One).collect(),
+        Err(error) => {
+            let (kind, error) = (K::kind(&()), chain(&error));
+            tracing::warn!(%kind, error, "an object could not be read; the resync will find it");
+            Vec::new()
         }
     }
 }

@@ -5,7 +5,7 @@
 //! - A round that takes too long, fails or panics concerns its own cluster and no other.
 //! - On `stop`, no round begins, and those begun end at their next action's boundary; on `abandon`, all are dropped at once.
 //!
-//! It deliberately keeps no copy of any object: what it knows of a cluster is its name.
+//! It deliberately keeps no copy of any object: what it knows of a cluster is its name, and of a namespace what it does not hold.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::absences::Absences;
 use crate::context::Context;
 use crate::controller::{ReconcileError, Requeue, reconcile};
 use crate::gate::Shut;
@@ -63,6 +64,7 @@ pub async fn run(mut ctx: Context, scope: Scope, pulse: Pulse, ends: Ends) {
     if !scope.namespaces.is_empty() {
         ctx.kubernetes = ctx.kubernetes.bound();
     }
+    ctx.absences = Absences::kept();
     let (wake, wakes) = mpsc::unbounded_channel();
     let mut watches = JoinSet::new();
     watch_all(&ctx, &scope, &pulse, &wake, &mut watches);
@@ -172,9 +174,8 @@ impl Watching<'_> {
             ..self.kind::<K>(Belongs::Itself)
         };
         watches.spawn(watch.run());
-        let kubernetes = self.ctx.kubernetes.clone();
-        let wake = self.wake.clone();
-        watches.spawn(operations::wake_clusters::<K>(kubernetes, changed, wake));
+        let (ctx, wake) = (self.ctx.clone(), self.wake.clone());
+        watches.spawn(operations::wake_clusters::<K>(ctx, changed, wake));
     }
 
     /// A kind of which only what belongs to a cluster concerns us.

@@ -64,6 +64,13 @@ pub struct Asked {
     pub roles: BTreeSet<String>,
 }
 
+/// Whether it matters at once that a user or a role of the cluster is gone: where authentication is asked for, or may be on.
+#[must_use]
+pub fn are_in_question(cluster: &RaftCluster) -> bool {
+    let known = cluster.status.as_ref().and_then(|it| it.auth.as_ref());
+    cluster.spec.auth.is_some() || known.is_some()
+}
+
 /// What a member is to be asked about accounts in this round; nothing where authentication was never asked for.
 #[must_use]
 pub fn asked(cluster: &RaftCluster, declared: &Declarations) -> Option<Asked> {

@@ -71,6 +71,7 @@ pub use observed::{
     Accounts, Answer, Footing, Handshake, Keyring, Listed, Listing, Observed, OperatorPods,
     Password, Probe, Seen,
 };
+pub use operate::operations_in_question;
 pub use report::{Failure, Outcome, Report, Support};
 pub use spec::OPERATOR_VERSION;
 pub use status::status;

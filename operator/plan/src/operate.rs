@@ -19,7 +19,9 @@ pub(crate) mod recover;
 mod step;
 mod tell;
 
-use crds::{OperationPhase, OperationPlan, RaftOperation, RaftOperationSpec};
+use crds::{
+    MemberPhase, OperationPhase, OperationPlan, RaftCluster, RaftOperation, RaftOperationSpec,
+};
 
 use crate::{
     draft::Draft,
@@ -45,6 +47,15 @@ impl Standing {
             plan,
         }
     }
+}
+
+/// Whether it matters at once that an operation is gone: where one keeps a member stopped, or a lost cluster is rebuilt by one.
+#[must_use]
+pub fn operations_in_question(cluster: &RaftCluster) -> bool {
+    cluster.status.as_ref().is_some_and(|it| {
+        let mut members = it.members.iter();
+        it.recovering.is_some() || members.any(|it| it.phase == MemberPhase::Fenced)
+    })
 }
 
 /// Takes the operation in hand one step further; no work when there is none, or its end has come.
