@@ -311,7 +311,7 @@ pub(crate) struct Page<T> {
 /// One page of whole objects.
 async fn page<K>(api: &Api<K>, parameters: &ListParams) -> kube::Result<Page<K>>
 where
-    K: Clone + DeserializeOwned,
+    K: Resource + Clone + DeserializeOwned,
 {
     let request = Request::new(api.resource_url()).list(parameters);
     let request = request.map_err(kube::Error::BuildRequest)?;
@@ -319,7 +319,7 @@ where
 }
 
 /// One page of names.
-pub(crate) async fn names<K: Clone>(
+pub(crate) async fn names<K: Resource + Clone>(
     api: &Api<K>,
     parameters: &ListParams,
 ) -> kube::Result<Page<Named>> {
@@ -432,7 +432,7 @@ mod tests {
 
     #[test]
     fn a_page_without_objects_may_say_null() {
-        let read = |text| serde_json::from_str::<Page<Named>>(text).expect("a page");
+        let read = |text: &str| serde_json::from_str::<Page<Named>>(text).expect("a page");
         let kind = r#""kind":"PodList","apiVersion":"v1","metadata":{"resourceVersion":"7"}"#;
         for items in [r#","items":null"#, r#","items":[]"#, ""] {
             let page = read(&format!("{{{kind}{items}}}"));
