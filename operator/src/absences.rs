@@ -1,8 +1,9 @@
 //! Kinds of which a namespace was found to hold nothing: noted for a moment, so that not every round asks for what is rare.
 //!
 //! Invariants:
-//! - Noted is only what a live list has shown, and only if no watch has told of the kind in that namespace since before the list was sent.
-//! - A note ends after [`BELIEVED`], or as soon as a watch tells of the kind there. So an event that is lost costs that long and no more.
+//! - Noted is only what a live list has shown, and only if since before it was sent nobody has told of the kind in that namespace:
+//!   neither a watch nor another round's list. So what one round has acted on, no later one takes for absent.
+//! - A note ends after [`BELIEVED`], or as soon as somebody tells of the kind there. So an event that is lost costs that long and no more.
 //!
 //! It deliberately keeps nothing of what is there. A cluster for which an absence would end or undo something asks live whatever is
 //! noted: see `observe.rs`.
@@ -28,17 +29,25 @@ pub struct Absences(Option<Arc<Mutex<Notes>>>);
 
 #[derive(Default)]
 struct Notes {
-    /// How many events of rare kinds have been heard of.
-    heard: u64,
-    /// When the list was sent that found nothing.
-    empty_at: HashMap<Place, Instant>,
+    places: HashMap<Place, Note>,
+    /// When anything anywhere may have changed, last.
+    all_told_at: Option<Instant>,
 }
 
-/// When, and before which news, a list was sent.
+/// What was learnt last of a place. Either means nothing after [`BELIEVED`]: a list that was sent before that is noted no more.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sent {
-    at: Instant,
-    heard: u64,
+enum Note {
+    /// A list that was sent then found nothing.
+    EmptyAt(Instant),
+    /// Somebody told of something there.
+    ToldAt(Instant),
+}
+
+impl Note {
+    fn holds(self, now: Instant) -> bool {
+        let (Self::EmptyAt(at) | Self::ToldAt(at)) = self;
+        now.saturating_duration_since(at) < BELIEVED
+    }
 }
 
 impl Absences {
@@ -51,43 +60,42 @@ impl Absences {
     /// Whether the namespace is known at `now` to hold nothing of this kind.
     pub(crate) fn noted<K: Kind>(&self, namespace: &str, now: Instant) -> bool {
         let notes = self.notes();
-        let empty_at = notes
+        let note = notes
             .as_ref()
-            .and_then(|it| it.empty_at.get(&place::<K>(namespace)));
-        empty_at.is_some_and(|at| now.saturating_duration_since(*at) < BELIEVED)
+            .and_then(|it| it.places.get(&place::<K>(namespace)));
+        note.is_some_and(|it| matches!(it, Note::EmptyAt(_)) && it.holds(now))
     }
 
-    /// To be called right before a list is sent.
-    pub(crate) fn sending(&self, now: Instant) -> Sent {
-        let heard = self.notes().map_or(0, |it| it.heard);
-        Sent { at: now, heard }
-    }
-
-    /// Notes that the list found nothing of this kind in the namespace.
-    pub(crate) fn note<K: Kind>(&self, namespace: &str, sent: Sent) {
+    /// Notes that a list which was sent at `sent` has found nothing of this kind in the namespace.
+    pub(crate) fn note<K: Kind>(&self, namespace: &str, sent: Instant) {
         let Some(mut notes) = self.notes() else {
             return;
         };
-        if notes.heard == sent.heard {
-            let holds = |at: &Instant| sent.at.saturating_duration_since(*at) < BELIEVED;
-            notes.empty_at.retain(|_, at| holds(at));
-            notes.empty_at.insert(place::<K>(namespace), sent.at);
+        notes.places.retain(|_, it| it.holds(sent));
+        let place = place::<K>(namespace);
+        let told_at = match notes.places.get(&place) {
+            Some(Note::ToldAt(at)) => Some(*at),
+            _ => None,
+        };
+        if told_at.max(notes.all_told_at) < Some(sent) {
+            notes.places.insert(place, Note::EmptyAt(sent));
         }
     }
 
-    /// Something of this kind in the namespace has changed.
-    pub(crate) fn doubt<K: Kind>(&self, namespace: &str) {
+    /// There is something of this kind in the namespace, or there was.
+    pub(crate) fn told<K: Kind>(&self, namespace: &str, now: Instant) {
         if let Some(mut notes) = self.notes() {
-            notes.heard += 1;
-            notes.empty_at.remove(&place::<K>(namespace));
+            notes
+                .places
+                .insert(place::<K>(namespace), Note::ToldAt(now));
         }
     }
 
     /// Anything may have changed.
-    pub(crate) fn doubt_all(&self) {
+    pub(crate) fn told_all(&self, now: Instant) {
         if let Some(mut notes) = self.notes() {
-            notes.heard += 1;
-            notes.empty_at.clear();
+            notes.places.clear();
+            notes.all_told_at = Some(now);
         }
     }
 
@@ -116,7 +124,7 @@ mod tests {
     fn a_note_holds_for_its_kind_and_namespace_and_for_a_while() {
         let (absences, now) = (Absences::kept(), Instant::now());
         assert!(!noted(&absences, now), "nobody has looked");
-        absences.note::<RaftUser>("ns", absences.sending(now));
+        absences.note::<RaftUser>("ns", now);
         assert!(noted(&absences, now));
         assert!(!absences.noted::<RaftUser>("other", now));
         assert!(!absences.noted::<RaftOperation>("ns", now));
@@ -126,31 +134,39 @@ mod tests {
     }
 
     #[test]
-    fn what_a_watch_tells_ends_it() {
+    fn what_is_told_ends_it_until_a_later_list() {
         let (absences, now) = (Absences::kept(), Instant::now());
-        absences.note::<RaftUser>("ns", absences.sending(now));
-        absences.doubt::<RaftUser>("other");
+        let later = now + Duration::from_millis(1);
+        absences.note::<RaftUser>("ns", now);
+        absences.told::<RaftUser>("other", now);
         assert!(noted(&absences, now));
-        absences.doubt::<RaftUser>("ns");
+        absences.told::<RaftUser>("ns", now);
         assert!(!noted(&absences, now));
-        absences.note::<RaftUser>("ns", absences.sending(now));
-        absences.doubt_all();
-        assert!(!noted(&absences, now));
+        absences.note::<RaftUser>("ns", later);
+        assert!(noted(&absences, later));
+        absences.told_all(later);
+        assert!(!noted(&absences, later));
+        absences.note::<RaftUser>("ns", later + Duration::from_millis(1));
+        assert!(noted(&absences, later));
     }
 
     #[test]
-    fn a_list_that_was_under_way_when_a_watch_told_is_not_noted() {
-        let (absences, now) = (Absences::kept(), Instant::now());
-        let sent = absences.sending(now);
-        absences.doubt::<RaftUser>("ns");
+    fn a_list_that_was_under_way_when_it_was_told_is_not_noted() {
+        let (absences, sent) = (Absences::kept(), Instant::now());
+        let answered = sent + Duration::from_millis(50);
+        absences.told::<RaftUser>("ns", answered);
         absences.note::<RaftUser>("ns", sent);
-        assert!(!noted(&absences, now));
+        assert!(!noted(&absences, answered));
+        // As the other way round: another round's list was answered later, and found something.
+        absences.note::<RaftOperation>("ns", sent);
+        absences.told::<RaftOperation>("ns", answered);
+        assert!(!absences.noted::<RaftOperation>("ns", answered));
     }
 
     #[test]
     fn nothing_is_noted_where_nobody_watches() {
         let (absences, now) = (Absences::default(), Instant::now());
-        absences.note::<RaftUser>("ns", absences.sending(now));
+        absences.note::<RaftUser>("ns", now);
         assert!(!noted(&absences, now));
     }
 }

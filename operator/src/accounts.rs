@@ -30,28 +30,23 @@ pub(crate) async fn naming(
     cluster: &RaftCluster,
     namespace: &str,
 ) -> Result<Naming, CallError> {
-    if accounts::are_in_question(cluster) {
-        return live(ctx, namespace, &cluster.name_any()).await;
-    }
-    let (users, roles) = tokio::try_join!(
-        ctx.list_rare::<RaftUser>(namespace),
-        ctx.list_rare::<RaftRole>(namespace),
-    )?;
-    Ok(of(&cluster.name_any(), users, roles))
+    let in_question = accounts::are_in_question(cluster);
+    all(ctx, namespace, &cluster.name_any(), in_question).await
 }
 
-async fn live(ctx: &Context, namespace: &str, cluster: &str) -> Result<Naming, CallError> {
-    let (users, roles) = tokio::try_join!(
-        ctx.kubernetes.list::<RaftUser>(namespace, ""),
-        ctx.kubernetes.list::<RaftRole>(namespace, ""),
+async fn all(
+    ctx: &Context,
+    namespace: &str,
+    cluster: &str,
+    in_question: bool,
+) -> Result<Naming, CallError> {
+    let (mut users, mut roles) = tokio::try_join!(
+        ctx.list_rare::<RaftUser>(namespace, in_question),
+        ctx.list_rare::<RaftRole>(namespace, in_question),
     )?;
-    Ok(of(cluster, users, roles))
-}
-
-fn of(cluster: &str, mut users: Vec<RaftUser>, mut roles: Vec<RaftRole>) -> Naming {
     users.retain(|it| it.spec.cluster_name == cluster);
     roles.retain(|it| it.spec.cluster_name == cluster);
-    (users, roles)
+    Ok((users, roles))
 }
 
 /// What declares the accounts of a cluster, beside the users and roles that name it.
@@ -85,7 +80,7 @@ pub(crate) async fn tell_without_cluster(
     namespace: &str,
     cluster: &str,
 ) -> Result<(), WriteError> {
-    let found = live(ctx, namespace, cluster).await;
+    let found = all(ctx, namespace, cluster, true).await;
     let (users, roles) = found.map_err(WriteError::Call)?;
     let (verdict, now) = (Verdict::no_cluster(cluster), ctx.clock.now());
     for user in users {

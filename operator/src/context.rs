@@ -83,16 +83,21 @@ impl Context {
         self.gate.pass(self.clock.instant())
     }
 
-    /// Reads all objects of a kind that is rare in a namespace, live, unless it is known that there are none.
-    pub(crate) async fn list_rare<K: Kind>(&self, namespace: &str) -> Result<Vec<K>, CallError> {
-        let now = self.clock.instant();
-        if self.absences.noted::<K>(namespace, now) {
+    /// Reads all objects of a kind that is rare in a namespace: live, unless it is known that there are none and it is not `in_question`.
+    pub(crate) async fn list_rare<K: Kind>(
+        &self,
+        namespace: &str,
+        in_question: bool,
+    ) -> Result<Vec<K>, CallError> {
+        let sent = self.clock.instant();
+        if !in_question && self.absences.noted::<K>(namespace, sent) {
             return Ok(Vec::new());
         }
-        let sent = self.absences.sending(now);
         let found = self.kubernetes.list::<K>(namespace, "").await?;
         if found.is_empty() {
             self.absences.note::<K>(namespace, sent);
+        } else {
+            self.absences.told::<K>(namespace, self.clock.instant());
         }
         Ok(found)
     }

@@ -100,11 +100,8 @@ async fn operations(
     cluster: &RaftCluster,
     namespace: &str,
 ) -> Result<Vec<RaftOperation>, CallError> {
-    let mut operations = if plan::operations_in_question(cluster) {
-        ctx.kubernetes.list(namespace, "").await?
-    } else {
-        ctx.list_rare::<RaftOperation>(namespace).await?
-    };
+    let in_question = plan::operations_in_question(cluster);
+    let mut operations: Vec<RaftOperation> = ctx.list_rare(namespace, in_question).await?;
     operations.retain(|it| it.spec.cluster_name == cluster.name_any());
     Ok(operations)
 }

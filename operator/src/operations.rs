@@ -65,11 +65,12 @@ pub(crate) async fn wake_clusters<K: Naming>(
     while let Some(change) = changed.recv().await {
         let told = match change {
             Wake::All => {
-                ctx.absences.doubt_all();
+                ctx.absences.told_all(ctx.clock.instant());
                 vec![Wake::All]
             }
             Wake::One(object) => {
-                ctx.absences.doubt::<K>(&object.namespace);
+                ctx.absences
+                    .told::<K>(&object.namespace, ctx.clock.instant());
                 told_of::<K>(&ctx.kubernetes, object).await
             }
         };
