@@ -3,7 +3,7 @@
 //! quorum and no volume was lost by the operator's hand, and a single fault costs a bounded number of rounds.
 //!
 //! Each story is told once with nothing wrong, and then once for every call and every way in which that call can go wrong; then
-//! under faults drawn from a seed over the whole story. There are too many calls for one run: `FAULTS` says how many of them of
+//! under faults drawn from a seed over the whole story; and with an operator that dies among old lists. There are too many calls for one run: `FAULTS` says how many of them of
 //! each story (0 for all), `FAULTS_STORMS` how many drawn runs, `FAULTS_SEED` which, `FAULTS_STORY` names one to tell alone.
 
 use crds::{MemberRole, MemberStatus};
@@ -43,6 +43,8 @@ struct Plain {
     beginning: World,
     told: Told,
     faults: Faults,
+    /// How often it was written.
+    writes: u64,
 }
 
 impl Plain {
@@ -50,13 +52,15 @@ impl Plain {
         let faults = Faults::default();
         let begun = story.begin(None).await;
         let beginning = begun.unwrap_or_else(|why| panic!("{}: {why}", story.name));
-        let told = story.go_on(&beginning, &Crash::never(), &faults).await;
+        let alive = Crash::never();
+        let told = story.go_on(&beginning, &alive, &faults).await;
         let told = told.unwrap_or_else(|why| panic!("{}: {why}", story.name));
         Self {
             story,
             beginning,
             told,
             faults,
+            writes: alive.writes().len() as u64,
         }
     }
 
@@ -264,6 +268,54 @@ async fn any_call_to_the_api_server_is_answered_with_any_error() {
 #[tokio::test(start_paused = true)]
 async fn any_answer_of_a_member_is_a_lie() {
     tell_all::<Lies>().await;
+}
+
+/// The operator dies at any write, and around it one answer in three is an old list, or none: the next one, which remembers nothing,
+/// begins with what is no longer so.
+///
+/// So many old lists may have a member that was just let in, and of which nothing has run, go again and another one come: who is in at
+/// the end may differ, how many there are, and which of them vote, may not.
+#[tokio::test(start_paused = true)]
+async fn an_operator_dies_and_old_lists_are_what_the_next_one_hears() {
+    const OLD: [Lie; 2] = [Lie::PastList, Lie::Unlisted];
+    let votes = |told: &Told| -> Vec<Vec<bool>> {
+        let votes = |it: &Vec<(String, bool)>| {
+            let mut votes: Vec<bool> = it.iter().map(|it| it.1).collect();
+            votes.sort_unstable();
+            votes
+        };
+        told.summary.memberships.iter().map(votes).collect()
+    };
+    let (mut played, mut struck, mut failed) = (0, 0, Vec::new());
+    let first = number("FAULTS_SEED", 1);
+    for story in asked() {
+        let plain = Plain::tell(story).await;
+        for seed in first..first + number("FAULTS_STORMS", 1) {
+            let mut chance = SmallRng::seed_from_u64(seed);
+            let at = chance.random_range(1..=plain.writes.max(1));
+            let side = [When::Before, When::After][chance.random_range(0..2)];
+            let faults = Lies::with(Strikes::drawn(seed, 3, OLD.to_vec(), 12));
+            let fate = Crash::at(at, side);
+            let told = plain.story.go_on(&plain.beginning, &fate, &faults).await;
+            let why = match told {
+                Ok(told) if votes(&told) == votes(&plain.told) => None,
+                Ok(told) => Some(format!("it ends with {:?}", told.summary.memberships)),
+                Err(why) => Some(why),
+            };
+            let story = plain.story.name;
+            failed
+                .extend(why.map(|why| format!("{story}, seed {seed}, {side:?} write {at}: {why}")));
+            played += usize::from(fate.has_struck());
+            struck += faults.struck();
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} failed:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
+    println!("{FIGURE}{played} crashes with {struck} old lists around them");
 }
 
 /// The operator dies, the API server fails, members lie, and a volume or a node is lost, all in one story.
