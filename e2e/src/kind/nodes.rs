@@ -2,7 +2,8 @@
 //!
 //! A node of kind is a container of the same name, so all of it is done through the container engine.
 //!
-//! It deliberately undoes nothing by itself but what would outlive the test: a pause, and an API server that is away.
+//! It deliberately undoes nothing by itself but what would outlive the test: a pause, a node that is off, and an API
+//! server that is away.
 
 use std::process::Command;
 
@@ -88,6 +89,47 @@ impl Drop for Paused {
 
 fn unpause(node: &str) -> Result<()> {
     succeeds(Command::new("docker").args(["unpause", node]))
+}
+
+/// A node that was ended as by pulling its plug, until this is dropped.
+#[derive(Debug)]
+pub struct SwitchedOff {
+    node: String,
+}
+
+impl SwitchedOff {
+    /// Ends every process of a node with SIGKILL; what its disk holds stays.
+    ///
+    /// # Errors
+    /// The container engine's.
+    pub fn new(node: &str) -> Result<Self> {
+        succeeds(Command::new("docker").args(["kill", node]))?;
+        Ok(Self {
+            node: node.to_owned(),
+        })
+    }
+
+    /// Switches it on again.
+    ///
+    /// # Errors
+    /// The container engine's.
+    pub fn end(self) -> Result<()> {
+        let begun = start(&self.node);
+        std::mem::forget(self);
+        begun
+    }
+}
+
+impl Drop for SwitchedOff {
+    fn drop(&mut self) {
+        if let Err(error) = start(&self.node) {
+            eprintln!("{error:#}; by hand: docker start {}", self.node);
+        }
+    }
+}
+
+fn start(node: &str) -> Result<()> {
+    succeeds(Command::new("docker").args(["start", node]))
 }
 
 /// Has a node's kubelet start anew, so that it makes the Node object that somebody has deleted.

@@ -23,6 +23,7 @@ mod leader_pod_deleted;
 mod members;
 mod namespace_deleted;
 mod node_deleted;
+mod node_killed;
 mod node_paused;
 mod nodes_drained;
 mod operator_killed;
@@ -65,6 +66,7 @@ const SCENARIOS: &[Scenario] = &[
     examples::BY_KUBECTL,
     examples::BY_HELM,
     node_paused::SCENARIO,
+    node_killed::SCENARIO,
     rights::IN_ONE_NAMESPACE,
     namespace_deleted::SCENARIO,
     leader_killed::SCENARIO,

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use crds::RaftCluster;
 use crds::overlay::MEMBER_CONTAINER;
 use e2e::kind::{nodes, samples};
@@ -62,6 +62,24 @@ impl Stage<'_> {
             }
         });
         Ok(found.await?)
+    }
+
+    /// A node that is not the control plane's and has the leader; leaders elsewhere are restarted until it is so.
+    pub(crate) async fn worker_that_leads(&self) -> Result<String> {
+        let nodes = self.house().nodes().await?;
+        let (control_plane, _) = nodes.split_first().context("a cluster has nodes")?;
+        for _ in 0..10 {
+            let leader = self.leader().await?;
+            let pod = self.pod(&leader).await?;
+            let node = node_of(&pod).context("a pod that runs has a node")?;
+            if node != control_plane {
+                return Ok(node.to_owned());
+            }
+            self.say(&format!("{leader} leads on the control plane: restart it"));
+            self.delete_pod(&leader).await?;
+            self.ready().await?;
+        }
+        bail!("the leader is always on the control plane")
     }
 
     /// A member that does not lead.

@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use e2e::kind::nodes::Paused;
 use futures::FutureExt;
 
 use crate::engine::BOTH;
-use crate::members::node_of;
 use crate::scenario::{Scenario, nothing};
 use crate::stage::Stage;
 
@@ -27,7 +26,7 @@ const PAUSE: Duration = Duration::from_secs(60);
 async fn acts(stage: &Stage<'_>) -> Result<()> {
     stage.founded(3).await?;
     let traffic = stage.traffic().await?;
-    let node = worker_that_leads(stage).await?;
+    let node = stage.worker_that_leads().await?;
     let members = stage.pod_names().await?;
     let cost = stage.cost(&traffic, async || {
         stage.say(&format!("pause {node}, whose member leads"));
@@ -47,22 +46,4 @@ async fn acts(stage: &Stage<'_>) -> Result<()> {
         "the members were {members:?} and are {after:?}"
     );
     stage.judge(&traffic).await
-}
-
-/// A node that is not the control plane's and has the leader; leaders elsewhere are restarted until it is so.
-async fn worker_that_leads(stage: &Stage<'_>) -> Result<String> {
-    let nodes = stage.house().nodes().await?;
-    let (control_plane, _) = nodes.split_first().context("a cluster has nodes")?;
-    for _ in 0..10 {
-        let leader = stage.leader().await?;
-        let pod = stage.pod(&leader).await?;
-        let node = node_of(&pod).context("a pod that runs has a node")?;
-        if node != control_plane {
-            return Ok(node.to_owned());
-        }
-        stage.say(&format!("{leader} leads on the control plane: restart it"));
-        stage.delete_pod(&leader).await?;
-        stage.ready().await?;
-    }
-    bail!("the leader is always on the control plane")
 }

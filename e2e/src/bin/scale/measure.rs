@@ -47,6 +47,9 @@ pub(crate) struct Figures {
     pub(crate) restart_seconds: f64,
 }
 
+/// Between two edits. The API server's watch cache answers a list at once when it was not asked within the last 100 ms, and else waits
+/// until they are over: an edit is not to pay for the last list of the one before.
+const AT_REST: Duration = Duration::from_millis(300);
 /// Creations and edits on their way at the same time.
 const AT_ONCE: usize = 16;
 /// How often it is looked whether something has come about.
@@ -271,6 +274,7 @@ impl Bench<'_> {
             }
             milliseconds.push(begun.elapsed().as_secs_f64() * 1_000.0);
             self.all_ready().await?;
+            tokio::time::sleep(AT_REST).await;
         }
         Ok(milliseconds)
     }
