@@ -66,6 +66,10 @@ pub struct CertificatesStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["surface".to_string()]))]
     pub rotations: Vec<CertificateRotation>,
+    /// Names of the `Certificate`s that cert-manager was asked for, remembered before they are made and until they are gone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    pub requested: Vec<String>,
 }
 
 /// A CA that is being replaced: remembered before each step is taken.

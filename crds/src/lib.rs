@@ -72,7 +72,7 @@ pub use status::{
     Quorum, RaftClusterStatus,
 };
 pub use storage::{AutoGrow, ChangePolicy, RetentionPolicy, Storage, StorageStatus};
-pub use tls::{ClientTls, PeerListener, PeerTls, Plaintext, Tls, TlsDefault, TlsMode};
+pub use tls::{ClientTls, IssuerRef, PeerListener, PeerTls, Plaintext, Tls, TlsDefault, TlsMode};
 pub use update::{
     Canary, Downgrade, OnFailure, OperatorChanges, RollingUpdate, RolloutFailure, RolloutStatus,
     StableTemplate, UpdateStrategy, UpdateType, VersionPolicy,

@@ -542,6 +542,43 @@ fn a_surface_that_is_not_named_is_what_the_status_says() {
     }
 }
 
+/// Neither members nor clients believe in two CAs at once.
+#[test]
+fn an_issuer_is_changed_by_way_of_disabled() {
+    let of = |surface: &str, tls: &Value| cluster(json!({"tls": {surface: tls}}));
+    let issuer =
+        |name: &str, kind: &str| json!({"name": name, "kind": kind, "group": "cert-manager.io"});
+    let tls = |plaintext: &str, issuer: Value| json!({"mode": "CertManager", "plaintext": plaintext, "issuerRef": issuer});
+    let disabled = json!({"mode": "Disabled", "plaintext": "Allowed"});
+    for (surface, because) in [
+        ("peer", "spec.tls.peer changes"),
+        ("client", "spec.tls.client changes"),
+    ] {
+        let from = tls("Allowed", issuer("one", "Issuer"));
+        let operator = json!({"mode": "Operator", "plaintext": "Allowed"});
+        for (from, to, right) in [
+            (&from, &from, true),
+            (&from, &tls("Allowed", issuer("two", "Issuer")), false),
+            (
+                &from,
+                &tls("Allowed", issuer("one", "ClusterIssuer")),
+                false,
+            ),
+            (&from, &operator, false),
+            (&operator, &from, false),
+            (&from, &disabled, true),
+            (&disabled, &from, true),
+        ] {
+            let found = refusals::<RaftCluster>(&of(surface, to), Some(&of(surface, from)));
+            let as_expected = match right {
+                true => found.is_empty(),
+                false => found.len() == 1 && found[0].starts_with(because),
+            };
+            assert!(as_expected, "{surface}: {from} to {to}: {found:?}");
+        }
+    }
+}
+
 #[test]
 fn the_generated_methods_agree_with_the_schema() {
     let good: RaftCluster = serde_json::from_value(cluster(json!({}))).expect("a cluster");

@@ -9,6 +9,7 @@
 //! It holds no opinion of what is right beyond that: promises stand in `tests/`, one per file.
 
 pub mod binaries;
+pub mod cert_manager;
 pub mod client;
 pub mod contract;
 pub mod control_plane;

@@ -54,13 +54,17 @@ pub struct Papers {
 }
 
 impl Papers {
-    /// What applications of a cluster find in their Secret now.
+    /// What applications of a cluster find in their Secret now, with mode CertManager or Operator.
     ///
     /// # Errors
     /// The API's; when something is missing there.
     pub async fn in_use(client: kube::Client, namespace: &str, cluster: &str) -> Result<Self> {
         let secrets: Api<Secret> = Api::namespaced(client, namespace);
-        let secret = secrets.get(&names::application_secret(cluster)).await?;
+        let signed = names::issued_application_secret(cluster);
+        let secret = match secrets.get_opt(&signed).await? {
+            Some(secret) => secret,
+            None => secrets.get(&names::application_secret(cluster)).await?,
+        };
         Self::of(&secret, format!("{cluster}.{namespace}.svc"))
     }
 

@@ -21,7 +21,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use plan::observed::PROBE_AGE_MAX;
-use plan::{Action, Authority, Failure, Ground, Issue, Observed, Outcome, Target, names};
+use plan::{
+    Action, Authority, Certificate, Failure, Ground, Issue, Observed, Outcome, Target, names,
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -173,6 +175,8 @@ impl Stage<'_> {
             Action::ApplyBudget(budget) => self.apply(budget.as_ref()).await,
             Action::ApplyNetworkPolicy(policy) => self.apply(policy.as_ref()).await,
             Action::DeleteNetworkPolicy { policy } => self.delete::<NetworkPolicy>(policy).await,
+            Action::ApplyCertificate(certificate) => self.apply(certificate.as_ref()).await,
+            Action::DeleteCertificate { certificate: it } => self.delete::<Certificate>(it).await,
             Action::IssueCertificates(issue) => self.issue(issue).await,
             Action::CreateMember(member) => self.create(member.as_ref()).await,
             Action::CreateClaim(claim) => self.create(claim.as_ref()).await,
@@ -219,10 +223,7 @@ impl Stage<'_> {
                 let at = self.way_to(name)?;
                 self.sent(self.ctx.members.defragment(&at).await)
             }
-            Action::Compact { revision, ground } => {
-                let via = self.stand_on(ground).await?;
-                self.sent(self.ctx.members.compact(&via, *revision).await)
-            }
+            Action::Compact { revision, ground } => self.compact(*revision, ground).await,
             Action::Disarm { alarm, id, ground } => {
                 let via = self.stand_on(ground).await?;
                 self.sent(self.ctx.members.disarm(&via, *alarm, *id).await)
@@ -261,6 +262,11 @@ impl Stage<'_> {
     async fn update_peer_url(&self, id: u64, url: &str, ground: &Ground) -> Result<(), ActError> {
         let via = self.stand_on(ground).await?;
         self.sent(self.ctx.members.update_peer_url(&via, id, url).await)
+    }
+
+    async fn compact(&self, revision: i64, ground: &Ground) -> Result<(), ActError> {
+        let via = self.stand_on(ground).await?;
+        self.sent(self.ctx.members.compact(&via, revision).await)
     }
 
     fn api<K: Kind>(&self) -> Api<K> {
@@ -463,6 +469,8 @@ pub(crate) fn kind(action: &Action) -> &'static str {
         Action::ApplyBudget(_) => "ApplyBudget",
         Action::ApplyNetworkPolicy(_) => "ApplyNetworkPolicy",
         Action::DeleteNetworkPolicy { .. } => "DeleteNetworkPolicy",
+        Action::ApplyCertificate(_) => "ApplyCertificate",
+        Action::DeleteCertificate { .. } => "DeleteCertificate",
         Action::IssueCertificates(_) => "IssueCertificates",
         Action::CreateMember(_) => "CreateMember",
         Action::CreateClaim(_) => "CreateClaim",

@@ -10,6 +10,7 @@ mod der;
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use crds::IssuerRef;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
@@ -217,6 +218,8 @@ pub(crate) fn keyring(secret: &Secret) -> Keyring {
         uid: secret.uid().unwrap_or_default(),
         version: secret.resource_version(),
         cluster_uid: secret.annotations().get(names::CLUSTER_UID).cloned(),
+        certificate: secret.annotations().get(names::CERTIFICATE_NAME).cloned(),
+        issuer: issuer_of(secret),
         authority: authority.map(|it| fingerprint(&it.0)),
         ends: parsed
             .iter()
@@ -233,6 +236,17 @@ pub(crate) fn keyring(secret: &Secret) -> Keyring {
         roots: authority.map(|it| roots(&it.0)).unwrap_or_default(),
         entries: entries.map(|(name, _)| name.clone()).collect(),
     }
+}
+
+/// Who has signed what is in a Secret, where cert-manager has filled it and says so.
+fn issuer_of(secret: &Secret) -> Option<IssuerRef> {
+    let annotation = |key: &str| secret.annotations().get(key).cloned();
+    let [name, kind, group] = names::ISSUER.map(annotation);
+    Some(IssuerRef {
+        name: name?,
+        kind: kind?,
+        group: group?,
+    })
 }
 
 /// Common names of all certificates of a text.

@@ -114,6 +114,21 @@ impl CallError {
         self.code() == Some(404)
     }
 
+    /// There is no such object, of a kind that is served.
+    pub(crate) fn names_what_is_absent(&self) -> bool {
+        let Self::Failed { source, .. } = self else {
+            return false;
+        };
+        let kube::Error::Api(status) = source.as_ref() else {
+            return false;
+        };
+        let named = status
+            .details
+            .as_ref()
+            .is_some_and(|it| !it.name.is_empty());
+        self.is_absent() && named
+    }
+
     /// The reason may pass by itself.
     fn is_passing(&self) -> bool {
         match self {
@@ -228,6 +243,15 @@ impl Kubernetes {
     pub async fn find<K: Kind>(&self, namespace: &str, name: &str) -> Result<Option<K>, CallError> {
         let api = self.namespaced::<K>(namespace);
         read(|| timed(READ_TIMEOUT, "get", object::<K>(name), api.get_opt(name))).await
+    }
+
+    /// Reads one object, live. That there is none is an error like any other, which says whether its kind is served.
+    ///
+    /// # Errors
+    /// [`CallError`], after a few tries.
+    pub async fn get<K: Kind>(&self, namespace: &str, name: &str) -> Result<K, CallError> {
+        let api = self.namespaced::<K>(namespace);
+        read(|| timed(READ_TIMEOUT, "get", object::<K>(name), api.get(name))).await
     }
 
     /// Reads all objects of a kind that carry `labels`, live and whole, page by page.

@@ -14,6 +14,7 @@
 pub mod absences;
 pub mod accounts;
 pub mod act;
+mod cert_manager;
 pub mod certificates;
 pub mod clock;
 pub mod config;

@@ -4,7 +4,8 @@
 //! what they say is the youngest fact of all. A round costs five lists and two small calls per member, and a sixth list where
 //! there may be a NetworkPolicy; three more where it is not known that the namespace holds none of what people ask for beside clusters
 //! (`absences.rs`); while volumes have to grow, one call more for each of their classes, with TLS one read of each
-//! Secret that the cluster names, with authentication one more and a question to one member; and the node of the leader, those of
+//! Secret that the cluster names, and of its `Certificate` where cert-manager fills it, with authentication one more and a question
+//! to one member; and the node of the leader, those of
 //! the others while anything is in hand, and for a member that does not answer up to three reads: where it stands (`footing.rs`).
 //! Of the Secrets only what the operator shows to members outlives the reading.
 //!
@@ -23,6 +24,7 @@ use plan::names::{self, Scheme, Surface};
 use plan::{Handshake, Keyring, Observed, Probe, Seen};
 
 use crate::accounts;
+use crate::cert_manager;
 use crate::certificates;
 use crate::context::Context;
 use crate::footing::{footings, nodes};
@@ -57,6 +59,7 @@ pub async fn observe(
         credentials,
         roots,
     } = secrets(ctx, cluster, &namespace).await?;
+    let requested = cert_manager::seen(ctx, cluster).await;
     let uid = cluster.uid();
     let ours = |pod: &&Pod| pod.annotations().get(names::CLUSTER_UID) == uid.as_ref();
     let watched = plan::rotation::watched(cluster, &operations, ctx.clock.now());
@@ -84,6 +87,7 @@ pub async fn observe(
         operator: ctx.own_pods.clone(),
         classes,
         keyrings,
+        certificates: requested,
         handshakes,
         declarations,
         accounts,

@@ -1,5 +1,5 @@
-//! Every right that the operator needs, and for what. The chart and `deploy/quorate.yaml` grant these and no others: the
-//! chart's tests compare them both ways, and the tests on smallkube compare the calls that were really made.
+//! Every right that the operator needs, and for what. The chart and `deploy/quorate.yaml` grant these and no others, those for cert-manager
+//! only where they are asked for: the chart's tests compare them both ways, and the tests on smallkube compare the calls that were really made.
 //!
 //! It deliberately holds no wildcard, no list or watch of secrets, no `exec`, no role and no definition of a kind.
 
@@ -178,10 +178,25 @@ pub const SIGHTS: &[Permission] = &[
     },
 ];
 
+/// Rights of an operator that may ask cert-manager for certificates, as the chart's `certManager.enabled` grants them. Without them it says
+/// what is missing where `spec.tls` has mode CertManager, and does not need them anywhere else.
+pub const CERT_MANAGER: &[Permission] = &[Permission {
+    group: "cert-manager.io",
+    resource: "certificates",
+    verbs: &["create", "delete", "get", "patch"],
+    place: Place::Clusters,
+    why: "of clusters with spec.tls mode CertManager: each is read by its name, applied server-side, and deleted when it is not wanted any more",
+}];
+
+/// Every right there is a use for.
+pub fn all() -> impl Iterator<Item = &'static Permission> {
+    PERMISSIONS.iter().chain(SIGHTS).chain(CERT_MANAGER)
+}
+
 /// Whether a call is among the permitted ones.
 #[must_use]
 pub fn permits(group: &str, resource: &str, verb: &str) -> bool {
-    PERMISSIONS.iter().chain(SIGHTS).any(|right| {
+    all().any(|right| {
         right.group == group && right.resource == resource && right.verbs.contains(&verb)
     })
 }

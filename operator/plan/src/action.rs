@@ -17,6 +17,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference}
 use crate::accounts::AccountChange;
 use crate::certificates::Issue;
 use crate::names::Role;
+use crate::objects::certificate::Certificate;
 
 /// One call to the API server or to a member.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +32,13 @@ pub enum Action {
     DeleteNetworkPolicy {
         /// The NetworkPolicy.
         policy: Target,
+    },
+    /// Server-side apply, forced, of a whole `Certificate` of cert-manager.
+    ApplyCertificate(Box<Certificate>),
+    /// Delete with the uid as precondition. The Secret that cert-manager has filled stays.
+    DeleteCertificate {
+        /// The `Certificate`.
+        certificate: Target,
     },
     /// Make keys and certificates and keep them in a Secret: created, which fails if the name is taken, or replaced by a merge
     /// patch that carries the uid.
@@ -189,6 +197,8 @@ impl Action {
                 | Self::ApplyBudget(_)
                 | Self::ApplyNetworkPolicy(_)
                 | Self::DeleteNetworkPolicy { .. }
+                | Self::ApplyCertificate(_)
+                | Self::DeleteCertificate { .. }
                 | Self::CreatePod(_)
                 | Self::LabelPod { .. }
                 | Self::OwnClaim { .. }
@@ -267,6 +277,10 @@ impl fmt::Display for Action {
             Self::ApplyNetworkPolicy(it) => about(f, "apply network policy", &it.metadata),
             Self::DeleteNetworkPolicy { policy } => {
                 write!(f, "delete network policy {}", policy.name)
+            }
+            Self::ApplyCertificate(it) => about(f, "apply certificate", &it.metadata),
+            Self::DeleteCertificate { certificate } => {
+                write!(f, "delete certificate {}", certificate.name)
             }
             Self::IssueCertificates(it) => about(f, "issue certificates in", &it.secret.metadata),
             Self::CreateMember(it) => about(f, "create member", &it.metadata),

@@ -9,9 +9,11 @@
 //! - No pod starts before all that it would mount is there.
 //! - A member dials its peers with a certificate that has no host names: etcd would otherwise look the caller's address up
 //!   under each of them, and a name that DNS does not know yet keeps a member out.
-//! - Keys are made by the executor and stand in Secrets; no value in this crate holds one.
+//! - Keys are made by the executor, or by cert-manager, and stand in Secrets; no value in this crate holds one.
 //!
-//! This file deliberately does not replace a CA: see `rotation.rs`.
+//! This file deliberately does not replace a CA, and asks no issuer for anything: see `rotation.rs` and `cert_manager.rs`.
+
+mod mounts;
 
 use std::collections::BTreeSet;
 
@@ -21,6 +23,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 
 use crate::{
     action::{Action, Target},
+    cert_manager::{self, Request},
     draft::Draft,
     names::{self, Scheme, Surface},
     objects,
@@ -31,6 +34,8 @@ use crate::{
     tls,
     view::View,
 };
+
+pub(crate) use mounts::{Mount, complete, flags, holds, mounted, mounts};
 
 /// How long a CA is valid: longer than the operator's users keep a cluster.
 pub const AUTHORITY_LASTS: SignedDuration = SignedDuration::from_hours(24 * 3_650);
@@ -112,8 +117,27 @@ struct Wanted {
     surface: Surface,
     /// Entries that it must have.
     entries: Vec<String>,
-    /// What the operator signs for it; none for a Secret of the user's.
-    made: Option<Made>,
+    source: Source,
+}
+
+/// Who fills a Secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    /// The operator, with what it signs itself.
+    Operator(Made),
+    /// The user.
+    User,
+    /// cert-manager, with what an issuer signs.
+    Issuer(Request),
+}
+
+impl Wanted {
+    const fn made(&self) -> Option<&Made> {
+        match &self.source {
+            Source::Operator(made) => Some(made),
+            Source::User | Source::Issuer(_) => None,
+        }
+    }
 }
 
 /// What the operator signs for one Secret.
@@ -142,47 +166,6 @@ pub(crate) fn serves_plaintext(tls: &Tls) -> bool {
     allowed || mode(tls, Surface::Client) == TlsMode::Disabled
 }
 
-/// The Secret that members mount for a surface, if it has TLS.
-pub(crate) fn mounted(spec: &Spec, surface: Surface) -> Option<String> {
-    let own = match surface {
-        Surface::Peer => spec.tls.peer.as_ref()?.secret_name.clone(),
-        Surface::Client => spec.tls.client.as_ref()?.secret_name.clone(),
-    };
-    match mode(&spec.tls, surface) {
-        TlsMode::Disabled => None,
-        TlsMode::Operator => Some(names::members_secret(&spec.name, surface)),
-        TlsMode::Secret => own,
-    }
-}
-
-/// The entries of the mounted Secret that members read. The CA's key is none of them.
-pub(crate) fn read_by_members(spec: &Spec, surface: Surface) -> Vec<&'static str> {
-    let mut entries = vec!["ca.crt", "tls.crt", "tls.key"];
-    if (mode(&spec.tls, surface), surface) == (TlsMode::Operator, Surface::Peer) {
-        entries.extend(["client.crt", "client.key"]);
-    }
-    entries
-}
-
-/// The flags of a surface with TLS.
-pub(crate) fn flags(spec: &Spec, surface: Surface) -> Vec<String> {
-    if mounted(spec, surface).is_none() {
-        return Vec::new();
-    }
-    let (prefix, folder) = (surface.flag_prefix(), surface.folder());
-    let mut flags = vec![
-        format!("--{prefix}trusted-ca-file={folder}/ca.crt"),
-        format!("--{prefix}cert-file={folder}/tls.crt"),
-        format!("--{prefix}key-file={folder}/tls.key"),
-        format!("--{prefix}client-cert-auth=true"),
-    ];
-    if read_by_members(spec, surface).contains(&"client.crt") {
-        flags.push(format!("--{prefix}client-cert-file={folder}/client.crt"));
-        flags.push(format!("--{prefix}client-key-file={folder}/client.key"));
-    }
-    flags
-}
-
 /// The Secret with the certificate that the operator shows to members, as `<stem>.crt` and `<stem>.key` beside `ca.crt`,
 /// and that stem; none where clients are served without TLS.
 #[must_use]
@@ -197,6 +180,7 @@ pub(crate) fn shown(tls: &Tls, name: &str) -> Option<(String, &'static str)> {
         TlsMode::Disabled => None,
         TlsMode::Operator => Some((names::members_secret(name, Surface::Client), "operator")),
         TlsMode::Secret => Some((tls.client.as_ref()?.operator_secret_name.clone()?, "tls")),
+        TlsMode::CertManager => Some((names::issued_operator_secret(name), "tls")),
     }
 }
 
@@ -213,7 +197,28 @@ fn wanted_for(spec: &Spec, surface: Surface) -> Vec<Wanted> {
         TlsMode::Disabled => Vec::new(),
         TlsMode::Operator => made(spec, surface),
         TlsMode::Secret => brought(spec, surface),
+        TlsMode::CertManager => issued(spec, surface),
     }
+}
+
+fn issued(spec: &Spec, surface: Surface) -> Vec<Wanted> {
+    let all = cert_manager::requests(spec, surface).into_iter();
+    all.map(|request| Wanted {
+        secret: request.name.clone(),
+        surface,
+        entries: entries(["ca", "tls"]),
+        source: Source::Issuer(request),
+    })
+    .collect()
+}
+
+/// What cert-manager is asked for.
+pub(crate) fn requested(spec: &Spec) -> Vec<Request> {
+    let request = |it: Wanted| match it.source {
+        Source::Issuer(request) => Some(request),
+        Source::Operator(_) | Source::User => None,
+    };
+    wanted(spec).into_iter().filter_map(request).collect()
 }
 
 /// Names of all Secrets that a cluster needs; each is read by its name, and no others are.
@@ -241,7 +246,7 @@ fn brought(spec: &Spec, surface: Surface) -> Vec<Wanted> {
             secret,
             surface,
             entries: entries(["ca", "tls"]),
-            made: None,
+            source: Source::User,
         })
         .collect()
 }
@@ -258,7 +263,7 @@ fn made(spec: &Spec, surface: Surface) -> Vec<Wanted> {
         secret,
         surface,
         entries: entries(leaves.iter().map(|it| it.file).chain(["ca"])),
-        made: Some(Made {
+        source: Source::Operator(Made {
             authority: authority.clone(),
             leaves,
         }),
@@ -333,25 +338,16 @@ pub fn mounted_now(cluster: &RaftCluster, surface: Surface) -> Option<String> {
     mounted(&Spec::parse(cluster, None).0, surface)
 }
 
-/// Whether all is there that a pod made by this spec mounts.
-pub(crate) fn complete(view: &View<'_>, spec: &Spec) -> bool {
-    Surface::ALL
-        .into_iter()
-        .filter_map(|surface| Some((surface, mounted(spec, surface)?)))
-        .all(|(surface, secret)| {
-            let read = read_by_members(spec, surface);
-            keyring(view, &secret).is_some_and(|it| read.iter().all(|entry| it.has(entry)))
-        })
-}
-
 pub(crate) fn keyring<'v>(view: &'v View<'_>, secret: &str) -> Option<&'v Keyring> {
     view.observed.keyrings.iter().find(|it| it.secret == secret)
 }
 
 fn step(view: &View<'_>, wanted: &Wanted) -> Option<Step> {
     let found = keyring(view, &wanted.secret);
-    let Some(made) = &wanted.made else {
-        return missing(wanted, found).map(Step::Wait);
+    let made = match &wanted.source {
+        Source::Operator(made) => made,
+        Source::User => return missing(wanted, found).map(Step::Wait),
+        Source::Issuer(request) => return cert_manager::lacks(view, request).map(Step::Wait),
     };
     if let Some(stranger) = found.filter(|it| it.cluster_uid.as_deref() != Some(&view.spec.uid)) {
         return Some(Step::Wait(format!(
@@ -381,17 +377,23 @@ fn missing(wanted: &Wanted, found: Option<&Keyring>) -> Option<String> {
             "there is no Secret {secret}, which spec.tls.{surface} names; create it with ca.crt, tls.crt and tls.key"
         ));
     };
+    let lacks = missing_in(found, wanted.entries.iter().map(String::as_str))?;
+    Some(format!(
+        "the Secret {secret}, which spec.tls.{surface} names, lacks {lacks}; add what is missing, in PEM"
+    ))
+}
+
+/// Which of these entries a Secret lacks, if it lacks any, counting a certificate that cannot be read.
+pub(crate) fn missing_in<'s>(
+    found: &Keyring,
+    entries: impl IntoIterator<Item = &'s str>,
+) -> Option<String> {
     let readable = |it: &&str| *it != "tls.crt" || found.ends.contains_key("tls");
-    let entries = wanted.entries.iter().map(String::as_str);
     let lacks: Vec<&str> = entries
+        .into_iter()
         .filter(|it| !found.has(it) || !readable(it))
         .collect();
-    (!lacks.is_empty()).then(|| {
-        format!(
-            "the Secret {secret}, which spec.tls.{surface} names, lacks {}; add what is missing, in PEM",
-            lacks.join(", ")
-        )
-    })
+    (!lacks.is_empty()).then(|| lacks.join(", "))
 }
 
 /// Whether every certificate is there, readable, not near its end, and under the CA in force.
@@ -417,7 +419,7 @@ fn kept_by(kept: &Keyring) -> Authority {
 pub(crate) fn reissue(view: &View<'_>, secret: &str, authority: Authority) -> Option<Issue> {
     let all = wanted(&view.spec);
     let wanted = all.iter().find(|it| it.secret == secret)?;
-    let mut issue = issue(view, wanted, wanted.made.as_ref()?, authority);
+    let mut issue = issue(view, wanted, wanted.made()?, authority);
     if !matches!(issue.authority, Authority::Next { .. }) {
         issue.leaves.clear();
     }
@@ -428,14 +430,14 @@ pub(crate) fn reissue(view: &View<'_>, secret: &str, authority: Authority) -> Op
 pub(crate) fn renewal(view: &View<'_>, secret: &str) -> Option<Issue> {
     let all = wanted(&view.spec);
     let wanted = all.iter().find(|it| it.secret == secret)?;
-    let made = wanted.made.as_ref()?;
+    let made = wanted.made()?;
     let kept = keyring(view, &made.authority).filter(|it| it.has("ca.key"))?;
     Some(issue(view, wanted, made, kept_by(kept)))
 }
 
 /// The Secrets of a surface that the operator fills, that of the CA first.
 pub(crate) fn filled(spec: &Spec, surface: Surface) -> Vec<String> {
-    let of_it = |it: &Wanted| it.surface == surface && it.made.is_some();
+    let of_it = |it: &Wanted| it.surface == surface && it.made().is_some();
     let all = wanted(spec).into_iter().filter(of_it);
     all.map(|it| it.secret).collect()
 }
@@ -453,7 +455,7 @@ pub(crate) fn first_expiry(view: &View<'_>) -> Option<Timestamp> {
 /// A new CA: only where no member runs that holds an old one.
 fn found_authority(view: &View<'_>, wanted: &Wanted, made: &Made) -> Step {
     let mut pods = view.members.values().filter_map(|it| it.pod);
-    if pods.any(|pod| mounts(pod, &made.authority)) {
+    if pods.any(|pod| holds(pod, &made.authority)) {
         return Step::Wait(format!(
             "the Secret {} is gone, and with it the CA that the members believe in; restore it, or delete all pods of the \
              cluster to begin with a new CA",
@@ -462,12 +464,6 @@ fn found_authority(view: &View<'_>, wanted: &Wanted, made: &Made) -> Step {
     }
     let common_name = names::authority(&view.spec.uid, wanted.surface);
     Step::Issue(issue(view, wanted, made, Authority::New { common_name }))
-}
-
-fn mounts(pod: &Pod, secret: &str) -> bool {
-    let volumes = pod.spec.iter().flat_map(|it| it.volumes.iter().flatten());
-    let mut secrets = volumes.filter_map(|it| it.secret.as_ref()?.secret_name.as_deref());
-    secrets.any(|it| it == secret)
 }
 
 fn issue(view: &View<'_>, wanted: &Wanted, made: &Made, authority: Authority) -> Issue {
@@ -512,7 +508,10 @@ pub(crate) fn notices(view: &View<'_>) -> Vec<String> {
     };
     let told = wanted(&view.spec).into_iter().filter_map(|it| {
         let (found, secret) = (keyring(view, &it.secret)?, &it.secret);
-        if let Some(made) = &it.made {
+        if let Source::Issuer(request) = &it.source {
+            return cert_manager::notice(view, request, found);
+        }
+        if let Some(made) = it.made() {
             if made.authority != *secret || found.has("ca.key") {
                 return None;
             }

@@ -23,6 +23,7 @@ mod account;
 pub mod accounts;
 mod autogrow;
 mod bootstrap;
+pub mod cert_manager;
 pub mod certificates;
 mod corruption;
 mod disruption;
@@ -67,9 +68,12 @@ pub use accounts::{AccountChange, Asked, Declarations, PasswordSource};
 pub use action::{Action, Alarm, Ground, Target};
 pub use certificates::{Authority, Issue, Leaf};
 pub use footing::is_about_to_be_emptied;
+pub use objects::certificate::{
+    Certificate, CertificateCondition, CertificateSpec, CertificateStatus,
+};
 pub use observed::{
-    Accounts, Answer, Footing, Handshake, Keyring, Listed, Listing, Observed, OperatorPods,
-    Password, Probe, Seen,
+    Accounts, Answer, CertificateSeen, Footing, Handshake, Keyring, Listed, Listing, Observed,
+    OperatorPods, Password, Probe, Seen,
 };
 pub use operate::operations_in_question;
 pub use report::{Failure, Outcome, Report, Support};
@@ -147,6 +151,7 @@ pub fn plan(cluster: &RaftCluster, observed: &Observed, now: Timestamp) -> Plan 
     let mut work = None;
     if hands_off.is_none() && view.invalid.is_empty() {
         network_policy::keep(&view, &mut draft);
+        cert_manager::keep(&view, &mut draft);
         upkeep::upkeep(&view, leaving, &mut draft);
         draft.memory.repair.suspects = repair::suspects(&view);
         let rebuilds = operate::recover::is_under_way(&view);
@@ -197,7 +202,10 @@ fn requeue(view: &View<'_>, actions: &[Action], report: &Report) -> Duration {
     let only_applies = actions.iter().all(|it| {
         matches!(
             it,
-            Action::ApplyService(_) | Action::ApplyBudget(_) | Action::ApplyNetworkPolicy(_)
+            Action::ApplyService(_)
+                | Action::ApplyBudget(_)
+                | Action::ApplyNetworkPolicy(_)
+                | Action::ApplyCertificate(_)
         )
     });
     let begun = |operation: &Operation| view.now.duration_since(operation.started_at.0).as_secs();

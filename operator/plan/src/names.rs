@@ -241,6 +241,49 @@ pub fn application_secret(cluster: &str) -> String {
     format!("{cluster}-client-tls")
 }
 
+/// Name of the Secret that members mount, and of the `Certificate` by which cert-manager fills it. No Secret that cert-manager fills
+/// is called as one that the operator fills, so that neither ever finds what the other has made.
+#[must_use]
+pub fn issued_members_secret(cluster: &str, surface: Surface) -> String {
+    match surface {
+        Surface::Peer => format!("{cluster}-peer-cert"),
+        Surface::Client => format!("{cluster}-server-cert"),
+    }
+}
+
+/// The same of the Secret with which members dial their peers. Not `-peer-client-cert`, which would be the applications' Secret of a
+/// cluster whose name ends in `-peer`.
+#[must_use]
+pub fn issued_dialer_secret(cluster: &str) -> String {
+    format!("{cluster}-dialer-cert")
+}
+
+/// The same of the Secret with what the operator shows to members.
+#[must_use]
+pub fn issued_operator_secret(cluster: &str) -> String {
+    format!("{cluster}-operator-cert")
+}
+
+/// The same of the Secret that applications mount to be believed by the members.
+#[must_use]
+pub fn issued_application_secret(cluster: &str) -> String {
+    format!("{cluster}-client-cert")
+}
+
+/// Annotation of cert-manager on the Secrets that it fills: the `Certificate` that it did it for.
+pub const CERTIFICATE_NAME: &str = "cert-manager.io/certificate-name";
+/// Annotations of cert-manager there: name, kind and group of the issuer that has signed what is in the Secret.
+pub const ISSUER: [&str; 3] = [
+    "cert-manager.io/issuer-name",
+    "cert-manager.io/issuer-kind",
+    "cert-manager.io/issuer-group",
+];
+
+/// Name of the volume with what a member dials its peers with, where that is a Secret of its own.
+pub const DIALER_VOLUME: &str = "dialer-tls";
+/// Where that is mounted.
+pub const DIALER_FOLDER: &str = "/etc/quorate/tls/dialer";
+
 /// Common name of the CA of a surface.
 #[must_use]
 pub fn authority(cluster_uid: &str, surface: Surface) -> String {

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crds::{PermissionType, RaftMember, RaftOperation, Recovering, RunState};
+use crds::{IssuerRef, PermissionType, RaftMember, RaftOperation, Recovering, RunState};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -17,6 +17,7 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use crate::accounts::{Declarations, Keys};
 use crate::action::Target;
 use crate::names::Surface;
+use crate::objects::certificate::Certificate;
 
 /// How old an answer of a member may be and still count. A round takes less than a second; what is older was read before
 /// something that mattered.
@@ -52,6 +53,11 @@ pub struct Observed {
     pub classes: BTreeMap<String, bool>,
     /// What is known of the Secrets that TLS needs.
     pub keyrings: Vec<Keyring>,
+    /// What came of looking for the `Certificate`s of cert-manager that [`in_question`] names, by name. One that could not be read
+    /// is not among them.
+    ///
+    /// [`in_question`]: crate::cert_manager::in_question
+    pub certificates: BTreeMap<String, CertificateSeen>,
     /// How members shook hands, or, in words for a person, why they did not; asked for only while [`watched`] says so.
     ///
     /// [`watched`]: crate::rotation::watched
@@ -86,6 +92,7 @@ impl Observed {
             operator: None,
             classes: BTreeMap::new(),
             keyrings: Vec::new(),
+            certificates: BTreeMap::new(),
             handshakes: BTreeMap::new(),
             declarations: Declarations {
                 users: Vec::new(),
@@ -120,6 +127,10 @@ pub struct Keyring {
     pub version: Option<String>,
     /// The cluster it says that it was made for.
     pub cluster_uid: Option<String>,
+    /// The `Certificate` that cert-manager says it has filled it for.
+    pub certificate: Option<String>,
+    /// Who has signed what is in it, as cert-manager says.
+    pub issuer: Option<IssuerRef>,
     /// Names of its entries that are not empty.
     pub entries: BTreeSet<String>,
     /// A fingerprint of `ca.crt`.
@@ -218,6 +229,19 @@ pub enum Seen<T> {
     Absent,
     /// It is there.
     There(T),
+}
+
+/// What came of looking for a `Certificate` of cert-manager.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CertificateSeen {
+    /// The operator is not permitted to look.
+    Forbidden,
+    /// The API server does not know such objects.
+    Unserved,
+    /// It is not there.
+    Absent,
+    /// It is there.
+    There(Box<Certificate>),
 }
 
 /// One member asked once.

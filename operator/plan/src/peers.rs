@@ -63,7 +63,7 @@ pub(crate) const fn place(listener: &PeerListener) -> PeerPort {
         port: listener.port,
         scheme: match listener.mode {
             TlsMode::Disabled => Scheme::Http,
-            TlsMode::Operator | TlsMode::Secret => Scheme::Https,
+            TlsMode::Operator | TlsMode::Secret | TlsMode::CertManager => Scheme::Https,
         },
     }
 }
@@ -85,7 +85,7 @@ fn needed(view: &View<'_>) -> BTreeMap<i32, PeerListener> {
         let lost = || {
             let made = || PeerTls {
                 mode: TlsMode::Operator,
-                secret_name: None,
+                ..PeerTls::default()
             };
             let tls = view.spec.asked_peer_tls.clone().unwrap_or_else(made);
             PeerListener::new(at.port, Some(tls).filter(|_| at.scheme == Scheme::Https))

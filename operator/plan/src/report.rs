@@ -3,6 +3,8 @@
 //! Conditions, `blockedBy`, events, logs and the command line all read from it. Building the status from it is
 //! `status.rs`'s work; this file deliberately holds no rule.
 
+use std::collections::BTreeSet;
+
 use crds::{
     AuthStatus, BlockedBy, CertificateRotation, Joining, Leader, MemberStatus, NetworkPolicyMode,
     OperationType, PeerListener, Quorum, RaftClusterStatus, Reclaiming, Recovering, Recovery,
@@ -97,6 +99,8 @@ pub struct Memory {
     pub reclaiming: Option<Reclaiming>,
     /// CAs that are being replaced.
     pub rotations: Vec<CertificateRotation>,
+    /// Names of the `Certificate`s that cert-manager was asked for.
+    pub requested: BTreeSet<String>,
     /// A recovery from quorum loss that is under way.
     pub recovering: Option<Recovering>,
     /// How authentication stands.
@@ -129,6 +133,11 @@ impl Memory {
                 .as_ref()
                 .map(|it| it.rotations.clone())
                 .unwrap_or_default(),
+            requested: status
+                .certificates
+                .iter()
+                .flat_map(|it| it.requested.iter().cloned())
+                .collect(),
             recovering: status.recovering.clone(),
             auth: status.auth.clone(),
             network_policy: status.network_policy,

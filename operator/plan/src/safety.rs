@@ -88,6 +88,8 @@ pub fn check(observed: &Observed, actions: &[Action]) -> Result<(), Violation> {
             .and_then(|()| peers::start(&ground, pod)),
         Action::MarkClaim { claim, key, value } => recover::mark(&ground, claim, key, value),
         Action::IssueCertificates(issue) => issue_certificates(&ground, issue),
+        Action::ApplyCertificate(it) => certificates::apply(&ground, it),
+        Action::DeleteCertificate { certificate } => certificates::delete(&ground, certificate),
         Action::CreateClaim(claim) => create_volume(&ground, claim.metadata.name.as_deref()),
         Action::GrowClaim { claim, size } => grow_volume(&ground, claim, size),
         Action::Defragment { name, .. } => pause(&ground, name),

@@ -178,7 +178,7 @@ impl Spec {
     pub(crate) fn scheme(&self, surface: Surface) -> Scheme {
         match certificates::mode(&self.tls, surface) {
             TlsMode::Disabled => Scheme::Http,
-            TlsMode::Operator | TlsMode::Secret => Scheme::Https,
+            TlsMode::Operator | TlsMode::Secret | TlsMode::CertManager => Scheme::Https,
         }
     }
 
@@ -453,13 +453,14 @@ fn pinned(overlay: &Value) -> Vec<Invalid> {
 }
 
 /// Volumes of the pod that the overlay may not set.
-const PINNED_VOLUMES: [(&str, &str); 3] = [
+const PINNED_VOLUMES: [(&str, &str); 4] = [
     (names::DATA_VOLUME, "it is the member's own claim"),
     (Surface::Peer.volume(), "it holds the member's certificates"),
     (
         Surface::Client.volume(),
         "it holds the member's certificates",
     ),
+    (names::DIALER_VOLUME, "it holds the member's certificates"),
 ];
 
 /// Variables of the member's container that the overlay may not set.

@@ -86,6 +86,7 @@ fn certificates(report: &Report) -> Option<CertificatesStatus> {
     let status = CertificatesStatus {
         first_expiry: report.first_expiry.map(Time),
         rotations: report.memory.rotations.clone(),
+        requested: report.memory.requested.iter().cloned().collect(),
     };
     Some(status).filter(|it| *it != CertificatesStatus::default())
 }

@@ -192,7 +192,7 @@ fn network_policy(number: i32) -> Option<NetworkPolicyOptions> {
 fn peers(mode: TlsMode) -> PeerTls {
     PeerTls {
         mode,
-        secret_name: None,
+        ..PeerTls::default()
     }
 }
 

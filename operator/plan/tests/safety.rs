@@ -586,6 +586,45 @@ fn a_certificate_authority_changes_only_where_every_member_was_seen_to_be_ready(
     unsafe_by(1, &world(signs, shows, "pod=notready answer=no"), &alone);
 }
 
+#[test]
+fn nothing_that_members_hold_goes_to_another_issuer_or_is_left_unrenewed() {
+    let tls = r#"tls={"peer":{"mode":"Disabled"},"client":{"mode":"CertManager","issuerRef":{"name":"clients"}}}"#;
+    let world = |of: &str, pods: &str| {
+        let members = ["m1 leader", "m2", "m3"].map(|it| format!("{it} {pods}"));
+        format!("cluster replicas=3 {tls} {of}\n{}", members.join("\n"))
+    };
+    let absent = world("cert-manager=absent", "");
+    let situation = parse(&absent);
+    let planned = plan::plan(&situation.cluster, &situation.observed, situation.now).actions;
+    let named = |it: &&Action| it.to_string() == "apply certificate kv-server-cert";
+    let apply: Vec<Action> = planned.iter().filter(named).cloned().collect();
+    assert_eq!(apply.len(), 1, "{planned:?}");
+    safe(&absent, &apply);
+    safe(
+        &world("cert-manager=signed drifted=kv-server-cert", ""),
+        &apply,
+    );
+    let other = "cert-manager=signed signed-by=kv-server-cert/old";
+    unsafe_by(1, &world(other, ""), &apply);
+    safe(&world(other, "pod=none"), &apply);
+    let stolen = "cert-manager=ready stolen-request=kv-server-cert";
+    unsafe_by(3, &world(stolen, ""), &apply);
+
+    let delete = |uid: &str| {
+        [Action::DeleteCertificate {
+            certificate: Target {
+                name: "kv-server-cert".to_owned(),
+                uid: uid.to_owned(),
+            },
+        }]
+    };
+    let left = "cluster replicas=3 cert-manager=signed left=kv-server-cert\nm1 leader\nm2\nm3";
+    safe(left, &delete("uid-kv-server-cert"));
+    unsafe_by(3, left, &delete("another"));
+    let held = format!("{left} mounting=kv-server-cert");
+    unsafe_by(1, &held, &delete("uid-kv-server-cert"));
+}
+
 const MOVING: &str = r#"cluster replicas=3 tls={"peer":{"mode":"Operator"}} certificates listeners=http:2380+https:2382
 m1 leader
 m2

@@ -143,6 +143,7 @@ fn describe(plan: &Plan) -> String {
         memory.serial
     );
     text += &rollout(memory.rollout.as_ref());
+    text += &requested(&memory.requested);
     text += &listeners(&memory.peer_listeners);
     text += network_policy(memory.network_policy);
     text += &tls_default(memory.tls_default);
@@ -182,6 +183,14 @@ fn listeners(all: &[crds::PeerListener]) -> String {
     let told = |it: &crds::PeerListener| format!("{} {:?}", it.port, it.mode);
     let all: Vec<String> = all.iter().map(told).collect();
     format!("remembers listeners {}\n", all.join(", "))
+}
+
+fn requested(all: &std::collections::BTreeSet<String>) -> String {
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    match all[..] {
+        [] => String::new(),
+        _ => format!("remembers certificates {}\n", all.join(", ")),
+    }
 }
 
 fn network_policy(known: Option<crds::NetworkPolicyMode>) -> &'static str {

@@ -2,7 +2,7 @@ use super::*;
 
 #[test]
 fn no_right_reaches_further_than_its_purpose() {
-    for right in PERMISSIONS.iter().chain(SIGHTS) {
+    for right in all() {
         let words = [&right.group, &right.resource]
             .into_iter()
             .chain(right.verbs);

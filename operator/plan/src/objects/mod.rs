@@ -6,6 +6,7 @@
 //! This folder deliberately decides nothing: whether an object is made, changed or deleted is the policies' business.
 
 pub(crate) mod budget;
+pub(crate) mod certificate;
 pub(crate) mod claim;
 pub(crate) mod member;
 pub(crate) mod network_policy;

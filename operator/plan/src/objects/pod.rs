@@ -19,7 +19,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::member_metadata;
 use crate::{
-    certificates, engine,
+    certificates::{self, Mount},
+    engine,
     names::{self, CLIENT_PORT, METRICS_PORT, Role, Scheme, Surface},
     peers,
     spec::{self, Spec},
@@ -254,20 +255,23 @@ fn volumes(spec: &Spec, member: &str) -> Vec<Volume> {
         }),
         ..Volume::default()
     };
-    let secrets = Surface::ALL.into_iter().filter_map(|surface| {
-        let secret = certificates::mounted(spec, surface)?;
-        Some(Volume {
-            name: surface.volume().to_owned(),
-            secret: Some(SecretVolumeSource {
-                secret_name: Some(secret),
-                items: Some(items(&certificates::read_by_members(spec, surface))),
-                default_mode: Some(GROUP_READS),
-                optional: None,
-            }),
-            ..Volume::default()
-        })
+    let secrets = secrets(spec).map(|it| Volume {
+        name: it.volume.to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(it.secret),
+            items: Some(items(&it.entries)),
+            default_mode: Some(GROUP_READS),
+            optional: None,
+        }),
+        ..Volume::default()
     });
     [data].into_iter().chain(secrets).collect()
+}
+
+/// What is mounted of the Secrets of TLS.
+fn secrets(spec: &Spec) -> impl Iterator<Item = Mount> {
+    let surfaces = Surface::ALL.into_iter();
+    surfaces.flat_map(|it| certificates::mounts(spec, it))
 }
 
 fn items(entries: &[&str]) -> Vec<KeyToPath> {
@@ -285,12 +289,9 @@ fn mounts(spec: &Spec) -> Vec<VolumeMount> {
         mount_path: names::MOUNT_PATH.to_owned(),
         ..VolumeMount::default()
     };
-    let secured = Surface::ALL
-        .into_iter()
-        .filter(|it| spec.scheme(*it) == Scheme::Https);
-    let certificates = secured.map(|surface| VolumeMount {
-        name: surface.volume().to_owned(),
-        mount_path: surface.folder().to_owned(),
+    let certificates = secrets(spec).map(|it| VolumeMount {
+        name: it.volume.to_owned(),
+        mount_path: it.folder.to_owned(),
         read_only: Some(true),
         ..VolumeMount::default()
     });

@@ -14,7 +14,7 @@ use super::plan::Fault;
 use super::step::Turn;
 use crate::{
     action::Action,
-    certificates,
+    cert_manager, certificates,
     draft::Draft,
     names::{self, Surface},
     report::Work,
@@ -68,6 +68,11 @@ fn surfaces(view: &View<'_>, asked: &RotateCertificates) -> Result<Vec<Surface>,
         .iter()
         .map(|it| rotation::surface(*it))
         .collect();
+    let is_issued = |it: &Surface| certificates::mode(&view.spec.tls, *it) == TlsMode::CertManager;
+    let issued = Surface::ALL.into_iter().find(is_issued);
+    if let Some(other) = named.iter().copied().find(is_issued) {
+        return Err(by_cert_manager(view, other));
+    }
     if let Some(other) = named.iter().find(|it| !is_made(it)) {
         return Err(Fault::Impossible(format!(
             "spec.tls.{0}.mode of the cluster is not Operator, so that the operator makes no certificates there; put new ones \
@@ -77,6 +82,7 @@ fn surfaces(view: &View<'_>, asked: &RotateCertificates) -> Result<Vec<Surface>,
     }
     let all: Vec<Surface> = Surface::ALL.into_iter().filter(is_made).collect();
     match (named.is_empty(), all.is_empty()) {
+        (true, true) if let Some(surface) = issued => Err(by_cert_manager(view, surface)),
         (true, true) => Err(Fault::Impossible(
             "the operator makes no certificates for this cluster; set mode Operator in spec.tls first".to_owned(),
         )),
@@ -84,6 +90,18 @@ fn surfaces(view: &View<'_>, asked: &RotateCertificates) -> Result<Vec<Surface>,
         // Each once, in the order in which all go.
         (false, _) => Ok(all.into_iter().filter(|it| named.contains(it)).collect()),
     }
+}
+
+/// What an issuer signs is renewed where it was asked for.
+fn by_cert_manager(view: &View<'_>, surface: Surface) -> Fault {
+    let requests = cert_manager::requests(&view.spec, surface).into_iter();
+    let names: Vec<String> = requests.map(|it| it.name).collect();
+    Fault::Impossible(format!(
+        "spec.tls.{0}.mode of the cluster is CertManager, so that cert-manager renews the certificates there by itself; to have it \
+         done now, run `cmctl renew {1}`, or leave {0} out",
+        surface.field(),
+        names.join(" ")
+    ))
 }
 
 /// What a step replaces: the CA that signs, by its name, or the certificate, by its fingerprint.

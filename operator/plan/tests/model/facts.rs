@@ -74,6 +74,7 @@ impl World {
                 .map(|it| (it.to_owned(), self.expandable))
                 .into(),
             keyrings: self.keyrings.values().cloned().collect(),
+            certificates: BTreeMap::new(),
             handshakes: self.handshakes(),
             declarations: plan::Declarations::default(),
             accounts: None,

@@ -23,6 +23,7 @@
 //! m6 learner permanent
 //! m6 trusts=kv-peer-tls+new shows=new/tls at=https:2382
 //! m1 pod=restoring
+//! m1 mounting=kv-server-cert
 //! m2 restored=pod-9 alone
 //! operation one spec={"restart":{"members":["m1"]}} status={"phase":"Running"}
 //! ```
@@ -44,6 +45,7 @@
 //! of another id; in an operation `PLAN` stands for the plan of now, which the operation shows then.
 
 mod accounts;
+mod cert_manager;
 
 use std::collections::BTreeMap;
 
@@ -136,6 +138,7 @@ pub(crate) fn parse(text: &str) -> Situation {
     if head.has("certificates") {
         certificates(&mut situation, head);
     }
+    cert_manager::read(&mut situation, head);
     accounts::read(&mut situation, head);
     accounts::declare(&mut situation, &declared);
     if !head.has("fresh") {
@@ -172,7 +175,8 @@ pub(crate) fn parse(text: &str) -> Situation {
 /// Members of a cluster with TLS between them are where such a cluster begins, unless they are said to be elsewhere.
 fn begin_with_tls<'a>(head: &Words<'a>, members: &mut [Words<'a>]) {
     let tls = head.value("tls").unwrap_or_default();
-    let secured = ["Operator", "Secret"].map(|it| format!("\"peer\":{{\"mode\":\"{it}\""));
+    let secured =
+        ["Operator", "Secret", "CertManager"].map(|it| format!("\"peer\":{{\"mode\":\"{it}\""));
     let begun = head.value("listeners").is_none() && secured.iter().any(|it| tls.contains(it));
     for line in members.iter_mut().filter(|_| begun) {
         line.0.push("at=https:2380");
@@ -190,7 +194,7 @@ fn listeners(situation: &Situation, head: &Words<'_>) -> Vec<PeerListener> {
         let (scheme, port) = text.split_once(':').expect("a scheme and a port");
         let tls = PeerTls {
             mode: TlsMode::Operator,
-            secret_name: None,
+            ..PeerTls::default()
         };
         let tls = Some(tls).filter(|_| scheme == "https");
         PeerListener::new(port.parse().expect("a port"), tls)
@@ -406,6 +410,7 @@ fn keyring(now: Timestamp, issue: &Issue) -> Keyring {
             .map(|it| (it.file.to_owned(), it.common_name.clone()))
             .collect(),
         secret,
+        ..Keyring::default()
     }
 }
 
@@ -551,8 +556,8 @@ fn rotating(head: &Words<'_>, now: Timestamp) -> Option<CertificatesStatus> {
         overlap_seconds: 3600,
     };
     Some(CertificatesStatus {
-        first_expiry: None,
         rotations: vec![rotation],
+        ..CertificatesStatus::default()
     })
 }
 
@@ -978,6 +983,12 @@ fn tell(pod: &mut Pod, line: &Words<'_>, all: &[Words<'_>]) {
     if line.value("told") == Some("old") {
         peers.push("gone=http://gone:2380".to_owned());
     }
+    if let Some(secret) = line.value("mounting") {
+        let volume = json!({"name": "old-tls", "secret": {"secretName": secret}});
+        let spec = pod.spec.get_or_insert_default();
+        let volumes = spec.volumes.get_or_insert_default();
+        volumes.push(serde_json::from_value(volume).expect("a volume"));
+    }
     let no_room = line.has("no-room");
     let args = pod
         .spec
@@ -1011,6 +1022,8 @@ fn rendered(situation: &Situation, serial: i64, name: &str) -> Pod {
     }];
     let mut observed = Observed::empty(situation.now);
     observed.keyrings = keyrings(&cluster, situation.now);
+    let signed = cert_manager::keyrings(&cluster, situation.now);
+    observed.keyrings.extend(signed);
     observed
         .members
         .extend(identity(&Words(Vec::new()), serial, name));
