@@ -41,6 +41,12 @@ rules:
   - apiGroups: [""]
     resources: [secrets]
     verbs: [create, get, patch]
+  {{- if .Values.certManager.enabled }}
+  # For spec.tls mode CertManager: asked for by name, one for each Secret.
+  - apiGroups: [cert-manager.io]
+    resources: [certificates]
+    verbs: [create, delete, get, patch]
+  {{- end }}
   - apiGroups: [events.k8s.io]
     resources: [events]
     verbs: [create]

@@ -4,13 +4,13 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
-use quorate_operator::permissions::{PERMISSIONS, Place, SIGHTS};
+use quorate_operator::permissions::{CERT_MANAGER, PERMISSIONS, Place, SIGHTS};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::objects::{flags, one};
 use crate::rendering::plain;
-use crate::setting::{Helm, NAMESPACE};
+use crate::setting::{Helm, NAMESPACE, documents, read};
 
 /// Where, of which group, to which resource, which verb. No namespace means all.
 type Right = (Option<String>, String, String, String);
@@ -77,8 +77,8 @@ fn granted(documents: &[Value]) -> BTreeSet<Right> {
     rights
 }
 
-/// All that the code needs, in these namespaces.
-fn needed(namespaces: &[String]) -> BTreeSet<Right> {
+/// All that the code needs, in these namespaces, with cert-manager or without.
+fn needed(namespaces: &[String], asks_cert_manager: bool) -> BTreeSet<Right> {
     let everywhere = || {
         if namespaces.is_empty() {
             vec![None]
@@ -108,12 +108,15 @@ fn needed(namespaces: &[String]) -> BTreeSet<Right> {
             .flat_map(|place| verbs.iter().map(move |verb| right(place, verb)))
             .collect::<Vec<_>>()
     };
-    PERMISSIONS.iter().chain(SIGHTS).flat_map(of).collect()
+    let asked = CERT_MANAGER.iter().filter(|_| asks_cert_manager);
+    let all = PERMISSIONS.iter().chain(SIGHTS).chain(asked);
+    all.flat_map(of).collect()
 }
 
-fn are_those_needed(of: &str, documents: &[Value]) {
+fn are_those_needed(of: &str, documents: &[Value], asks_cert_manager: bool) {
     let config = flags(documents);
-    let (granted, needed) = (granted(documents), needed(&config.namespaces));
+    let needed = needed(&config.namespaces, asks_cert_manager);
+    let granted = granted(documents);
     let missing: Vec<_> = needed.difference(&granted).collect();
     let excess: Vec<_> = granted.difference(&needed).collect();
     assert!(
@@ -132,7 +135,15 @@ fn are_those_needed(of: &str, documents: &[Value]) {
 
 #[test]
 fn the_plain_manifest_grants_what_the_code_needs_and_nothing_else() {
-    are_those_needed("deploy/quorate.yaml", &plain());
+    are_those_needed("deploy/quorate.yaml", &plain(), false);
+}
+
+/// Whether the values of a case say so.
+fn asks_cert_manager(case: &str) -> bool {
+    let values = read(&format!("charts/quorate/ci/{case}-values.yaml"));
+    documents(&values)
+        .iter()
+        .any(|it| it["certManager"]["enabled"] == true)
 }
 
 #[test]
@@ -145,7 +156,11 @@ fn the_chart_grants_what_the_code_needs_where_it_watches_and_nothing_else() {
     let matrix = helm.matrix();
     for rendered in matrix.iter().filter(of_rights) {
         let documents = rendered.documents();
-        are_those_needed(&rendered.case, &documents);
+        are_those_needed(
+            &rendered.case,
+            &documents,
+            asks_cert_manager(&rendered.case),
+        );
         let scoped = !flags(&documents).namespaces.is_empty();
         let wide = one::<Value>(&documents, "ClusterRole").is_some()
             || one::<Value>(&documents, "ClusterRoleBinding").is_some();
@@ -155,6 +170,11 @@ fn the_chart_grants_what_the_code_needs_where_it_watches_and_nothing_else() {
             rendered.case
         );
     }
+    let asking = matrix.iter().filter(|it| asks_cert_manager(&it.case));
+    assert!(
+        asking.count() >= 2,
+        "cases with a ClusterRole and with Roles"
+    );
     let single = matrix
         .iter()
         .find(|it| it.case == "single")
