@@ -394,11 +394,8 @@ impl Stage<'_> {
         object: String,
         call: impl Future<Output = kube::Result<T>>,
     ) -> Result<(), ActError> {
-        self.ctx
-            .write(verb, object, call)
-            .await
-            .map(drop)
-            .map_err(ActError::Write)
+        let written = self.ctx.write(verb, object, call).await;
+        written.map(drop).map_err(ActError::Write)
     }
 
     /// Makes sure that the membership is still the planned one and that this process may still write; says through whom.
