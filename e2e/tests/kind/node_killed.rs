@@ -15,7 +15,7 @@ pub(crate) const SCENARIO: Scenario = Scenario {
     name: "node-killed",
     engines: BOTH,
     limit: Duration::from_secs(900),
-    usual: Duration::from_secs(260),
+    usual: Duration::from_secs(140),
     acts: |stage| acts(stage).boxed_local(),
     after: |stage| after(stage).boxed_local(),
 };
