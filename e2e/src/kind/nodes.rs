@@ -2,8 +2,8 @@
 //!
 //! A node of kind is a container of the same name, so all of it is done through the container engine.
 //!
-//! It deliberately undoes nothing by itself but what would outlive the test: a pause, a node that is off, and an API
-//! server that is away.
+//! It deliberately undoes nothing by itself but what would outlive the test: a node that is stopped, and an API server
+//! that is away.
 
 use std::process::Command;
 
@@ -50,86 +50,60 @@ fn id(container: &str) -> Result<&str> {
     id.with_context(|| format!("{container} is no container of containerd"))
 }
 
-/// A node of which every process is stopped, until this is dropped.
+/// A node that does nothing, until this is dropped.
 #[derive(Debug)]
-pub struct Paused {
+pub struct Stopped {
     node: String,
+    /// What the container engine calls the way back.
+    back: &'static str,
 }
 
-impl Paused {
-    /// Stops every process of a node where it stands.
+impl Stopped {
+    /// Stops every process of a node where it stands, as a machine that hangs.
     ///
     /// # Errors
     /// The container engine's.
-    pub fn new(node: &str) -> Result<Self> {
-        succeeds(Command::new("docker").args(["pause", node]))?;
+    pub fn paused(node: &str) -> Result<Self> {
+        Self::by("pause", node, "unpause")
+    }
+
+    /// Ends every process of a node with SIGKILL, as by pulling its plug; what its disk holds stays.
+    ///
+    /// # Errors
+    /// The container engine's.
+    pub fn killed(node: &str) -> Result<Self> {
+        Self::by("kill", node, "start")
+    }
+
+    fn by(how: &str, node: &str, back: &'static str) -> Result<Self> {
+        succeeds(Command::new("docker").args([how, node]))?;
         Ok(Self {
             node: node.to_owned(),
+            back,
         })
     }
 
-    /// Lets them go on.
+    /// Lets it go on, or begin anew.
     ///
     /// # Errors
     /// The container engine's.
     pub fn end(self) -> Result<()> {
-        let ended = unpause(&self.node);
+        let ended = self.undo();
         std::mem::forget(self);
         ended
     }
+
+    fn undo(&self) -> Result<()> {
+        succeeds(Command::new("docker").args([self.back, &self.node]))
+    }
 }
 
-impl Drop for Paused {
+impl Drop for Stopped {
     fn drop(&mut self) {
-        if let Err(error) = unpause(&self.node) {
-            eprintln!("{error:#}; by hand: docker unpause {}", self.node);
+        if let Err(error) = self.undo() {
+            eprintln!("{error:#}; by hand: docker {} {}", self.back, self.node);
         }
     }
-}
-
-fn unpause(node: &str) -> Result<()> {
-    succeeds(Command::new("docker").args(["unpause", node]))
-}
-
-/// A node that was ended as by pulling its plug, until this is dropped.
-#[derive(Debug)]
-pub struct SwitchedOff {
-    node: String,
-}
-
-impl SwitchedOff {
-    /// Ends every process of a node with SIGKILL; what its disk holds stays.
-    ///
-    /// # Errors
-    /// The container engine's.
-    pub fn new(node: &str) -> Result<Self> {
-        succeeds(Command::new("docker").args(["kill", node]))?;
-        Ok(Self {
-            node: node.to_owned(),
-        })
-    }
-
-    /// Switches it on again.
-    ///
-    /// # Errors
-    /// The container engine's.
-    pub fn end(self) -> Result<()> {
-        let begun = start(&self.node);
-        std::mem::forget(self);
-        begun
-    }
-}
-
-impl Drop for SwitchedOff {
-    fn drop(&mut self) {
-        if let Err(error) = start(&self.node) {
-            eprintln!("{error:#}; by hand: docker start {}", self.node);
-        }
-    }
-}
-
-fn start(node: &str) -> Result<()> {
-    succeeds(Command::new("docker").args(["start", node]))
 }
 
 /// Has a node's kubelet start anew, so that it makes the Node object that somebody has deleted.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use e2e::kind::nodes::{self, Paused};
+use e2e::kind::nodes::{self, Stopped};
 use futures::FutureExt;
 
 use crate::engine::BOTH;
@@ -27,7 +27,7 @@ async fn acts(stage: &Stage<'_>) -> Result<()> {
     let (lost, node) = follower_on_a_worker(stage).await?;
     let cost = stage.cost(&traffic, async || {
         stage.say(&format!("pause {node} and delete it, with {lost} on it"));
-        let paused = Paused::new(&node)?;
+        let paused = Stopped::paused(&node)?;
         let delete = ["delete", "node", &node, "--wait=false"];
         stage.kubectl(&delete).await?;
         stage.is_without(&lost).await?;

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use e2e::kind::nodes::SwitchedOff;
+use e2e::kind::nodes::Stopped;
 use futures::FutureExt;
 
 use crate::engine::BOTH;
@@ -28,7 +28,7 @@ async fn acts(stage: &Stage<'_>) -> Result<()> {
     let mut off = None;
     let cost = stage.cost(&traffic, async || {
         stage.say(&format!("switch {node} off, with {lost} on it"));
-        off = Some(SwitchedOff::new(&node)?);
+        off = Some(Stopped::killed(&node)?);
         stage.is_without(&lost).await
     });
     stage.figure(&format!(
@@ -37,7 +37,7 @@ async fn acts(stage: &Stage<'_>) -> Result<()> {
     ));
     stage.judge(&traffic).await?;
     stage.say("switch it on again");
-    off.map_or(Ok(()), SwitchedOff::end)
+    off.map_or(Ok(()), Stopped::end)
 }
 
 /// Whatever happened, the node is one of the cluster's again.

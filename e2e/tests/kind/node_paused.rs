@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use e2e::kind::nodes::Paused;
+use e2e::kind::nodes::Stopped;
 use futures::FutureExt;
 
 use crate::engine::BOTH;
@@ -30,7 +30,7 @@ async fn acts(stage: &Stage<'_>) -> Result<()> {
     let members = stage.pod_names().await?;
     let cost = stage.cost(&traffic, async || {
         stage.say(&format!("pause {node}, whose member leads"));
-        let paused = Paused::new(&node)?;
+        let paused = Stopped::paused(&node)?;
         stage.serves_for(&traffic, PAUSE).await?;
         stage.say("let it go on");
         paused.end()

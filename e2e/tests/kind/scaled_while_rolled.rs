@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::kind::nodes::Paused;
+use e2e::kind::nodes::Stopped;
 use futures::FutureExt;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
@@ -32,7 +32,7 @@ async fn acts(stage: &Stage<'_>) -> Result<()> {
     let away = |it: &Pod| node_of(it) == Some(node.as_str());
     let cost = stage.cost(&traffic, async || {
         stage.say(&format!("pause {node}, whose member follows"));
-        let paused = Paused::new(&node)?;
+        let paused = Stopped::paused(&node)?;
         stage.say(&format!("patch the image to {next}, and five members"));
         stage.patch(json!({ "image": next, "replicas": 5 })).await?;
         stage
