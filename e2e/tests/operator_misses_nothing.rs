@@ -33,14 +33,32 @@ fn started(world: &World, resync: Duration, stop: &CancellationToken) -> JoinHan
     tokio::spawn(live(ctx, None, scope, Pulse::default(), stop.clone()))
 }
 
+/// A world with a cluster of three that is ready, and an operator that lives until `stop`.
+async fn running(stop: &CancellationToken) -> (World, JoinHandle<Ended>) {
+    let world = World::new().await;
+    let operator = started(&world, RESYNC, stop);
+    world
+        .create(json!({ "replicas": 3, "storage": { "size": "1Gi" } }))
+        .await;
+    seconds_until(&world, is_ready).await;
+    (world, operator)
+}
+
+/// So many seconds pass.
+async fn pass(world: &World, seconds: u32) {
+    for _ in 0..seconds {
+        world.pass_time().await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
 /// The world moves on, a second at a time, until `done`; says how many it took.
 async fn seconds_until(world: &World, done: impl AsyncFn(&World) -> bool) -> u32 {
     for second in 0..1_000 {
         if done(world).await {
             return second;
         }
-        world.pass_time().await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        pass(world, 1).await;
     }
     panic!("it never came about: {:#?}", world.cluster().await);
 }
@@ -74,13 +92,8 @@ async fn a_cluster_becomes_ready_though_no_watch_ever_tells_of_its_objects() {
 
 #[tokio::test(start_paused = true)]
 async fn a_pod_that_went_while_the_watch_had_lost_its_place_is_made_again() {
-    let world = World::new().await;
     let stop = CancellationToken::new();
-    let operator = started(&world, RESYNC, &stop);
-    world
-        .create(json!({ "replicas": 3, "storage": { "size": "1Gi" } }))
-        .await;
-    seconds_until(&world, is_ready).await;
+    let (world, operator) = running(&stop).await;
     let name = world.member_names().await.remove(2);
     let uid = pods(&world).get(&name).await.expect("it runs").metadata.uid;
 
@@ -139,13 +152,8 @@ async fn seconds_to_do(world: &World, name: &str) -> u32 {
 
 #[tokio::test(start_paused = true)]
 async fn what_there_was_none_of_is_seldom_asked_for_and_found_when_it_comes() {
-    let world = World::new().await;
     let stop = CancellationToken::new();
-    let operator = started(&world, RESYNC, &stop);
-    world
-        .create(json!({ "replicas": 3, "storage": { "size": "1Gi" } }))
-        .await;
-    seconds_until(&world, is_ready).await;
+    let (world, operator) = running(&stop).await;
     let rounds = lists(&world, "services");
     for rare in ["raftoperations", "raftusers", "raftroles"] {
         let asked = lists(&world, rare);
@@ -161,10 +169,7 @@ async fn what_there_was_none_of_is_seldom_asked_for_and_found_when_it_comes() {
     let gone = operations.delete("told", &DeleteParams::default()).await;
     gone.expect("it is there");
     // Until it is noted again that there is none.
-    for _ in 0..90 {
-        world.pass_time().await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+    pass(&world, 90).await;
     world.kube.faults().add(Rule::drop_event(|call, _| {
         call.client == "operator" && call.resource == "raftoperations"
     }));
@@ -200,10 +205,7 @@ async fn grown(world: &World, expected: Option<&Summary>) -> (Summary, u32) {
             seconds_until(world, as_expected).await
         }
     };
-    for _ in 0..5 {
-        world.pass_time().await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
+    pass(world, 5).await;
     stop.cancel();
     assert_eq!(operator.await.expect("no panic"), Ended::Stopped);
     (world.summary().await, first + second)

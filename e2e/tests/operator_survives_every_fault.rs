@@ -234,6 +234,15 @@ impl Played {
     }
 }
 
+fn none_failed(failed: &[String]) {
+    assert!(
+        failed.is_empty(),
+        "{} failed:\n{}",
+        failed.len(),
+        failed.join("\n")
+    );
+}
+
 /// Tells every story with faults of a family.
 async fn tell_all<F: Family>() {
     let mut played = Played::default();
@@ -242,13 +251,7 @@ async fn tell_all<F: Family>() {
         played.singles::<F>(&plain).await;
         played.storms::<F>(&plain).await;
     }
-    let failed = played.failed;
-    assert!(
-        failed.is_empty(),
-        "{} failed:\n{}",
-        failed.len(),
-        failed.join("\n")
-    );
+    none_failed(&played.failed);
     println!(
         "{FIGURE}{}: {} of {} single faults, at most {} rounds more; {} stories under {} drawn ones",
         F::NAME,
@@ -309,12 +312,7 @@ async fn an_operator_dies_and_old_lists_are_what_the_next_one_hears() {
             struck += faults.struck();
         }
     }
-    assert!(
-        failed.is_empty(),
-        "{} failed:\n{}",
-        failed.len(),
-        failed.join("\n")
-    );
+    none_failed(&failed);
     println!("{FIGURE}{played} crashes with {struck} old lists around them");
 }
 
@@ -339,12 +337,7 @@ async fn a_volume_or_a_node_is_lost_while_all_of_it_goes_wrong() {
             struck += faults.struck();
         }
     }
-    assert!(
-        failed.is_empty(),
-        "{} failed:\n{}",
-        failed.len(),
-        failed.join("\n")
-    );
+    none_failed(&failed);
     println!(
         "{FIGURE}{played} stories with a lost volume or node and a crash under {struck} drawn faults of every kind"
     );
