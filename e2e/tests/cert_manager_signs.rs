@@ -10,12 +10,10 @@ use e2e::secured::Shown;
 use e2e::traffic::{Mix, Traffic};
 use e2e::verdict::judge;
 use e2e::wait;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use plan::Certificate;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 
 const MANIFEST: &str = r"
@@ -137,48 +135,19 @@ async fn renewed_without_a_restart(
     traffic: &Traffic,
     shown: &Shown,
 ) -> Result<()> {
-    let before = incarnations(lab, name).await?;
+    let before = lab.incarnations(name).await?;
     for certificate in CERTIFICATES {
         cert_manager.renew(certificate, PATIENCE).await?;
     }
-    let secrets: Api<Secret> = Api::namespaced(lab.client().clone(), NAMESPACE);
-    let served = secrets.get("signed-server-cert").await?;
-    let served = served.data.unwrap_or_default().remove("tls.crt");
-    let served = CertificateDer::from_pem_slice(&served.unwrap_or_default().0)?;
-    wait::until(
-        "every member to show the new certificate",
-        PATIENCE,
-        async || {
-            let urls = lab.secured_endpoints(name).await;
-            for url in urls.map_err(|it| it.to_string())? {
-                let found = shown.certificate_of(&url).await;
-                if found.map_err(|it| format!("{it:#}"))? != served {
-                    return Err(format!("{url} shows the old one"));
-                }
-            }
-            Ok(())
-        },
-    )
-    .await?;
+    lab.shows(name, shown, "signed-server-cert").await?;
     shown.take_over(&lab.papers(name).await?)?;
     traffic.flows(200, PATIENCE).await?;
     lab.ready(name).await?;
     ensure!(
-        incarnations(lab, name).await? == before,
+        lab.incarnations(name).await? == before,
         "a member was restarted"
     );
     Ok(())
-}
-
-/// Every pod, and how often its container was started.
-async fn incarnations(lab: &Lab, name: &str) -> Result<Vec<(Option<String>, i32)>> {
-    let restarts = |pod: &Pod| {
-        let statuses = pod.status.iter();
-        let statuses = statuses.flat_map(|it| it.container_statuses.iter().flatten());
-        statuses.map(|it| it.restart_count).sum()
-    };
-    let pods = lab.pods(name).await?;
-    Ok(pods.iter().map(|it| (it.uid(), restarts(it))).collect())
 }
 
 /// The mode is left on both surfaces, step by step: members go on serving, no Certificate stays, and every Secret does.

@@ -9,11 +9,9 @@ use e2e::secured::Shown;
 use e2e::traffic::{Mix, Traffic};
 use e2e::verdict::judge;
 use e2e::wait;
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, ResourceExt};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use serde_json::json;
 
 const MANIFEST: &str = r"
@@ -51,7 +49,7 @@ async fn a_cluster_with_tls_serves_and_renews(engine: Engine) -> Result<()> {
 /// container has restarted.
 async fn renew(lab: &Lab, name: &str, traffic: &Traffic, shown: &Shown) -> Result<()> {
     let secrets: Api<Secret> = Api::namespaced(lab.client().clone(), NAMESPACE);
-    let before = incarnations(lab, name).await?;
+    let before = lab.incarnations(name).await?;
     for secret in [format!("{name}-peer-tls"), format!("{name}-server-tls")] {
         let old = entry(&secrets.get(&secret).await?, "tls.crt")?;
         let spoil = Patch::Merge(json!({ "data": { "tls.crt": null } }));
@@ -67,36 +65,12 @@ async fn renew(lab: &Lab, name: &str, traffic: &Traffic, shown: &Shown) -> Resul
         })
         .await?;
     }
-    let served = entry(
-        &secrets.get(&format!("{name}-server-tls")).await?,
-        "tls.crt",
-    )?;
-    let served = CertificateDer::from_pem_slice(&served)?;
-    wait::until(
-        "every member to show the new certificate",
-        PATIENCE,
-        async || {
-            for url in lab
-                .secured_endpoints(name)
-                .await
-                .map_err(|it| it.to_string())?
-            {
-                let found = shown
-                    .certificate_of(&url)
-                    .await
-                    .map_err(|it| format!("{it:#}"))?;
-                if found != served {
-                    return Err(format!("{url} shows the old one"));
-                }
-            }
-            Ok(())
-        },
-    )
-    .await?;
+    lab.shows(name, shown, &format!("{name}-server-tls"))
+        .await?;
     traffic.flows(200, PATIENCE).await?;
     lab.ready(name).await?;
     ensure!(
-        incarnations(lab, name).await? == before,
+        lab.incarnations(name).await? == before,
         "a member was restarted"
     );
     Ok(())
@@ -108,19 +82,6 @@ fn entry(secret: &Secret, name: &str) -> Result<Vec<u8>> {
         .with_context(|| format!("there is no {name}"))?
         .0
         .clone())
-}
-
-/// Every pod, and how often its container was started.
-async fn incarnations(lab: &Lab, name: &str) -> Result<Vec<(Option<String>, i32)>> {
-    let restarts = |pod: &Pod| {
-        let statuses = pod
-            .status
-            .iter()
-            .flat_map(|it| it.container_statuses.iter().flatten());
-        statuses.map(|it| it.restart_count).sum()
-    };
-    let pods = lab.pods(name).await?;
-    Ok(pods.iter().map(|it| (it.uid(), restarts(it))).collect())
 }
 
 async fn nobody_without_a_certificate(endpoints: &[String]) -> Result<()> {

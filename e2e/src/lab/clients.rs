@@ -5,8 +5,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::{Api, ResourceExt};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 
 use super::{Lab, Leader, NAMESPACE, PATIENCE, client_url};
 use crate::FIGURE;
@@ -55,6 +57,44 @@ impl Lab {
     pub async fn secured_endpoints(&self, name: &str) -> Result<Vec<String>> {
         let plain = self.endpoints(name).await?;
         Ok(plain.iter().map(|it| secured(it)).collect())
+    }
+
+    /// Waits until every member shows the certificate that is in this Secret as `tls.crt`.
+    ///
+    /// # Errors
+    /// When one does not in time; when the Secret has none.
+    pub async fn shows(&self, name: &str, shown: &Shown, secret: &str) -> Result<()> {
+        let secrets: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let data = secrets.get(secret).await?.data.unwrap_or_default();
+        let kept = data.get("tls.crt").context("there is no tls.crt")?;
+        let kept = CertificateDer::from_pem_slice(&kept.0)?;
+        let what = format!("every member to show what is in {secret}");
+        wait::until(what, PATIENCE, async || {
+            let urls = self.secured_endpoints(name).await;
+            for url in urls.map_err(|it| it.to_string())? {
+                let found = shown.certificate_of(&url).await;
+                if found.map_err(|it| format!("{it:#}"))? != kept {
+                    return Err(format!("{url} shows the old one"));
+                }
+            }
+            Ok(())
+        })
+        .await?;
+        Ok(())
+    }
+
+    /// The uid of every member's pod, and how often its containers were started again.
+    ///
+    /// # Errors
+    /// The API's.
+    pub async fn incarnations(&self, name: &str) -> Result<Vec<(Option<String>, i32)>> {
+        let restarts = |pod: &Pod| {
+            let statuses = pod.status.iter();
+            let statuses = statuses.flat_map(|it| it.container_statuses.iter().flatten());
+            statuses.map(|it| it.restart_count).sum()
+        };
+        let pods = self.pods(name).await?;
+        Ok(pods.iter().map(|it| (it.uid(), restarts(it))).collect())
     }
 
     /// Waits until a member says that it leads, asking the members and not the operator.
