@@ -18,12 +18,12 @@ use kube::api::{ListParams, ObjectMeta, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use plan::{Certificate, CertificateCondition, names};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
 };
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use crate::authority::{Authority, authority};
 use crate::wait;
 
 /// How often it looks at all that it was asked for.
@@ -104,12 +104,6 @@ struct Hand {
     issuers: Arc<Mutex<BTreeMap<String, Authority>>>,
 }
 
-/// A CA, and its certificate in PEM.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    certificate: String,
-}
-
 impl Drop for CertManager {
     fn drop(&mut self) {
         self.work.abort();
@@ -148,16 +142,7 @@ impl CertManager {
     /// # Errors
     /// When a CA cannot be made.
     pub fn issue_as(&self, name: &str) -> Result<()> {
-        let key = KeyPair::generate()?;
-        let mut params = CertificateParams::default();
-        params.distinguished_name = named(name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate = params.self_signed(&key)?.pem();
-        let authority = Authority {
-            issuer: Issuer::new(params, key),
-            certificate,
-        };
+        let authority = authority(name)?;
         let mut issuers = self.hand.issuers();
         issuers.insert(name.to_owned(), authority);
         Ok(())
@@ -268,7 +253,11 @@ impl Hand {
         };
         let hosts = [spec.dns_names.clone(), spec.ip_addresses.clone()].concat();
         let mut params = CertificateParams::new(hosts)?;
-        params.distinguished_name = named(spec.common_name.as_deref().unwrap_or_default());
+        params.distinguished_name = DistinguishedName::new();
+        let common_name = spec.common_name.clone().unwrap_or_default();
+        params
+            .distinguished_name
+            .push(DnType::CommonName, common_name);
         params.use_authority_key_identifier_extension = true;
         for usage in &spec.usages {
             match usage.as_str() {
@@ -287,9 +276,9 @@ impl Hand {
             }
         }
         let key = KeyPair::generate()?;
-        let shown = params.signed_by(&key, &authority.issuer)?.pem();
+        let shown = params.signed_by(&key, &**authority)?.pem();
         let entries = [
-            ("ca.crt", authority.certificate.clone()),
+            ("ca.crt", authority.pem()),
             ("tls.crt", shown),
             ("tls.key", key.serialize_pem()),
         ];
@@ -339,12 +328,6 @@ fn is_filled(secret: &Secret, certificate: &Certificate) -> bool {
 fn condition(certificate: &Certificate, kind: &str, status: &str) -> bool {
     let mut all = certificate.status.iter().flat_map(|it| &it.conditions);
     all.any(|it: &CertificateCondition| it.type_ == kind && it.status == status)
-}
-
-fn named(common_name: &str) -> DistinguishedName {
-    let mut name = DistinguishedName::new();
-    name.push(DnType::CommonName, common_name);
-    name
 }
 
 fn manager() -> PatchParams {

@@ -8,6 +8,7 @@
 //!
 //! It holds no opinion of what is right beyond that: promises stand in `tests/`, one per file.
 
+mod authority;
 pub mod binaries;
 pub mod cert_manager;
 pub mod client;

@@ -8,10 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use hyper_util::rt::TokioIo;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
-};
+use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair};
 use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,12 +19,11 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::text::Shown;
 use super::wire;
+use crate::authority::{Authority, authority};
 use crate::folder::Folder;
 
 /// What the server's certificate names: its address is not known when it is made.
 const SERVER: &str = "etcd.test";
-
-type Authority = CertifiedIssuer<'static, KeyPair>;
 
 /// Files for a server, and who signs for its clients.
 #[derive(Debug)]
@@ -91,14 +87,6 @@ impl Certificates {
         let chain = vec![certificate.der().clone()];
         Ok(Way(builder.with_client_auth_cert(chain, key.into())?))
     }
-}
-
-fn authority(name: &str) -> Result<Authority> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-    Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
 }
 
 /// A certificate for both sides, as a server of etcd's dials itself; without a common name if that is empty.
