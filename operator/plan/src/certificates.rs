@@ -13,16 +13,17 @@
 //!
 //! This file deliberately does not replace a CA, and asks no issuer for anything: see `rotation.rs` and `cert_manager.rs`.
 
+mod issue;
 mod mounts;
 
 use std::collections::BTreeSet;
 
 use crds::{BlockedBy, OperationType, Plaintext, RaftCluster, Tls, TlsMode};
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Pod, Secret};
+use k8s_openapi::api::core::v1::Pod;
 
 use crate::{
-    action::{Action, Target},
+    action::Action,
     cert_manager::{self, Request},
     draft::Draft,
     names::{self, Scheme, Surface},
@@ -35,6 +36,7 @@ use crate::{
     view::View,
 };
 
+pub use issue::{Authority, Issue, Leaf};
 pub(crate) use mounts::{Mount, complete, flags, holds, mounted, mounts};
 
 /// How long a CA is valid: longer than the operator's users keep a cluster.
@@ -48,67 +50,6 @@ const TELL_BEFORE: (SignedDuration, SignedDuration) = (
     SignedDuration::from_hours(24 * 365),
     SignedDuration::from_hours(24 * 14),
 );
-
-/// Certificates to be made and kept in one Secret.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Issue {
-    /// Whose certificates.
-    pub surface: Surface,
-    /// The Secret, without what is in it.
-    pub secret: Box<Secret>,
-    /// The Secret as it was seen, whose certificates are replaced; none if it is to be created.
-    pub replaces: Option<Target>,
-    /// The resource version of that one.
-    pub version: Option<String>,
-    /// Who signs.
-    pub authority: Authority,
-    /// What is signed.
-    pub leaves: Vec<Leaf>,
-}
-
-/// Who signs.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Authority {
-    /// A new CA, kept in the same Secret as `ca.crt` and `ca.key`.
-    New {
-        /// Its common name.
-        common_name: String,
-    },
-    /// The CA in this Secret, by the uid that was seen.
-    Kept {
-        /// The Secret.
-        secret: Target,
-    },
-    /// Nobody. In this Secret a new CA is made beside the one that signs, as `next-ca.crt` and `next-ca.key`, and `ca.crt` has
-    /// both.
-    Beside {
-        /// The Secret.
-        secret: Target,
-        /// The new CA's common name.
-        common_name: String,
-    },
-    /// The CA that was made beside the other, from now on; `ca.crt` keeps both.
-    Next {
-        /// The Secret.
-        secret: Target,
-    },
-    /// Nobody. Only the CA that signs stays in `ca.crt`.
-    Alone {
-        /// The Secret.
-        secret: Target,
-    },
-}
-
-/// A certificate to be signed, kept as `<file>.crt` and `<file>.key`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leaf {
-    /// Stem of its entries.
-    pub file: &'static str,
-    /// Whom it names.
-    pub common_name: String,
-    /// Hosts, by name or address, that it proves to be; none for one that only dials.
-    pub hosts: Vec<String>,
-}
 
 /// A Secret that must be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
