@@ -121,11 +121,16 @@ impl Peers {
     }
 
     /// Opens a way to a member that said hello and that nobody has spoken of: it joined after what this member knows of the log,
-    /// and if it leads, what is missing comes from it and must be acknowledged to it.
+    /// and if it leads, what is missing comes from it and must be acknowledged to it. A way that is there and leads nowhere is tried
+    /// again at once: who speaks can be spoken to.
     pub fn meet(&mut self, peer: PeerId, urls: &[String]) {
-        if !urls.is_empty() && !self.links.contains_key(&peer) {
-            let link = Link::open(Arc::clone(&self.context), peer, urls.to_vec());
-            self.links.insert(peer, link);
+        match self.links.get(&peer) {
+            Some(link) => link.hurry(),
+            None if urls.is_empty() => {}
+            None => {
+                let link = Link::open(Arc::clone(&self.context), peer, urls.to_vec());
+                self.links.insert(peer, link);
+            }
         }
     }
 

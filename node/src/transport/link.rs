@@ -16,7 +16,7 @@ use proto::peer::peer_client::PeerClient;
 use proto::peer::{Batch, Delivery, PingRequest};
 use raft::{Body, Message, PeerId, SnapshotMeta, Term};
 use store::Image;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
@@ -54,6 +54,7 @@ pub(super) struct Link {
     urls: Vec<String>,
     queue: mpsc::Sender<Outgoing>,
     connected: Arc<AtomicBool>,
+    heard: Arc<Notify>,
     counts: Arc<Counts>,
     task: AbortHandle,
 }
@@ -68,6 +69,7 @@ impl Link {
     pub(super) fn open(context: Arc<Context>, peer: PeerId, urls: Vec<String>) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
         let connected = Arc::new(AtomicBool::new(false));
+        let heard = Arc::new(Notify::new());
         let counts = context.traffic.of(peer.0);
         let feeder = Feeder {
             context: Arc::clone(&context),
@@ -75,6 +77,7 @@ impl Link {
             urls: urls.clone(),
             waiting,
             connected: Arc::clone(&connected),
+            heard: Arc::clone(&heard),
             counts: Arc::clone(&counts),
         };
         let task = tokio::spawn(feeder.run()).abort_handle();
@@ -84,8 +87,16 @@ impl Link {
             urls,
             queue,
             connected,
+            heard,
             counts,
             task,
+        }
+    }
+
+    /// The peer was heard of: where there is no stream to it, the next try is now.
+    pub(super) fn hurry(&self) {
+        if !self.connected.load(Ordering::Relaxed) {
+            self.heard.notify_one();
         }
     }
 
@@ -143,6 +154,8 @@ struct Feeder {
     urls: Vec<String>,
     waiting: mpsc::Receiver<Outgoing>,
     connected: Arc<AtomicBool>,
+    /// Told when the peer has spoken while there is no stream to it.
+    heard: Arc<Notify>,
     counts: Arc<Counts>,
 }
 
@@ -153,8 +166,8 @@ impl Feeder {
         }
     }
 
-    /// Returns when a stream that was open for a while has ended. One that ends at once, as a peer refuses us, counts as a try
-    /// like one that never was.
+    /// Returns when a stream that was open for a while has ended, or the peer was heard of. A stream that ends at once, as a peer
+    /// refuses us, counts as a try like one that never was.
     async fn keep_trying(&mut self) {
         let retries = ExponentialBuilder::default()
             .with_min_delay(RETRY_FIRST)
@@ -163,7 +176,15 @@ impl Feeder {
             .without_max_times();
         for (pause, attempt) in retries.build().zip(1u64..) {
             let began = Instant::now();
-            let (error, was_open) = self.stream().await;
+            let dialed = tokio::select! {
+                dialed = self.context.dialer.connect(&self.urls) => dialed,
+                // It may be dialed where it was before it came back.
+                () = self.heard.notified() => return,
+            };
+            let (error, was_open) = match dialed {
+                Ok(client) => (self.stream(client).await, true),
+                Err(error) => (error.to_string(), false),
+            };
             let has_lasted = was_open && began.elapsed() > RETRY_MOST;
             if was_open {
                 self.connected.store(false, Ordering::Relaxed);
@@ -174,19 +195,18 @@ impl Feeder {
             if has_lasted || attempt == 1 {
                 tracing::warn!(peer = %id(self.peer), urls = ?self.urls, error, "no stream to peer; trying again");
             }
-            tokio::time::sleep(pause).await;
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.heard.notified() => return,
+            }
             if has_lasted {
                 return;
             }
         }
     }
 
-    /// One stream from its opening to its end: why it ended, and whether it ever was open.
-    async fn stream(&mut self) -> (String, bool) {
-        let mut client = match self.context.dialer.connect(&self.urls).await {
-            Ok(client) => client,
-            Err(error) => return (error.to_string(), false),
-        };
+    /// One stream from its opening to its end: why it ended.
+    async fn stream(&mut self, mut client: PeerClient<Channel>) -> String {
         let (deliveries, stream) = mpsc::channel(BATCHES_MAX);
         let ping = ping(client.clone(), Arc::clone(&self.counts));
         let mut call =
@@ -201,8 +221,7 @@ impl Feeder {
         };
         self.counts.disconnected();
         self.heed(ended.as_ref());
-        let why = ended.map_or_else(|| "the peer ended the stream".to_owned(), |s| s.to_string());
-        (why, true)
+        ended.map_or_else(|| "the peer ended the stream".to_owned(), |s| s.to_string())
     }
 
     /// Moves messages from the queue to the stream until that is closed.
@@ -271,5 +290,71 @@ fn weight(message: &Message) -> u64 {
         }
         Body::Propose { payloads } => payloads.iter().map(raft::Payload::weight).sum(),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use tokio::sync::watch;
+    use tokio::task::spawn_blocking;
+
+    use super::*;
+    use crate::handle::Handle;
+    use crate::status::Status;
+    use crate::storage::Identity;
+    use crate::transport::Dialer;
+
+    const PEER: PeerId = PeerId(2);
+
+    /// Time stands still here, as it does while a blocking task runs under a paused clock: no pause between two tries ever ends.
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_speaks_is_dialed_at_once() {
+        let (over, still) = std::sync::mpsc::channel::<()>();
+        let still = spawn_blocking(move || still.recv());
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let (events, mut heard) = mpsc::channel(8);
+        let link = Link::open(Arc::new(context(events)), PEER, vec![url]);
+
+        let listener = hang_up_on_one(listener).await;
+        let lost = heard.recv().await;
+        assert!(matches!(lost, Some(Event::Unreachable(PEER))), "{lost:?}");
+        link.hurry();
+        hang_up_on_one(listener).await;
+
+        drop(over);
+        still.await.unwrap().unwrap_err();
+    }
+
+    async fn hang_up_on_one(listener: TcpListener) -> TcpListener {
+        let accepting = spawn_blocking(move || {
+            for _ in 0..1_000 {
+                if listener.accept().is_ok() {
+                    return listener;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            panic!("nobody dialed");
+        });
+        accepting.await.unwrap()
+    }
+
+    fn context(events: mpsc::Sender<Event<crate::handle::Waiter>>) -> Context {
+        let identity = Identity {
+            cluster_id: 1,
+            member_id: 1,
+        };
+        let (_, published) = watch::channel(Status::new(identity));
+        Context {
+            identity,
+            peer_urls: Vec::new(),
+            dialer: Dialer::default(),
+            handle: Handle::new(events, published),
+            removed: tokio_util::sync::CancellationToken::new(),
+            traffic: Arc::default(),
+        }
     }
 }
