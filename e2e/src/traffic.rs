@@ -2,7 +2,7 @@
 //!
 //! Each client talks to one member at a time over its own connection. An answered request is
 //! followed by the next; a failed one is recorded as what it is, and the client goes on with a *new*
-//! operation at the next member. Half of the operations write keys that are written only once
+//! operation at another member. Half of the operations write keys that are written only once
 //! (what is missing among them at the end was lost); the rest fights over a few registers, where
 //! order shows.
 //!
@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rand::rngs::SmallRng;
+use rand::seq::IteratorRandom;
 use rand::{Rng, SeedableRng};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -228,11 +229,10 @@ struct Writer {
 
 impl Writer {
     async fn run(mut self, stop: &CancellationToken) {
-        let mut turn = self.number as usize;
+        let mut last = None;
         while !stop.is_cancelled() {
-            turn += 1;
-            let endpoint = nth(&self.endpoints.borrow_and_update(), turn);
-            let connected = match &endpoint {
+            last = self.another(last.as_deref());
+            let connected = match &last {
                 Some(url) => connect(url, self.shown.as_ref()).await.ok(),
                 None => None,
             };
@@ -241,6 +241,15 @@ impl Writer {
                 None => tokio::time::sleep(NEXT_TRY).await,
             }
         }
+    }
+
+    /// Any member but the last one, where there is another. Drawn, because clients that all went to the one behind the last would
+    /// be at the same member after two restarts, and their writes would stand still with it.
+    fn another(&mut self, last: Option<&str>) -> Option<String> {
+        let all = self.endpoints.borrow_and_update();
+        let others = all.iter().filter(|it| Some(it.as_str()) != last);
+        let other = others.choose(&mut self.random).or_else(|| all.first());
+        other.cloned()
     }
 
     /// Operations over one connection, until one fails or the members change.
