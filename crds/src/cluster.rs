@@ -322,7 +322,8 @@ pub enum CompactionMode {
 /// Compute resources of each member's container.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Resources {
-    /// What the scheduler sets aside, such as `{cpu: 500m, memory: 1Gi}`.
+    /// What the scheduler sets aside, such as `{cpu: 500m, memory: 1Gi}`. Of what is neither requested nor limited, 100m of cpu and
+    /// 100Mi of memory.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(schema_with = "quantities")]
     pub requests: BTreeMap<String, Quantity>,

@@ -4,6 +4,7 @@
 //! itself. What is rendered here is not what the template hash is made of, see `spec.rs`.
 
 mod apart;
+mod resources;
 
 use std::collections::BTreeMap;
 
@@ -11,8 +12,7 @@ use crds::{CompactionMode, RaftMember, overlay::MEMBER_CONTAINER};
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
     ObjectFieldSelector, PersistentVolumeClaimVolumeSource, Pod, PodSecurityContext, PodSpec,
-    Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Volume,
-    VolumeMount,
+    Probe, SeccompProfile, SecretVolumeSource, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -322,11 +322,7 @@ fn container(spec: &Spec, args: Vec<String>) -> Container {
             }),
         }]),
         ports: Some(ports(spec)),
-        resources: Some(ResourceRequirements {
-            requests: Some(spec.resources.requests.clone()).filter(|it| !it.is_empty()),
-            limits: Some(spec.resources.limits.clone()).filter(|it| !it.is_empty()),
-            claims: None,
-        }),
+        resources: Some(resources::requirements(spec)),
         startup_probe: Some(probe(engine.alive, 1, STARTUP_SECONDS)),
         readiness_probe: Some(probe(engine.ready, 1, 3)),
         liveness_probe: Some(probe(engine.alive, 10, 6)),
