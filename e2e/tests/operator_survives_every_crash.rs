@@ -52,6 +52,8 @@ enum Deed {
     Authenticate,
     /// Has them do so, and then no more.
     EndAuthentication,
+    /// Has all members run again that hibernate.
+    Wake,
     /// Declares a user and a role of members that ask who somebody is.
     Declare,
     /// Changes both, of members that have them.
@@ -67,6 +69,10 @@ fn spec(replicas: i32) -> Value {
     json!({ "replicas": replicas, "storage": { "size": "1Gi" } })
 }
 
+fn run_state(wanted: &str) -> Value {
+    json!({ "runState": wanted })
+}
+
 impl Deed {
     /// What is done before the story begins.
     async fn prepare(&self, world: &World) -> Result<(), String> {
@@ -79,6 +85,10 @@ impl Deed {
             }
             Self::TakeBack(spec) => {
                 world.ask("once", spec).await;
+                world.converge(&Crash::never()).await
+            }
+            Self::Wake => {
+                world.change(run_state("Hibernated")).await;
                 world.converge(&Crash::never()).await
             }
             Self::LoseQuorum => {
@@ -110,6 +120,7 @@ impl Deed {
                 world.change(authentication()).await;
             }
             Self::EndAuthentication => world.change(json!({ "auth": null })).await,
+            Self::Wake => world.change(run_state("Running")).await,
             Self::Declare => Box::pin(declare(world)).await,
             Self::Redeclare => {
                 let narrower = json!([{ "type": "Read", "prefix": "a/b/" }]);
@@ -436,6 +447,19 @@ async fn rolling_back_a_canary_that_fails() {
         writes_min: 7,
     };
     story.survives_every_crash().await;
+}
+
+#[tokio::test]
+async fn three_members_hibernate_and_wake() {
+    for (deed, writes_min) in [(Deed::Change(run_state("Hibernated")), 5), (Deed::Wake, 5)] {
+        let story = Story {
+            before: Some(spec(3)),
+            deed,
+            writes_min,
+        };
+        story.survives_every(&WAYS).await;
+        story.survives_pairs_of_crashes(PAIRS).await;
+    }
 }
 
 #[tokio::test]

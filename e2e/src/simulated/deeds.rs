@@ -4,6 +4,7 @@
 
 use crds::{
     RaftCluster, RaftClusterSpec, RaftMember, RaftOperation, RaftOperationSpec, RaftRole, RaftUser,
+    RunState,
 };
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{Pod, Secret};
@@ -13,6 +14,7 @@ use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams,
     PostParams,
 };
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::World;
@@ -98,7 +100,13 @@ impl World {
             .clusters()
             .create(&PostParams::default(), &RaftCluster::new(NAME, spec))
             .await;
-        created.expect("a valid cluster");
+        self.heed(created.expect("a valid cluster").spec.run_state);
+    }
+
+    /// The members are told what the user wants of them.
+    fn heed(&self, wanted: impl Serialize) {
+        let running = json!(RunState::Running);
+        self.model.expect_running(json!(wanted) == running);
     }
 
     /// The user changes the cluster by a merge patch of its spec.
@@ -111,7 +119,7 @@ impl World {
             .clusters()
             .patch(NAME, &PatchParams::default(), &patch)
             .await;
-        patched.expect("a valid change");
+        self.heed(patched.expect("a valid change").spec.run_state);
     }
 
     /// The user puts this in place of the whole spec, whatever it is, or creates the cluster with it; what then stands in the
@@ -130,7 +138,9 @@ impl World {
             let cluster = DynamicObject::new(NAME, &kind).data(json!({ "spec": spec }));
             api.create(&params, &cluster).await?
         };
-        Ok(put.data["spec"].clone())
+        let spec = put.data["spec"].clone();
+        self.heed(spec.get("runState").unwrap_or(&json!(RunState::Running)));
+        Ok(spec)
     }
 
     /// The user makes the Secret with the password of `root`.

@@ -49,8 +49,19 @@ struct State {
     ids: u64,
     violations: Vec<String>,
     may_end: bool,
+    sleep: Sleep,
     rebuilds: Rebuilds,
     stalled: bool,
+}
+
+/// Whether the user wants members to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Sleep {
+    #[default]
+    Awake,
+    Asleep,
+    /// He wants them to again, and a majority has not come up yet.
+    Waking,
 }
 
 #[derive(Clone)]
@@ -111,6 +122,16 @@ impl Model {
     /// From now on members may end in any order: their cluster is being deleted.
     pub fn expect_end(&self) {
         self.state().may_end = true;
+    }
+
+    /// Whether the user wants the members to run. If not, they may end in any order, until he wants them to again and a majority runs.
+    pub fn expect_running(&self, wanted: bool) {
+        let mut state = self.state();
+        state.sleep = match (wanted, state.sleep) {
+            (false, _) => Sleep::Asleep,
+            (true, Sleep::Awake) => Sleep::Awake,
+            (true, _) => Sleep::Waking,
+        };
     }
 
     /// Every cluster's members: peer URL and whether it votes, sorted.
@@ -316,6 +337,11 @@ impl State {
         (voters, running)
     }
 
+    /// Whether members may end in any order.
+    fn may_stop(&self) -> bool {
+        self.may_end || self.sleep != Sleep::Awake
+    }
+
     fn is_quorate(&self, cluster: u64) -> bool {
         let (voters, running) = self.voters(cluster);
         running.len() * 2 > voters.len()
@@ -335,7 +361,10 @@ impl State {
         });
         let (voters, running) = self.voters(id);
         let quorate = self.is_quorate(id);
-        let lost = self.may_end || self.rebuilds.is_lost(id);
+        if quorate && self.sleep == Sleep::Waking {
+            self.sleep = Sleep::Awake;
+        }
+        let lost = self.may_stop() || self.rebuilds.is_lost(id);
         if !quorate && voters.len() >= 3 && !lost {
             self.violations
                 .push(format!("{} of {} voters run", running.len(), voters.len()));

@@ -121,6 +121,15 @@ fn plain() -> Vec<Story> {
             three(),
             &[change(paused), Step::Rounds(10), change(back)],
         ),
+        story(
+            "hibernate and wake",
+            three(),
+            &[
+                change(json!({ "runState": "Hibernated" })),
+                Step::Rounds(10),
+                change(json!({ "runState": "Running" })),
+            ],
+        ),
         story("delete and keep", three(), &[Step::Delete]),
         story("delete all", Some(with(spec(3), deletes)), &[Step::Delete]),
     ]

@@ -15,7 +15,7 @@ impl State {
             .iter()
             .any(|member| member.id == disk.id);
         let leads = is_member && self.clusters[&disk.cluster].leader == disk.id;
-        if leads && running.len() > 1 && !self.may_end {
+        if leads && running.len() > 1 && !self.may_stop() {
             self.violations.push(format!(
                 "the leader at {url} was stopped without a hand-over"
             ));
@@ -68,7 +68,7 @@ impl State {
         if voters.len() >= 3
             && running.contains(&disk.id)
             && left * 2 <= voters.len()
-            && !self.may_end
+            && !self.may_stop()
             && !self.rebuilds.is_lost(disk.cluster)
         {
             self.violations.push(format!(
