@@ -646,11 +646,14 @@ const WAYS: [When; 4] = [When::Before, When::After, When::Refused, When::Unheard
 
 /// A story of an operation, told with every write going wrong in each of these ways.
 async fn asked_for(what: Value, writes_min: u64, ways: &[When]) {
-    let mut spec = what;
-    spec["clusterName"] = json!("kv");
+    asked_of(spec(3), what, writes_min, ways).await;
+}
+
+async fn asked_of(before: Value, mut what: Value, writes_min: u64, ways: &[When]) {
+    what["clusterName"] = json!("kv");
     let story = Story {
-        before: Some(self::spec(3)),
-        deed: Deed::Ask(spec),
+        before: Some(before),
+        deed: Deed::Ask(what),
         writes_min,
     };
     story.survives_every(ways).await;
@@ -664,6 +667,17 @@ async fn recovering_from_quorum_loss() {
         writes_min: 12,
     };
     story.survives_every_crash().await;
+}
+
+#[tokio::test]
+async fn rotating_certificates_and_their_authority_as_asked() {
+    let mut before = spec(3);
+    before["tls"] = json!({ "peer": { "mode": "Operator" }, "client": { "mode": "Operator" } });
+    let leaves = json!({ "rotateCertificates": {} });
+    asked_of(before.clone(), leaves, 5, &WAYS).await;
+    let authority =
+        json!({ "rotateCertificates": { "certificateAuthority": true, "overlapSeconds": 0 } });
+    asked_of(before, authority, 10, &WAYS[..2]).await;
 }
 
 #[tokio::test]

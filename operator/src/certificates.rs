@@ -200,7 +200,8 @@ fn named(common_name: &str) -> DistinguishedName {
 }
 
 /// What is known of a Secret with certificates.
-pub(crate) fn keyring(secret: &Secret) -> Keyring {
+#[must_use]
+pub fn keyring(secret: &Secret) -> Keyring {
     let entries = secret
         .data
         .iter()
@@ -249,8 +250,9 @@ fn issuer_of(secret: &Secret) -> Option<IssuerRef> {
     })
 }
 
-/// Common names of all certificates of a text.
-fn roots(text: &[u8]) -> Vec<String> {
+/// Common names of all certificates of a text in PEM.
+#[must_use]
+pub fn roots(text: &[u8]) -> Vec<String> {
     let all = CertificateDer::pem_slice_iter(text).filter_map(Result::ok);
     all.filter_map(|it| Certificate::read(&it)?.subject)
         .collect()
@@ -259,6 +261,13 @@ fn roots(text: &[u8]) -> Vec<String> {
 /// The common name of whoever has signed a certificate.
 pub(crate) fn issuer(certificate: &[u8]) -> Option<String> {
     Certificate::read(certificate)?.issuer
+}
+
+/// The common name of whoever has signed the first certificate of an entry.
+#[must_use]
+pub fn signer(secret: &Secret, entry: &str) -> Option<String> {
+    let text = secret.data.as_ref()?.get(entry)?;
+    issuer(&CertificateDer::from_pem_slice(&text.0).ok()?)
 }
 
 /// The common name in a distinguished name.

@@ -86,6 +86,8 @@ pub enum Bug {
     DisarmsFirst,
     /// Peers look for a member in the new way before it listens there.
     MovesPeersEarly,
+    /// Members are taken to have what their Secret holds, as soon as it does.
+    RotatesBlindly,
     /// A learner that has caught up is promoted, whatever it was made for.
     PromotesLearners,
     /// A member whose pod is missing is started, whoever keeps it stopped.
@@ -94,7 +96,7 @@ pub enum Bug {
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::AdoptsObserved,
         Self::ReadyIsCaughtUp,
         Self::RollsAllAtOnce,
@@ -128,6 +130,7 @@ impl Bug {
         Self::BelievesAccusers,
         Self::DisarmsFirst,
         Self::MovesPeersEarly,
+        Self::RotatesBlindly,
         Self::PromotesLearners,
         Self::StartsFenced,
     ];
@@ -168,6 +171,7 @@ impl Bug {
             Self::RebuildsBesideQuorum => "etcd-io/etcd-operator#476",
             Self::ForgetsRebuilt => "bank-vaults/bank-vaults#1298",
             Self::MovesPeersEarly => "gardener/etcd-druid#420",
+            Self::RotatesBlindly => "canonical/kafka-operator#343",
         }
     }
 
@@ -191,6 +195,7 @@ impl Bug {
             Self::FightsUser => believes(|cluster, _| cluster.spec.paused = false),
             Self::VolumeByName => believes(believed::volume_by_name),
             Self::DeletesKeptVolumes => believes(believed::keeps_nothing),
+            Self::RotatesBlindly => believes(believed::members_have_what_secrets_hold),
             Self::IgnoresClass => {
                 believes(|cluster, _| cluster.spec.storage.storage_class_name = None)
             }

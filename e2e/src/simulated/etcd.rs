@@ -8,6 +8,7 @@
 
 mod accounts;
 mod alarms;
+mod papers;
 mod port;
 mod rebuild;
 mod rules;
@@ -16,10 +17,11 @@ mod start;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use plan::{Answer, Handshake, Listed};
+use plan::{Answer, Listed};
 use quorate_operator::members::Members;
 
 use self::accounts::Book;
+pub use self::papers::{Papers, shown};
 use self::port::Port;
 use self::rebuild::Rebuilds;
 pub use self::start::Start;
@@ -47,6 +49,8 @@ struct State {
     processes: BTreeMap<String, Process>,
     disks: BTreeMap<String, Disk>,
     ids: u64,
+    /// How often time has passed.
+    steps: u64,
     violations: Vec<String>,
     may_end: bool,
     sleep: Sleep,
@@ -99,6 +103,7 @@ struct Process {
     listens: BTreeSet<String>,
     /// Whether it has a certificate for its peers.
     has_certificate: bool,
+    papers: Papers,
 }
 
 impl Model {
@@ -187,10 +192,15 @@ impl Processes for Model {
             steps: 0,
             listens: start.listens.clone(),
             has_certificate: start.has_certificate,
+            papers: Papers::new(),
         };
         state.processes.insert(start.url.clone(), process);
         state.note_unreachable_peers(disk.cluster);
         Ok(())
+    }
+
+    fn bring(&self, pod_uid: &str, papers: Papers) {
+        Self::bring(self, pod_uid, papers);
     }
 
     fn stop_unasked(&self, pod_uid: &str) {
@@ -241,6 +251,7 @@ impl Processes for Model {
 
     fn step(&self) {
         let mut state = self.state();
+        state.steps += 1;
         let ids: Vec<u64> = state.clusters.keys().copied().collect();
         for id in ids {
             state.step(id);
@@ -540,19 +551,6 @@ impl State {
         member.peer_urls = vec![to.to_owned()];
         self.note_unreachable_peers(cluster);
         Ok(())
-    }
-
-    /// What a handshake shows at `address:port`, by the client URL of the same address.
-    fn handshake(&self, authority: &str) -> Result<Handshake, String> {
-        let (address, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
-        let host = format!("//{address}:");
-        let mut processes = self.processes.iter();
-        let process = processes.find(|(url, _)| url.contains(&host));
-        let listens = |it: &Process| it.listens.contains(&format!("https:{port}"));
-        match process {
-            Some((_, process)) if listens(process) => Ok(Handshake::default()),
-            _ => Err("connection refused".to_owned()),
-        }
     }
 
     fn move_leader(&mut self, url: &str, to: u64) -> Result<(), &'static str> {

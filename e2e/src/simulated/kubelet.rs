@@ -5,16 +5,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, Preconditions};
 use kube::{Client, ResourceExt};
-use plan::names;
+use plan::names::{self, Surface};
 use quorate_operator::members::Members;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::crash::Crash;
-use super::etcd::Start;
+use super::etcd::{Papers, Start, shown};
 use super::nodes::{Nodes, claim_of, volume_of};
 
 /// What runs in pods, and where the operator reaches it.
@@ -24,6 +24,9 @@ pub trait Processes: Send + Sync {
     /// # Errors
     /// The sentence.
     fn start(&self, start: &Start) -> Result<(), String>;
+
+    /// The Secrets that a pod mounts hold this now.
+    fn bring(&self, pod_uid: &str, papers: Papers);
 
     /// Ends the process of a pod through no doing of the operator's.
     fn stop_unasked(&self, pod_uid: &str);
@@ -177,8 +180,30 @@ impl Kubelet {
                     .await;
             }
         }
+        let papers = self.papers(pod).await?;
+        if !papers.is_empty() {
+            self.processes.bring(&uid, papers);
+        }
         let ready = self.processes.is_ready(&uid) == Some(true);
         self.report(pod, running(pod, ready)).await
+    }
+
+    /// What stands in the Secrets that a pod mounts.
+    async fn papers(&self, pod: &Pod) -> kube::Result<Papers> {
+        let mut papers = Papers::new();
+        for surface in Surface::ALL {
+            let volumes = pod.spec.iter().flat_map(|it| it.volumes.iter().flatten());
+            let mut mounted = volumes.filter(|it| it.name == surface.volume());
+            let secret = mounted.find_map(|it| it.secret.as_ref()?.secret_name.as_ref());
+            let Some(name) = secret else {
+                continue;
+            };
+            let namespace = pod.namespace().unwrap_or_default();
+            let secrets: Api<Secret> = Api::namespaced(self.client.clone(), &namespace);
+            let found = secrets.get_opt(name).await?;
+            papers.extend(found.as_ref().and_then(shown).map(|it| (surface, it)));
+        }
+        Ok(papers)
     }
 
     /// A pod that makes another cluster of what its volume holds, and ends.

@@ -17,7 +17,7 @@ use simulation::{Bug, Stage, Summary};
 
 use self::port::Port;
 use super::crash::Crash;
-use super::etcd::Start;
+use super::etcd::{Papers, Start};
 use super::kubelet::Processes;
 
 /// How much of the members' time goes by in one step of the world, in milliseconds.
@@ -157,6 +157,9 @@ impl Processes for Real {
         self.on_stage(move |stage| stage.start(id, &name, &url));
         Ok(())
     }
+
+    /// These members speak in plain text.
+    fn bring(&self, _: &str, _: Papers) {}
 
     fn stop(&self, pod_uid: &str) {
         self.end_process(pod_uid);

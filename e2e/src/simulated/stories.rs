@@ -160,13 +160,15 @@ fn network_policy_and_back() -> Story {
 }
 
 /// With TLS: from the beginning, and where members move to it, all of them or until the user thinks better of it.
-fn secured() -> [Story; 3] {
+fn secured() -> [Story; 4] {
     let by_default = json!({ "tls": {} });
     let roll = Step::Change(json!({ "image": "quorate-node:9.9.9" }));
     let move_peers = || Step::Change(json!({ "tls": peers("Operator") }));
     let plain = Step::Change(json!({ "tls": peers("Disabled") }));
+    let secured_peers = Some(with(spec(3), json!({ "tls": peers("Operator") })));
     [
         story("certificates", Some(with(spec(1), by_default)), &[roll]),
+        story("another authority", secured_peers, &[Step::Rotate]),
         story("peers to TLS", Some(spec(3)), &[move_peers()]),
         story(
             "peers to TLS and back half-way",

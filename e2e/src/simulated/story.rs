@@ -57,6 +57,8 @@ pub enum Step {
     Fence(&'static str),
     /// He lets it start again.
     Unfence,
+    /// The user asks for other certificates of another authority.
+    Rotate,
     /// The user makes the Secret with the password of `root`.
     Password,
     /// The node of the member at this place in status dies.
@@ -196,6 +198,7 @@ impl World {
             Step::Withdraw => self.withdraw(RECOVERY).await,
             Step::Fence(member) => self.ask_fence(member).await,
             Step::Unfence => self.withdraw(FENCE).await,
+            Step::Rotate => self.ask_rotation().await,
             Step::Password => self.password_of_root(ROOT_SECRET).await,
             Step::LoseNode(at) => self.lose_node(*at).await,
             Step::DoomNode => self.doom_node(),
@@ -253,6 +256,12 @@ impl World {
     pub(super) async fn ask_recovery(&self) {
         let asked = json!({ "clusterName": NAME, "recoverQuorum": {} });
         self.ask(RECOVERY, &asked).await;
+    }
+
+    async fn ask_rotation(&self) {
+        let rotation = json!({ "certificateAuthority": true, "overlapSeconds": 0 });
+        let asked = json!({ "clusterName": NAME, "rotateCertificates": rotation });
+        self.ask("rotate", &asked).await;
     }
 
     async fn ask_fence(&self, member: &str) {

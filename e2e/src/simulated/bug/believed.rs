@@ -128,3 +128,18 @@ pub(super) fn nobody_leads(_: &mut RaftCluster, observed: &mut Observed) {
         answer.membership = None;
     }
 }
+
+pub(super) fn members_have_what_secrets_hold(cluster: &mut RaftCluster, observed: &mut Observed) {
+    let name = cluster.name_any();
+    for ((_, surface), handshake) in &mut observed.handshakes {
+        let secret = names::members_secret(&name, *surface);
+        let ring = observed.keyrings.iter().find(|it| it.secret == secret);
+        let (Some(ring), Ok(handshake)) = (ring, handshake) else {
+            continue;
+        };
+        handshake.trusts = ring.roots.iter().cloned().collect();
+        let leaf = ring.fingerprints.get("tls");
+        handshake.shows = leaf.cloned().unwrap_or_default();
+        handshake.issuer = ring.subjects.get("ca").cloned().unwrap_or_default();
+    }
+}

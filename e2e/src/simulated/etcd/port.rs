@@ -70,7 +70,7 @@ impl Members for Port {
     }
 
     fn handshake<'a>(&'a self, door: &'a Door) -> BoxFuture<'a, Result<Handshake, String>> {
-        ready(self.model.state().handshake(&door.authority)).boxed()
+        ready(self.model.state().handshake(door)).boxed()
     }
 
     fn membership<'a>(
