@@ -15,6 +15,10 @@ use simulation::Summary;
 
 /// About a minute of one core.
 const SEEDS: u64 = 20;
+/// More than members, as two of them die for good.
+const NODES: usize = 8;
+/// A storage class whose volumes grow in place.
+const GROWS: &str = "elastic";
 /// No change takes this many rounds of an operator that dies now and then.
 const LONG: u32 = 400;
 /// So many seeds look for a planted bug.
@@ -43,17 +47,24 @@ fn number(name: &str) -> Option<u64> {
 fn steps(rng: &mut SmallRng) -> Vec<Step> {
     let spec = json!({
         "replicas": 1,
-        "storage": { "size": "1Gi" },
-        "repairPolicy": { "volumeLostSeconds": 5 },
+        "storage": { "size": "1Gi", "storageClassName": GROWS },
+        "repairPolicy": { "volumeLostSeconds": 5, "nodeUnreachableSeconds": 20 },
         "tls": { "peer": { "mode": "Disabled" }, "client": { "mode": "Disabled" } },
     });
     let size = |replicas: i32| Step::Change(json!({ "replicas": replicas }));
     let roll = Step::Change(json!({ "image": "quorate-node:9.9.9" }));
+    let run = |state: &str| Step::Change(json!({ "runState": state }));
+    let learners = |count: i32| Step::Change(json!({ "learners": count }));
     let mut middle = vec![
         vec![size(5), size(3)],
         vec![roll],
         vec![Step::LoseOne(rng.random_range(0..3))],
         vec![Step::Replace(rng.random_range(0..2))],
+        vec![run("Hibernated"), run("Running")],
+        vec![learners(1), learners(0)],
+        vec![Step::Change(json!({ "storage": { "size": "2Gi" } }))],
+        vec![Step::LoseNode(rng.random_range(0..3)), Step::ReturnNodes],
+        vec![Step::LoseNode(rng.random_range(0..3)), Step::DeleteNodes],
     ];
     let mut steps = vec![Step::Create(spec), size(3)];
     while !middle.is_empty() {
@@ -84,6 +95,8 @@ async fn tell_with(
     let mut rng = SmallRng::seed_from_u64(seed);
     let real = Real::new(seed, member);
     let world = World::new().await.with(operator, LONG).of(&real);
+    world.class_that_grows(GROWS).await;
+    world.make_nodes(NODES).await;
     for step in steps(&mut rng) {
         let told = async {
             world.take(&step).await?;
