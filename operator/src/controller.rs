@@ -79,7 +79,9 @@ pub async fn reconcile(
         .await
         .map_err(ReconcileError::Shut)?;
     let status = plan::status(&cluster, &observed, &plan.report, &outcome);
-    let published = publish(ctx, &cluster, status, &outcome.done)
+    let went_well = outcome.failed.is_none() && outcome.postponed.is_none();
+    let passes = went_well && plan.goes_on();
+    let published = publish(ctx, &cluster, status, (&outcome.done, passes))
         .await
         .map_err(unpublished)?;
     conclude(&plan, outcome, published)

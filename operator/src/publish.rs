@@ -1,7 +1,8 @@
 //! Publish: what the round found and did, for people and for the next round. The status, events, and figures.
 //!
 //! The status is replaced as a whole, against the very version of the resource that the round was planned on: what it
-//! remembers can then never be overwritten by one that knew less. Nothing is written where nothing changed.
+//! remembers can then never be overwritten by one that knew less. Nothing is written where nothing changed, or where the next round, at
+//! once, writes more.
 //!
 //! It deliberately lets an event be lost: an event tells a person what just changed, and the status tells all that is.
 
@@ -30,7 +31,7 @@ const NOTE_MAX: usize = 1_000;
 /// What became of the publication.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Published {
-    /// The status stood already as it should.
+    /// The status stood already as it should, or does with the next round.
     Unchanged,
     /// It was written.
     Written,
@@ -51,7 +52,7 @@ pub struct News {
     pub note: String,
 }
 
-/// Publishes one round.
+/// Publishes one round that has done this. If it `passes`, another follows at once, which writes what this one need not have.
 ///
 /// # Errors
 /// [`WriteError`], if the status could not be written; what was carried out stands nevertheless.
@@ -59,11 +60,15 @@ pub async fn publish(
     ctx: &Context,
     cluster: &RaftCluster,
     status: RaftClusterStatus,
-    done: &[Action],
+    (done, passes): (&[Action], bool),
 ) -> Result<Published, WriteError> {
     let old = cluster.status.clone().unwrap_or_default();
     show(ctx, cluster, &status);
-    let published = replace_status(ctx, cluster, &status).await?;
+    let published = if passes && plan::is_passing(&old, &status) {
+        Published::Unchanged
+    } else {
+        replace_status(ctx, cluster, &status).await?
+    };
     if published != Published::Overtaken {
         for news in news(&old, &status, done) {
             tell(ctx, cluster, news).await.map_err(WriteError::Shut)?;
@@ -134,7 +139,7 @@ pub fn news(old: &RaftClusterStatus, new: &RaftClusterStatus, done: &[Action]) -
         .operation
         .as_ref()
         .map_or("Reconcile", |operation| operation.kind.as_str());
-    let acts = done.iter().map(|action| News {
+    let acts = done.iter().filter(|it| is_told(it)).map(|action| News {
         warning: false,
         reason: act::kind(action).to_owned(),
         action: operation.to_owned(),
@@ -173,6 +178,22 @@ pub fn news(old: &RaftClusterStatus, new: &RaftClusterStatus, done: &[Action]) -
             note: notice.clone(),
         });
     acts.chain(turns).chain(waits).chain(notices).collect()
+}
+
+/// Whether people are told of an action. Not of what only follows another one, or keeps the books: it would bury the rest.
+const fn is_told(action: &Action) -> bool {
+    !matches!(
+        action,
+        Action::CreateMember(_)
+            | Action::ApplyService(_)
+            | Action::ApplyBudget(_)
+            | Action::LabelPod { .. }
+            | Action::OwnClaim { .. }
+            | Action::MarkClaim { .. }
+            | Action::TellUser(_)
+            | Action::TellRole(_)
+            | Action::TellOperation(_)
+    )
 }
 
 /// Gates by name and message.

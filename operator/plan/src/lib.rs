@@ -26,6 +26,7 @@ mod bootstrap;
 pub mod cert_manager;
 pub mod certificates;
 mod corruption;
+mod course;
 mod disruption;
 mod draft;
 mod engine;
@@ -67,6 +68,7 @@ use jiff::Timestamp;
 pub use accounts::{AccountChange, Asked, Declarations, PasswordSource};
 pub use action::{Action, Alarm, Ground, Target};
 pub use certificates::{Authority, Issue, Leaf};
+pub use course::is_passing;
 pub use footing::is_about_to_be_emptied;
 pub use objects::certificate::{
     Certificate, CertificateCondition, CertificateSpec, CertificateStatus,
@@ -85,6 +87,9 @@ use draft::Draft;
 use report::{HandsOff, Work};
 use view::View;
 
+/// When the next look is where something was done.
+const SOON: Duration = Duration::from_millis(20);
+
 /// What to do now.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Plan {
@@ -94,6 +99,14 @@ pub struct Plan {
     pub report: Report,
     /// When to look again if nothing happens before: zero for at once, after the status is published.
     pub requeue: Duration,
+}
+
+impl Plan {
+    /// Whether the next look follows at once.
+    #[must_use]
+    pub fn goes_on(&self) -> bool {
+        self.requeue <= SOON
+    }
 }
 
 /// A policy: the work in hand, if there is any, with its actions added to the draft.
@@ -211,7 +224,7 @@ fn requeue(view: &View<'_>, actions: &[Action], report: &Report) -> Duration {
     let begun = |operation: &Operation| view.now.duration_since(operation.started_at.0).as_secs();
     match &report.work {
         _ if remembers_more(view, report) => Duration::ZERO,
-        _ if !only_applies => Duration::from_millis(20),
+        _ if !only_applies => SOON,
         // The members may come to hold other data, and nothing wakes the operator then.
         None if matches!(report.support, Support::Lacking(_)) => Duration::from_secs(5),
         None => rest(view),

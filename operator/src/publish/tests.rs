@@ -101,17 +101,24 @@ fn the_first_status_of_a_new_cluster_is_not_bad_news() {
 }
 
 #[test]
-fn what_was_done_is_told_by_the_kind_of_the_action() {
+fn what_was_done_is_told_by_the_kind_of_the_action_and_what_follows_is_not() {
     let pod = plan::Target {
         name: "kv-a".into(),
         uid: "u".into(),
     };
-    let done = [Action::DeletePod {
-        pod,
-        why: "it has ended".into(),
-    }];
+    let done = [
+        Action::LabelPod {
+            pod: pod.clone(),
+            role: plan::names::Role::Learner,
+        },
+        Action::DeletePod {
+            pod,
+            why: "it has ended".into(),
+        },
+    ];
     let status = RaftClusterStatus::default();
     let told = news(&status, &status, &done);
+    assert_eq!(told.len(), 1);
     assert_eq!(
         (&*told[0].reason, &*told[0].note),
         ("DeletePod", "delete pod kv-a: it has ended")

@@ -1,0 +1,84 @@
+//! Which status need not be written, as the next look, right away, finds the work further.
+//!
+//! Of all that an operator writes, a status costs the API server most: it checks the whole resource each time. So a step that was
+//! just done is not written by itself where another look follows at once and nobody would act on it.
+//!
+//! It deliberately knows no clock: whoever asks knows when the next look is.
+
+use crds::{Operation, RaftClusterStatus};
+
+/// Whether the newer status says no more than how far the same work on the same member is.
+#[must_use]
+pub fn is_passing(old: &RaftClusterStatus, new: &RaftClusterStatus) -> bool {
+    without_course(old) == without_course(new)
+}
+
+fn without_course(status: &RaftClusterStatus) -> RaftClusterStatus {
+    let mut status = status.clone();
+    for condition in &mut status.conditions {
+        condition.message.clear();
+    }
+    for member in &mut status.members {
+        member.lag = None;
+    }
+    status.operation = status.operation.map(|operation| Operation {
+        step: String::new(),
+        blocked_by: Vec::new(),
+        ..operation
+    });
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn status(change: Value) -> RaftClusterStatus {
+        let mut status = json!({
+            "conditions": [{
+                "type": "Ready", "status": "False", "reason": "ScaleUp", "message": "CreateMember",
+                "lastTransitionTime": "2027-01-15T08:00:00Z",
+            }],
+            "members": [{ "name": "kv-a", "phase": "CatchingUp", "role": "Learner", "lag": 7 }],
+            "operation": {
+                "type": "ScaleUp", "step": "CreateMember", "member": "kv-a",
+                "startedAt": "2027-01-15T08:00:00Z", "deadline": "2027-01-15T08:10:00Z",
+            },
+        });
+        crate::overlay::merge(&mut status, &change);
+        serde_json::from_value(status).expect("a status")
+    }
+
+    #[test]
+    fn a_step_passes_and_what_is_remembered_or_waited_for_by_others_does_not() {
+        let old = status(json!({}));
+        for passing in [
+            json!({ "operation": { "step": "StartMember" } }),
+            json!({ "operation": { "blockedBy": [{ "gate": "CaughtUp", "message": "7 behind" }] } }),
+        ] {
+            assert!(is_passing(&old, &status(passing.clone())), "{passing}");
+        }
+        for kept in [
+            json!({ "operation": { "type": "Rollout" } }),
+            json!({ "operation": { "member": "kv-b" } }),
+            json!({ "operation": null }),
+            json!({ "serial": 2 }),
+            json!({ "observedGeneration": 2 }),
+            json!({ "joining": { "name": "kv-b", "serial": 2 } }),
+        ] {
+            assert!(!is_passing(&old, &status(kept.clone())), "{kept}");
+        }
+        let mut turned = old.clone();
+        turned.conditions[0].reason = "Converged".to_owned();
+        assert!(!is_passing(&old, &turned));
+        let mut known = old.clone();
+        known.members[0].id = Some("1".to_owned());
+        assert!(!is_passing(&old, &known));
+        let (mut near, mut said) = (old.clone(), old.clone());
+        near.members[0].lag = Some(0);
+        said.conditions[0].message = "StartMember".to_owned();
+        assert!(is_passing(&old, &near) && is_passing(&old, &said));
+    }
+}
