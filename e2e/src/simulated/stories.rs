@@ -56,6 +56,7 @@ pub fn stories() -> Vec<Story> {
     all.extend(fences());
     all.push(authentication_and_back());
     all.push(network_policy_and_back());
+    all.push(hibernation());
     all
 }
 
@@ -121,15 +122,6 @@ fn plain() -> Vec<Story> {
             three(),
             &[change(paused), Step::Rounds(10), change(back)],
         ),
-        story(
-            "hibernate and wake",
-            three(),
-            &[
-                change(json!({ "runState": "Hibernated" })),
-                Step::Rounds(10),
-                change(json!({ "runState": "Running" })),
-            ],
-        ),
         story("delete and keep", three(), &[Step::Delete]),
         story("delete all", Some(with(spec(3), deletes)), &[Step::Delete]),
     ]
@@ -157,6 +149,13 @@ fn network_policy_and_back() -> Story {
     let managed = network(json!({ "mode": "Managed" }));
     let steps = [managed, Step::Rounds(2), network(json!(null))];
     story("a network policy", Some(spec(1)), &steps)
+}
+
+/// No member runs, for a while.
+fn hibernation() -> Story {
+    let run = |state: &str| Step::Change(json!({ "runState": state }));
+    let steps = [run("Hibernated"), Step::Rounds(10), run("Running")];
+    story("hibernate and wake", Some(spec(3)), &steps)
 }
 
 /// With TLS: from the beginning, and where members move to it, all of them or until the user thinks better of it.
