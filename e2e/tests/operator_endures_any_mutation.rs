@@ -17,14 +17,10 @@ const RULES: &str = include_str!("../../crds/tests/rules.yaml");
 const PER_SEED: usize = 500;
 
 /// Fields that this world cannot play, with the reason.
-const EXCLUDED: [(&str, &str); 4] = [
+const EXCLUDED: [(&str, &str); 3] = [
     (
         "spec.maintenanceWindows",
         "changes wait for a window to begin, for days if need be",
-    ),
-    (
-        "spec.runState",
-        "a cluster that hibernates serves nothing, and on purpose; the model counts that as the loss of its majority",
     ),
     (
         "spec.tls",

@@ -20,7 +20,7 @@ mod state;
 use std::collections::BTreeSet;
 use std::ops::AddAssign;
 
-use crds::RaftCluster;
+use crds::{RaftCluster, RunState};
 use serde_json::{Value, json};
 
 pub use mutation::{Edit, Mutation, Source};
@@ -87,10 +87,11 @@ pub async fn play(first: &Value, mutations: &[Mutation]) -> Result<Tally, String
     Ok(play.tally)
 }
 
-/// What a spec must say so that a cluster can arrive: it is not paused, and its image is there.
+/// What a spec must say so that a cluster can arrive: it is not paused, its members run, and its image is there.
 fn presentable(spec: &Value, first: &Value) -> Value {
     let mut spec = spec.clone();
     spec["paused"] = json!(false);
+    spec["runState"] = json!(RunState::Running);
     let is_missing = |it: &Value| it.as_str().is_some_and(|it| it.contains("missing"));
     if is_missing(&spec["image"]) {
         let fields = spec.as_object_mut().expect("a spec is an object");
