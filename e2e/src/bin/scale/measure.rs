@@ -54,7 +54,7 @@ const AT_REST: Duration = Duration::from_millis(300);
 const AT_ONCE: usize = 16;
 /// How often it is looked whether something has come about.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// After the last change until the operator counts as idle: longer than its longest wait while it still works on something.
+/// After its last write until the operator counts as idle: longer than its longest wait while it still works on something.
 const CALM: Duration = Duration::from_secs(10);
 
 /// Measures everything.
@@ -233,23 +233,36 @@ impl Bench<'_> {
 
     /// Writes of the operator while nothing happens, and those that the API server has seen of anybody.
     async fn idle(&self) -> Result<(u64, Requests)> {
-        tokio::time::sleep(CALM).await;
-        let writes = async || {
-            let requests = self.operator.requests().await?;
-            anyhow::Ok(
-                requests
-                    .iter()
-                    .filter(|(it, _)| *it != "GET")
-                    .map(|(_, count)| count)
-                    .sum::<u64>(),
-            )
-        };
-        let (before, answered) = (writes().await?, self.answered().await?);
+        let before = self.calm().await?;
+        let answered = self.answered().await?;
         eprintln!("counting writes for {} s", self.arguments.idle_seconds);
         tokio::time::sleep(Duration::from_secs(self.arguments.idle_seconds)).await;
         let mut answered = requests::since(self.answered().await?, &answered);
         answered.retain(|it, _| !it.starts_with("GET ") && !it.starts_with("LIST "));
-        Ok((writes().await? - before, answered))
+        Ok((self.writes().await? - before, answered))
+    }
+
+    /// How much the operator has written, once it has written nothing for a while: the last clusters become ready all at once, and what
+    /// it then says of them takes it some seconds.
+    async fn calm(&self) -> Result<u64> {
+        let (patience, begun) = (self.patience(), Instant::now());
+        let mut last = self.writes().await?;
+        while begun.elapsed() < patience {
+            tokio::time::sleep(CALM).await;
+            let now = self.writes().await?;
+            if now == last {
+                return Ok(now);
+            }
+            last = now;
+        }
+        bail!("the operator still writes after {patience:?}")
+    }
+
+    /// How much the operator has written.
+    async fn writes(&self) -> Result<u64> {
+        let requests = self.operator.requests().await?;
+        let writes = requests.iter().filter(|(it, _)| *it != "GET");
+        Ok(writes.map(|(_, count)| count).sum())
     }
 
     /// Edits one cluster after another; each time, how long it takes until the operator has written about it. What follows on an
