@@ -63,7 +63,6 @@ mod tests {
         for kept in [
             json!({ "operation": { "type": "Rollout" } }),
             json!({ "operation": { "member": "kv-b" } }),
-            json!({ "operation": null }),
             json!({ "serial": 2 }),
             json!({ "observedGeneration": 2 }),
             json!({ "joining": { "name": "kv-b", "serial": 2 } }),
@@ -73,6 +72,9 @@ mod tests {
         let mut turned = old.clone();
         turned.conditions[0].reason = "Converged".to_owned();
         assert!(!is_passing(&old, &turned));
+        let mut done = old.clone();
+        done.operation = None;
+        assert!(!is_passing(&old, &done));
         let mut known = old.clone();
         known.members[0].id = Some("1".to_owned());
         assert!(!is_passing(&old, &known));
