@@ -343,6 +343,26 @@ async fn a_volume_or_a_node_is_lost_while_all_of_it_goes_wrong() {
     );
 }
 
+/// etcd has been seen to take its peers for lost, though they are there, until it starts again.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_takes_the_others_for_lost_is_passed_over() {
+    let world = World::new().await;
+    world
+        .create(json!({ "replicas": 3, "storage": { "size": "1Gi" } }))
+        .await;
+    let alive = Crash::never();
+    world.converge(&alive).await.expect("it becomes ready");
+    world.model.leader_believes_itself_alone();
+    for replicas in [4, 3] {
+        world.change(json!({ "replicas": replicas })).await;
+        let converged = world.converge(&alive).await;
+        converged.expect("another member is asked");
+        let memberships = world.model.memberships();
+        assert_eq!(memberships[0].len(), replicas);
+    }
+    assert_eq!(world.model.violations(), Vec::<String>::new());
+}
+
 /// Joins that a learner can hold up: what is asked for of a cluster of three.
 #[tokio::test(start_paused = true)]
 async fn a_learner_that_never_catches_up_is_waited_for_and_named() {

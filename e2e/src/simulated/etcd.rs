@@ -56,6 +56,8 @@ struct State {
     sleep: Sleep,
     rebuilds: Rebuilds,
     stalled: bool,
+    /// Which member takes the others for lost.
+    alone: Option<u64>,
 }
 
 /// Whether the user wants members to run.
@@ -116,6 +118,17 @@ impl Model {
     /// From now on whoever starts from nothing gets nothing; or, again, what it lacks.
     pub fn stall(&self, stalled: bool) {
         self.state().stalled = stalled;
+    }
+
+    /// From now on whoever leads takes the others for lost, as an etcd does that hears late of an old connection's end: it serves, and
+    /// puts off every change of the membership.
+    ///
+    /// # Panics
+    /// If there is no cluster.
+    pub fn leader_believes_itself_alone(&self) {
+        let mut state = self.state();
+        let leader = state.clusters.values().map(|it| it.leader).next();
+        state.alone = Some(leader.expect("there is a cluster"));
     }
 
     /// What was done that must never be done.
@@ -453,8 +466,17 @@ impl State {
         Ok(answer.cluster_id)
     }
 
+    /// Whether the member at `url` takes the others for lost.
+    fn is_alone(&self, url: &str) -> bool {
+        let asked = self.answer(url).map(|it| it.member_id);
+        asked.is_some() && asked == self.alone
+    }
+
     fn add(&mut self, url: &str, peer_url: &str) -> Result<u64, &'static str> {
         let (cluster, id) = (self.writable(url)?, self.ids + 1);
+        if self.is_alone(url) {
+            return Err("etcdserver: unhealthy cluster");
+        }
         let processes = self.processes.values();
         let room = processes.map(|it| it.max_learners).min().unwrap_or(1);
         let members = &mut self
@@ -513,6 +535,9 @@ impl State {
 
     fn remove(&mut self, url: &str, id: u64) -> Result<(), &'static str> {
         let cluster = self.writable(url)?;
+        if self.is_alone(url) {
+            return Err("etcdserver: unhealthy cluster");
+        }
         let members = &self.clusters[&cluster].members;
         let member = members
             .iter()

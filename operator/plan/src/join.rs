@@ -176,7 +176,7 @@ fn add(view: &View<'_>, draft: &mut Draft, member: &Member<'_>) -> Work {
     if let Some(full) = unroomy(view).filter(|_| second) {
         return waiting(kind(view), STEP, name, "Room", no_room(full));
     }
-    match (no_quorum(view), view.ground(name)) {
+    match (no_quorum(view), view.ground_in_turn(name)) {
         (Some(why), _) => waiting(kind(view), STEP, name, "Quorum", why),
         (None, None) => waiting(
             kind(view),

@@ -167,7 +167,7 @@ fn remove(view: &View<'_>, draft: &mut Draft, member: &Member<'_>, kind: Operati
         draft.actions.push(mark);
         return moving(kind, "MarkVolume", name);
     }
-    match (view.ground(name), &member.listed) {
+    match (view.ground_in_turn(name), &member.listed) {
         (Some(ground), Some(listed)) => {
             // A pod that cannot be made must not keep its member from being taken away.
             draft

@@ -20,6 +20,7 @@ use crate::{
     operate::fence,
     progress,
     report::{Fallen, HandsOff, Learners, Outcome, Report, Support, Work},
+    view::PUT_OFF,
 };
 
 /// How long one piece of work on one member may take before the cluster counts as degraded; of a rollout, the spec says it.
@@ -138,7 +139,7 @@ fn operation(
         |it| (it.started_at.clone(), it.deadline.clone()),
     );
     let postponed = outcome.postponed.iter().map(|message| BlockedBy {
-        gate: "Member".to_owned(),
+        gate: PUT_OFF.to_owned(),
         message: message.clone(),
     });
     Operation {

@@ -30,6 +30,11 @@ use crate::{
 /// A smaller gate flaps under load, because the members are asked some milliseconds apart.
 pub(crate) const LAG_GATE: u64 = 1000;
 
+/// The gate of a change that members put off.
+pub(crate) const PUT_OFF: &str = "Member";
+/// How long one member is asked before it is another's turn: twice as long as etcd wants its peers to have been there.
+const TURN_SECONDS: i64 = 10;
+
 /// The membership as a linearizable read gave it.
 #[derive(Clone, Debug)]
 pub(crate) struct Membership {
@@ -271,18 +276,31 @@ impl<'a> View<'a> {
 
     /// The ground that a change of the membership stands on now; asked for and made through another member than `besides`.
     pub(crate) fn ground(&self, besides: &str) -> Option<Ground> {
+        self.ground_of(besides, 0)
+    }
+
+    /// The same, where a member may have to be passed over: while a change is put off, each healthy member is asked in turn. An etcd
+    /// counts a peer as lost for good where the failure of an old connection comes after the new one, and puts off every change;
+    /// the others know better.
+    pub(crate) fn ground_in_turn(&self, besides: &str) -> Option<Ground> {
+        let operation = self.status.operation.as_ref();
+        let put_off = operation.filter(|it| it.blocked_by.iter().any(|it| it.gate == PUT_OFF));
+        let seconds = put_off.map_or(0, |it| self.now.duration_since(it.started_at.0).as_secs());
+        self.ground_of(
+            besides,
+            usize::try_from(seconds / TURN_SECONDS).unwrap_or(0),
+        )
+    }
+
+    fn ground_of(&self, besides: &str, turn: usize) -> Option<Ground> {
         let membership = self.membership.as_ref()?;
-        let other = || {
-            self.members
-                .values()
-                .find(|it| it.good && it.name != besides)
-                .map(|it| it.name.clone())
-        };
-        let via = if membership.via == besides {
-            other()?
-        } else {
-            membership.via.clone()
-        };
+        let others = self.members.values().filter(|it| it.good);
+        let others = others
+            .map(|it| &it.name)
+            .filter(|it| **it != membership.via);
+        let all = [&membership.via].into_iter().chain(others);
+        let all: Vec<&String> = all.filter(|it| **it != besides).collect();
+        let via = (*all.get(turn.checked_rem(all.len())?)?).clone();
         let mut members: Vec<(u64, bool)> = membership
             .listed
             .values()

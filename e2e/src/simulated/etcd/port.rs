@@ -45,17 +45,12 @@ impl Port {
 }
 
 fn error(at: &Endpoint, call: &'static str, why: &str) -> MembersError {
-    let member = at.member.clone();
     match why {
         "gone" => MembersError::Unreachable {
-            member,
+            member: at.member.clone(),
             url: at.url.clone(),
         },
-        _ => MembersError::Refused {
-            member,
-            call,
-            message: why.to_owned(),
-        },
+        _ => MembersError::said(at, call, why),
     }
 }
 
