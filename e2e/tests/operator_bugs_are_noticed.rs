@@ -4,6 +4,9 @@
 //! A bug is looked for in every story: told plainly, then with every deletion held up until another operator has done the work,
 //! then with writes that fail or kill the operator, drawn by `BUGS_SEED`. `BUGS_ONLY` names one to look for alone.
 
+use std::collections::BTreeSet;
+use std::path::Path;
+
 use e2e::FIGURE;
 use e2e::simulated::{Bug, Crash, Story, Summary, When, side_by_side, stories};
 use rand::rngs::SmallRng;
@@ -125,4 +128,53 @@ fn every_bug_was_met_by_somebody() {
             "{bug:?}"
         );
     }
+}
+
+/// Every name between backticks in the table, and every bug is in it.
+#[test]
+fn every_pain_is_held_by_tests_that_exist() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let page =
+        std::fs::read_to_string(here.join("../../docs/pains.md")).expect("the page is there");
+    let files = sources(&here);
+    let is_file = |name: &str| {
+        let path = here.join(name);
+        path.with_extension("rs").is_file() || path.join("main.rs").is_file()
+    };
+    let is_function = |name: &str| files.contains(&format!("fn {name}("));
+    let rows = page
+        .lines()
+        .filter(|it| it.starts_with("| ") && !it.starts_with("| #"));
+    let mut bugs: BTreeSet<String> = Bug::ALL.iter().map(|it| format!("{it:?}")).collect();
+    let mut count = 0;
+    for row in rows {
+        count += 1;
+        let tests = row.rsplit('|').nth(1).expect("a row has cells");
+        for name in tests
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|it| !it.contains(' '))
+        {
+            let exists = match name.strip_prefix("Bug::") {
+                Some(bug) => bugs.remove(bug),
+                None => is_file(name) || is_function(name),
+            };
+            assert!(exists, "{name} in: {row}");
+        }
+    }
+    assert_eq!(count, 33);
+    println!("{FIGURE}33 pains; bugs that belong to none: {bugs:?}");
+}
+
+/// The text of all tests.
+fn sources(folder: &Path) -> String {
+    let entries = std::fs::read_dir(folder).expect("the folder is there");
+    let paths = entries.map(|it| it.expect("it can be read").path());
+    let texts = paths.map(|path| match path.extension() {
+        _ if path.is_dir() => sources(&path),
+        Some(it) if it == "rs" => std::fs::read_to_string(&path).expect("it can be read"),
+        _ => String::new(),
+    });
+    texts.collect()
 }
