@@ -1,8 +1,8 @@
 //! Promise: whatever is asked of the operator, and wherever it dies, no write is lost that a client was told is done.
 //!
 //! The members are real: the node's own driver, `raft` and `store`, on a simulated network, disk and clock, and clients that go on
-//! all the while. One number draws everything: how bad the wires are, when members crash, which volumes are lost, at which of its
-//! writes the operator dies. `WRITES_SEEDS=n` runs more, `WRITES_FIRST=n` begins elsewhere, `WRITES_SEED=n` runs one.
+//! all the while. One number draws everything: how bad the wires are, when members crash, which volumes and nodes are lost, in which
+//! order members roll, grow, hibernate and come and go, at which of its writes the operator dies. `WRITES_SEEDS=n` runs more, `WRITES_FIRST=n` begins elsewhere, `WRITES_SEED=n` runs one.
 
 use std::time::Instant;
 
