@@ -181,3 +181,28 @@ impl Peers {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::{mpsc, watch};
+
+    use super::*;
+    use crate::event::Event;
+    use crate::handle::Waiter;
+    use crate::status::Status;
+
+    impl Context {
+        /// Of a member of which nothing is known yet, whose loop gets these events.
+        pub(super) fn of(identity: Identity, events: mpsc::Sender<Event<Waiter>>) -> Self {
+            let (_, published) = watch::channel(Status::new(identity));
+            Self {
+                identity,
+                peer_urls: Vec::new(),
+                dialer: Dialer::default(),
+                handle: Handle::new(events, published),
+                removed: tokio_util::sync::CancellationToken::new(),
+                traffic: Arc::default(),
+            }
+        }
+    }
+}

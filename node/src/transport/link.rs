@@ -297,14 +297,10 @@ fn weight(message: &Message) -> u64 {
 mod tests {
     use std::net::TcpListener;
 
-    use tokio::sync::watch;
     use tokio::task::spawn_blocking;
 
     use super::*;
-    use crate::handle::Handle;
-    use crate::status::Status;
     use crate::storage::Identity;
-    use crate::transport::Dialer;
 
     const PEER: PeerId = PeerId(2);
 
@@ -317,7 +313,12 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (events, mut heard) = mpsc::channel(8);
-        let link = Link::open(Arc::new(context(events)), PEER, vec![url]);
+        let identity = Identity {
+            cluster_id: 1,
+            member_id: 1,
+        };
+        let context = Context::of(identity, events);
+        let link = Link::open(Arc::new(context), PEER, vec![url]);
 
         let listener = hang_up_on_one(listener).await;
         let lost = heard.recv().await;
@@ -340,21 +341,5 @@ mod tests {
             panic!("nobody dialed");
         });
         accepting.await.unwrap()
-    }
-
-    fn context(events: mpsc::Sender<Event<crate::handle::Waiter>>) -> Context {
-        let identity = Identity {
-            cluster_id: 1,
-            member_id: 1,
-        };
-        let (_, published) = watch::channel(Status::new(identity));
-        Context {
-            identity,
-            peer_urls: Vec::new(),
-            dialer: Dialer::default(),
-            handle: Handle::new(events, published),
-            removed: tokio_util::sync::CancellationToken::new(),
-            traffic: Arc::default(),
-        }
     }
 }

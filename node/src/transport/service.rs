@@ -289,14 +289,12 @@ impl Service {
 #[cfg(test)]
 mod tests {
     use store::PutRequest;
-    use tokio::sync::{mpsc, watch};
+    use tokio::sync::mpsc;
     use tonic::Code;
 
     use super::peer_server::Peer;
     use super::*;
-    use crate::handle::Handle;
     use crate::storage::Identity;
-    use crate::transport::Dialer;
 
     #[tokio::test]
     async fn a_peer_proposes_nothing_but_changes_of_the_membership() {
@@ -305,17 +303,8 @@ mod tests {
             member_id: 2,
         };
         let (events, mut waiting) = mpsc::channel(1);
-        let (_status, published) = watch::channel(crate::status::Status::new(identity));
-        let context = Context {
-            identity,
-            peer_urls: Vec::new(),
-            dialer: Dialer::default(),
-            handle: Handle::new(events, published),
-            removed: tokio_util::sync::CancellationToken::new(),
-            traffic: Arc::default(),
-        };
         let service = Service {
-            context: Arc::new(context),
+            context: Arc::new(Context::of(identity, events)),
             snapshots: Semaphore::new(1),
         };
         let put = Command::Put(PutRequest::default()).to_bytes();
