@@ -343,15 +343,21 @@ async fn a_volume_or_a_node_is_lost_while_all_of_it_goes_wrong() {
     );
 }
 
-/// etcd has been seen to take its peers for lost, though they are there, until it starts again.
-#[tokio::test(start_paused = true)]
-async fn a_leader_that_takes_the_others_for_lost_is_passed_over() {
+/// A cluster of three that is ready.
+async fn three_members(operator: &Crash) -> World {
     let world = World::new().await;
     world
         .create(json!({ "replicas": 3, "storage": { "size": "1Gi" } }))
         .await;
+    world.converge(operator).await.expect("it becomes ready");
+    world
+}
+
+/// etcd has been seen to take its peers for lost, though they are there, until it starts again.
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_takes_the_others_for_lost_is_passed_over() {
     let alive = Crash::never();
-    world.converge(&alive).await.expect("it becomes ready");
+    let world = three_members(&alive).await;
     world.model.leader_believes_itself_alone();
     for replicas in [4, 3] {
         world.change(json!({ "replicas": replicas })).await;
@@ -379,12 +385,8 @@ async fn a_learner_that_never_catches_up_is_waited_for_and_named() {
 
 /// A cluster of three that grows or replaces a member, whose learner lacks everything for so many rounds.
 async fn held_up(replaces: bool, rounds: u32) -> Summary {
-    let world = World::new().await;
-    world
-        .create(json!({ "replicas": 3, "storage": { "size": "1Gi" } }))
-        .await;
     let alive = Crash::never();
-    world.converge(&alive).await.expect("it becomes ready");
+    let world = three_members(&alive).await;
     world.kube.faults().forget_calls();
     if replaces {
         world.replace_member(1).await;

@@ -14,7 +14,6 @@ use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams,
     PostParams,
 };
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::World;
@@ -104,9 +103,8 @@ impl World {
     }
 
     /// The members are told what the user wants of them.
-    fn heed(&self, wanted: impl Serialize) {
-        let running = json!(RunState::Running);
-        self.model.expect_running(json!(wanted) == running);
+    fn heed(&self, wanted: RunState) {
+        self.model.expect_running(wanted == RunState::Running);
     }
 
     /// The user changes the cluster by a merge patch of its spec.
@@ -139,7 +137,9 @@ impl World {
             api.create(&params, &cluster).await?
         };
         let spec = put.data["spec"].clone();
-        self.heed(spec.get("runState").unwrap_or(&json!(RunState::Running)));
+        let wanted = spec.get("runState").cloned();
+        let wanted = wanted.map(|it| serde_json::from_value(it).expect("a valid spec"));
+        self.heed(wanted.unwrap_or_default());
         Ok(spec)
     }
 

@@ -203,7 +203,7 @@ impl Processes for Model {
     }
 
     fn bring(&self, pod_uid: &str, papers: Papers) {
-        Self::bring(self, pod_uid, papers);
+        self.state().bring(pod_uid, papers);
     }
 
     fn stop_unasked(&self, pod_uid: &str) {

@@ -11,7 +11,7 @@ use plan::names::Surface;
 use quorate_operator::certificates::{keyring, roots, signer};
 use quorate_operator::members::Door;
 
-use super::{Model, State};
+use super::{Process, State};
 
 /// By what is served with it.
 pub type Papers = BTreeMap<Surface, Handshake>;
@@ -30,24 +30,19 @@ pub fn shown(secret: &Secret) -> Option<Handshake> {
     })
 }
 
-impl Model {
+impl State {
     /// A pod's Secrets hold this now.
-    pub(super) fn bring(&self, pod_uid: &str, papers: Papers) {
-        let mut state = self.state();
-        let steps = state.steps;
-        let processes = state.processes.values_mut();
-        let mut turns = processes.zip(0..);
+    pub(super) fn bring(&mut self, pod_uid: &str, papers: Papers) {
+        let mut turns = self.processes.values_mut().zip(self.steps..);
         let Some((process, turn)) = turns.find(|(it, _)| it.pod_uid == pod_uid) else {
             return;
         };
-        if process.papers.is_empty() || (steps + turn).is_multiple_of(BROUGHT) {
+        if process.papers.is_empty() || turn.is_multiple_of(BROUGHT) {
             process.papers = papers;
-            state.note_unbelieved_peers();
+            self.note_unbelieved_peers();
         }
     }
-}
 
-impl State {
     /// What a handshake shows behind a door, by the client URL of the same address.
     pub(super) fn handshake(&self, door: &Door) -> Result<Handshake, String> {
         let authority = door.authority.as_str();
@@ -74,7 +69,7 @@ impl State {
 
     /// Members that run must believe each other at any time, whichever of them has heard of what first.
     fn note_unbelieved_peers(&mut self) {
-        let shown = |it: &super::Process| it.papers.get(&Surface::Peer).cloned();
+        let shown = |it: &Process| it.papers.get(&Surface::Peer).cloned();
         let all: Vec<(&String, Handshake)> = self
             .processes
             .iter()
