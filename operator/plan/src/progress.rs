@@ -105,23 +105,22 @@ fn canary(view: &View<'_>) -> Option<Canary> {
 /// Why no further member is restarted, whatever state the members are in.
 pub(crate) fn stopped(view: &View<'_>, next: &Member<'_>) -> Option<Work> {
     let name = &next.name;
-    if view.spec.update.kind == UpdateType::OnDelete {
+    let fallen = fallen(view).filter(|it| !it.rolled_back)?;
+    Some(waiting(Rollout, "Pause", name, FAILED, fallen.sentence))
+}
+
+/// That the user has to delete this member's pod, where the spec leaves it to them; it may be deleted at this moment.
+pub(crate) fn by_hand(view: &View<'_>, next: &Member<'_>) -> Option<Work> {
+    (view.spec.update.kind == UpdateType::OnDelete).then(|| {
+        let name = &next.name;
         let why = next
             .awaits_restart
             .map_or("with the changed template", Awaited::purpose);
         let message = format!(
             "spec.updateStrategy.type is OnDelete: delete pod {name} to have it made again {why}"
         );
-        return Some(waiting(
-            Rollout,
-            "WaitForDeletion",
-            name,
-            ON_DELETE,
-            message,
-        ));
-    }
-    let fallen = fallen(view).filter(|it| !it.rolled_back)?;
-    Some(waiting(Rollout, "Pause", name, FAILED, fallen.sentence))
+        waiting(Rollout, "WaitForDeletion", name, ON_DELETE, message)
+    })
 }
 
 /// Whether a new member is to take over from this one because its template is another. While canaries soak, a change that has

@@ -7,6 +7,8 @@
 //! A cluster of one restarts its only member. A cluster of two cannot lose one and keep its majority: it restarts one after
 //! the other, with both healthy before each, and stands still for the length of a restart. Three or more never do.
 //!
+//! With OnDelete all is the same but the last step: the user is asked to delete a pod when, and only when, the operator would.
+//!
 //! Whether a rollout may go on, soaks, or has failed, is `progress.rs`'s business.
 //!
 //! This file deliberately makes no pods: it takes one away, and `upkeep.rs` makes it again.
@@ -69,6 +71,9 @@ pub(crate) fn rollout(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
     }
     if view.leads(next) && view.voters().len() > 1 {
         return Some(hand_over(view, draft, Rollout, next));
+    }
+    if let Some(asked) = progress::by_hand(view, next) {
+        return Some(asked);
     }
     let pod = next.pod_target()?;
     draft
