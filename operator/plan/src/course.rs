@@ -7,10 +7,22 @@
 
 use crds::{Operation, RaftClusterStatus};
 
-/// Whether the newer status says no more than how far the same work on the same member is.
+/// Whether the newer status says no more than how far the same work on the same member is, or that the name of a new member need
+/// not be remembered beside its id, which the next round reads from the older one as well.
 #[must_use]
 pub fn is_passing(old: &RaftClusterStatus, new: &RaftClusterStatus) -> bool {
-    without_course(old) == without_course(new)
+    let (mut before, after) = (without_course(old), without_course(new));
+    if new.joining.is_none() && has_entered(old) {
+        before.joining = None;
+    }
+    before == after
+}
+
+/// Whether the id of the member that was to be is remembered.
+fn has_entered(status: &RaftClusterStatus) -> bool {
+    let name = status.joining.as_ref().map(|it| &it.name);
+    let mut members = status.members.iter();
+    members.any(|it| Some(&it.name) == name && it.id.is_some())
 }
 
 fn without_course(status: &RaftClusterStatus) -> RaftClusterStatus {
@@ -82,5 +94,21 @@ mod tests {
         near.members[0].lag = Some(0);
         said.conditions[0].message = "StartMember".to_owned();
         assert!(is_passing(&old, &near) && is_passing(&old, &said));
+    }
+
+    #[test]
+    fn the_name_of_a_new_member_passes_once_its_id_is_remembered() {
+        let chosen = status(json!({ "joining": { "name": "kv-a", "serial": 2 } }));
+        let forgotten = status(json!({}));
+        assert!(
+            !is_passing(&chosen, &forgotten),
+            "nothing else remembers it"
+        );
+        let (mut named, mut entered) = (chosen, forgotten);
+        named.members[0].id = Some("1".to_owned());
+        entered.members[0].id = Some("1".to_owned());
+        assert!(is_passing(&named, &entered));
+        entered.members[0].id = None;
+        assert!(!is_passing(&named, &entered), "the id is forgotten as well");
     }
 }
