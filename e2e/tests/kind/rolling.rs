@@ -37,7 +37,7 @@ async fn acts(stage: &Stage<'_>) -> Result<()> {
     stage.judge(&traffic).await
 }
 
-/// With OnDelete nothing happens until the user deletes a pod.
+/// With OnDelete nothing happens until the user deletes the pod that the status names, when it can be spared; the leader's never is.
 async fn by_deletion(stage: &Stage<'_>, traffic: &Remote) -> Result<()> {
     let before = stage.pod_uids().await?;
     let change = json!({
@@ -57,20 +57,31 @@ async fn by_deletion(stage: &Stage<'_>, traffic: &Remote) -> Result<()> {
             stage.pod_uids().await? == before,
             "a pod was restarted that nobody had deleted"
         );
-        let leader = stage.leader().await?;
-        let mut names = stage.pod_names().await?;
-        names.remove(&leader);
-        for member in names.iter().chain([&leader]) {
+        for _ in 0..before.len() {
+            let asks = |it: &RaftCluster| asked_for(it).is_some();
+            let asking = stage.is(NAME, "asking for a pod", asks).await?;
+            let member = asked_for(&asking).unwrap_or_default();
+            ensure!(
+                stage.leader().await? != member,
+                "{member} leads and is to be deleted"
+            );
             stage.say(&format!("delete the pod {member}"));
             let pod = stage.pod(member).await?;
             stage.kubectl_here(&["delete", "pod", member]).await?;
             stage.is_started_again(member, &pod).await?;
-            stage.healthy(3).await?;
         }
         Ok(())
     });
     stage.figure(&format!("rolled by the user's hand: {}", cost.await?));
     stage.all_are_new(&before, 3).await
+}
+
+/// Whose pod the user is to delete.
+fn asked_for(cluster: &RaftCluster) -> Option<&str> {
+    let operation = cluster.status.as_ref()?.operation.as_ref()?;
+    let mut gates = operation.blocked_by.iter();
+    let asks = gates.any(|it| it.gate == "OnDelete");
+    operation.member.as_deref().filter(|_| asks)
 }
 
 async fn roll(stage: &Stage<'_>, traffic: &Remote, what: &str, spec: Value) -> Result<()> {

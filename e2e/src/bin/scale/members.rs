@@ -59,7 +59,8 @@ pub(crate) async fn serve(model: &Model, member: &str, address: Ipv4Addr) -> Res
         async move { answers.answer(request).await }
     });
     let server = tonic::transport::Server::builder().add_routes(router.into());
-    let incoming = tonic::transport::server::TcpIncoming::from(listener);
+    // As etcd and quorate-node answer; else the end of an answer waits for the kernel's delayed acknowledgement of its beginning.
+    let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
     let task = tokio::spawn(async move { server.serve_with_incoming(incoming).await });
     Ok(Member(task.abort_handle()))
 }
