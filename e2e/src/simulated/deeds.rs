@@ -238,14 +238,25 @@ impl World {
             .expect("it is there");
     }
 
-    /// The user deletes a member's pod.
+    /// Whose pod the status asks the user to delete.
+    pub(super) async fn pod_to_delete(&self) -> Option<String> {
+        let operation = self.cluster().await?.status?.operation?;
+        let mut gates = operation.blocked_by.iter();
+        let asks = gates.any(|it| it.gate == "OnDelete");
+        operation.member.filter(|_| asks)
+    }
+
+    /// The user deletes a member's pod; whether it was there.
     ///
     /// # Panics
-    /// If there is none.
-    pub async fn delete_pod(&self, name: &str) {
+    /// If it is refused.
+    pub async fn delete_pod(&self, name: &str) -> bool {
         let api: Api<Pod> = Api::namespaced(self.user.clone(), NAMESPACE);
-        let deleted = api.delete(name, &DeleteParams::default()).await;
-        deleted.expect("it is there");
+        match api.delete(name, &DeleteParams::default()).await {
+            Ok(_) => true,
+            Err(kube::Error::Api(refusal)) if refusal.is_not_found() => false,
+            Err(why) => panic!("{name} cannot be deleted: {why}"),
+        }
     }
 
     /// The user asks for something to be done once; `FIRST`, `LAST` and `LEADER` in it are members.

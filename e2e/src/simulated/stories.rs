@@ -57,6 +57,7 @@ pub fn stories() -> Vec<Story> {
     all.push(authentication_and_back());
     all.push(network_policy_and_back());
     all.push(hibernation());
+    all.push(by_hand());
     all
 }
 
@@ -156,6 +157,13 @@ fn hibernation() -> Story {
     let run = |state: &str| Step::Change(json!({ "runState": state }));
     let steps = [run("Hibernated"), Step::Rounds(10), run("Running")];
     story("hibernate and wake", Some(spec(3)), &steps)
+}
+
+/// The user deletes the pods himself.
+fn by_hand() -> Story {
+    let roll = json!({ "image": "quorate-node:9.9.9", "updateStrategy": { "type": "OnDelete" } });
+    let steps = [Step::Change(roll), Step::Obey, Step::Obey, Step::Obey];
+    story("roll by hand", Some(spec(3)), &steps)
 }
 
 /// With TLS: from the beginning, and where members move to it, all of them or until the user thinks better of it.

@@ -59,6 +59,8 @@ pub enum Step {
     Unfence,
     /// The user asks for other certificates of another authority.
     Rotate,
+    /// The user deletes a pod as soon as he is asked to.
+    Obey,
     /// The user makes the Secret with the password of `root`.
     Password,
     /// The node of the member at this place in status dies.
@@ -199,6 +201,7 @@ impl World {
             Step::Fence(member) => self.ask_fence(member).await,
             Step::Unfence => self.withdraw(FENCE).await,
             Step::Rotate => self.ask_rotation().await,
+            Step::Obey => return self.obey().await,
             Step::Password => self.password_of_root(ROOT_SECRET).await,
             Step::LoseNode(at) => self.lose_node(*at).await,
             Step::DoomNode => self.doom_node(),
@@ -239,6 +242,23 @@ impl World {
             self.rounds(&ctx, &fate, 1).await?;
         }
         self.agree(RECOVERY).await
+    }
+
+    /// The user deletes the pod that the status asks for, once it asks for one.
+    async fn obey(&self) -> Result<(), String> {
+        let fate = Crash::never();
+        let ctx = self.operator(&fate);
+        for _ in 0..LONG {
+            self.rounds(&ctx, &fate, 1).await?;
+            let asked = self.pod_to_delete().await;
+            // While calls fail, the status may still ask for one that is on its way already.
+            if let Some(member) = asked
+                && self.delete_pod(&member).await
+            {
+                return Ok(());
+            }
+        }
+        Err("nobody asks for a pod".to_owned())
     }
 
     /// Sees that a cluster which is as declared stays so without a write.

@@ -5,7 +5,9 @@
 //!
 //! It deliberately knows no clock: whoever asks knows when the next look is.
 
-use crds::{Operation, RaftClusterStatus};
+use crds::RaftClusterStatus;
+
+use crate::status::is_on_purpose;
 
 /// Whether the newer status says no more than how far the same work on the same member is, or that the name of a new member need
 /// not be remembered beside its id, which the next round reads from the older one as well.
@@ -33,11 +35,11 @@ fn without_course(status: &RaftClusterStatus) -> RaftClusterStatus {
     for member in &mut status.members {
         member.lag = None;
     }
-    status.operation = status.operation.map(|operation| Operation {
-        step: String::new(),
-        blocked_by: Vec::new(),
-        ..operation
-    });
+    if let Some(operation) = &mut status.operation {
+        operation.step.clear();
+        // People act on the others: whoever still read that a pod is to be deleted would delete the new one.
+        operation.blocked_by.retain(is_on_purpose);
+    }
     status
 }
 
@@ -75,6 +77,7 @@ mod tests {
         for kept in [
             json!({ "operation": { "type": "Rollout" } }),
             json!({ "operation": { "member": "kv-b" } }),
+            json!({ "operation": { "blockedBy": [{ "gate": "OnDelete", "message": "delete pod kv-a" }] } }),
             json!({ "serial": 2 }),
             json!({ "observedGeneration": 2 }),
             json!({ "joining": { "name": "kv-b", "serial": 2 } }),

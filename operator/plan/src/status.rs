@@ -162,17 +162,19 @@ fn deadline(cluster: &RaftCluster, work: &Work) -> SignedDuration {
 
 /// Whether it waits because the user wants it to.
 fn waits_on_purpose(operation: &Operation) -> bool {
-    let mut gates = operation.blocked_by.iter().map(|it| it.gate.as_str());
-    gates.any(|gate| {
-        [
-            progress::ON_DELETE,
-            progress::CANARY,
-            progress::FAILED,
-            maintenance::GATE,
-            fence::GATE,
-        ]
-        .contains(&gate)
-    })
+    operation.blocked_by.iter().any(is_on_purpose)
+}
+
+/// Whether it is the user who has something wait, and who may do something about it.
+pub(crate) fn is_on_purpose(gate: &BlockedBy) -> bool {
+    [
+        progress::ON_DELETE,
+        progress::CANARY,
+        progress::FAILED,
+        maintenance::GATE,
+        fence::GATE,
+    ]
+    .contains(&gate.gate.as_str())
 }
 
 /// Whether a piece of work only waits for its maintenance window, which may be for days.

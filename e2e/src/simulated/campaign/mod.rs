@@ -219,7 +219,7 @@ impl Play {
                 self.world.password_of_root(secret).await;
             }
             ["OnDelete"] => match &operation.member {
-                Some(member) => self.world.delete_pod(member).await,
+                Some(member) => return Ok(self.world.delete_pod(member).await),
                 None => return Ok(false),
             },
             _ => return Ok(false),
