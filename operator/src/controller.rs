@@ -78,7 +78,7 @@ pub async fn reconcile(
     let outcome = carry_out(ctx, &cluster, (&observed, credentials.as_ref()), &plan)
         .await
         .map_err(ReconcileError::Shut)?;
-    let status = plan::status(&cluster, &observed, &plan.report, &outcome);
+    let status = plan::status(&cluster, &plan.report, &outcome);
     let went_well = outcome.failed.is_none() && outcome.postponed.is_none();
     let passes = went_well && plan.goes_on();
     let published = publish(ctx, &cluster, status, (&outcome.done, passes))

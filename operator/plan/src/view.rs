@@ -6,6 +6,7 @@
 //! This file deliberately wants nothing: it has no idea of what should be done.
 
 mod member;
+mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +15,8 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
-pub(crate) use member::{Awaited, ClaimState, Member, thousands};
+pub(crate) use member::{Awaited, ClaimState, Member};
+pub(crate) use told::thousands;
 
 use crate::{
     action::Ground,

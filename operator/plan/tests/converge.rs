@@ -85,7 +85,7 @@ fn round(world: &mut World, faults: facts::Faults, mishap: Mishap) -> bool {
     if mishap == Mishap::CrashAfter(plan.actions.len()) || mishap == Mishap::Unpublished {
         return true;
     }
-    let status = plan::status(&world.cluster, &observed, &plan.report, &outcome);
+    let status = plan::status(&world.cluster, &plan.report, &outcome);
     // As the API server keeps it: through JSON and back.
     let status = serde_json::from_value(serde_json::to_value(status).unwrap()).unwrap();
     let changed = world.cluster.status.as_ref() != Some(&status) || !plan.actions.is_empty();

@@ -41,7 +41,7 @@ fn round(world: &mut World, left: &mut usize) {
         }
         outcome.done.push(action.clone());
     }
-    let status = plan::status(&world.cluster, &observed, &plan.report, &outcome);
+    let status = plan::status(&world.cluster, &plan.report, &outcome);
     let status = serde_json::from_value(serde_json::to_value(status).unwrap()).unwrap();
     if world.cluster.status.as_ref() == Some(&status) {
         return;

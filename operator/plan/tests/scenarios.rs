@@ -59,7 +59,7 @@ fn transcript(situation: &Situation, outcome: &Outcome) -> String {
         panic!("{violation}");
     }
     let mut text = describe(&plan);
-    let status = plan::status(cluster, observed, &plan.report, outcome);
+    let status = plan::status(cluster, &plan.report, outcome);
     for it in &status.conditions {
         let _ = writeln!(
             text,
