@@ -29,14 +29,20 @@ pub(crate) const SCENARIO: Scenario = Scenario {
 /// How long a second drain is given before it must have been refused by the budget.
 const REFUSED_AFTER: &str = "--timeout=20s";
 
-/// While two nodes were closed, both operators came to the third: other promises take one node away, and one operator with it.
+/// Where Kubernetes itself resolves names.
+const RESOLVER: [&str; 3] = ["deployment/coredns", "--namespace", "kube-system"];
+
+/// While two nodes were closed, both operators came to the third, and all that resolves names: other promises take one node away, and
+/// both with it.
 async fn put_right(stage: &Stage<'_>) -> Result<()> {
     stage.house().uncordon().await?;
-    for step in ["restart", "status"] {
-        let operator = [install::DEPLOYMENT, "--namespace", install::NAMESPACE];
-        stage
-            .kubectl(&[["rollout", step].as_slice(), &operator].concat())
-            .await?;
+    let operator = [install::DEPLOYMENT, "--namespace", install::NAMESPACE];
+    for deployment in [operator, RESOLVER] {
+        for step in ["restart", "status"] {
+            stage
+                .kubectl(&[["rollout", step].as_slice(), &deployment].concat())
+                .await?;
+        }
     }
     Ok(())
 }
