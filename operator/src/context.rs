@@ -93,7 +93,7 @@ impl Context {
         if !in_question && self.absences.noted::<K>(namespace, sent) {
             return Ok(Vec::new());
         }
-        let found = self.kubernetes.list::<K>(namespace, "").await?;
+        let found = self.kubernetes.list_live::<K>(namespace).await?;
         if found.is_empty() {
             self.absences.note::<K>(namespace, sent);
         } else {

@@ -30,6 +30,8 @@ const AFTER_CHANGE: Duration = Duration::from_millis(50);
 pub enum Requeue {
     /// After this long, if nothing happens before.
     After(Duration),
+    /// The same, and nothing is in hand: a glance is enough then.
+    Rests(Duration),
     /// Never: there is no such cluster any more.
     Gone,
 }
@@ -132,6 +134,7 @@ fn conclude(
         (Some(failure), _) => Err(ReconcileError::Act(failure)),
         (None, _) if outcome.postponed.is_some() => Ok(Requeue::After(AFTER_POSTPONED)),
         (None, Published::Overtaken) => Ok(Requeue::After(AFTER_CHANGE)),
+        (None, _) if plan.rests() => Ok(Requeue::Rests(plan.requeue)),
         (None, Published::Unchanged | Published::Written) => Ok(Requeue::After(plan.requeue)),
     }
 }

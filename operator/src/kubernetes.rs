@@ -14,7 +14,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::{ClusterResourceScope, NamespaceResourceScope};
-use kube::api::{ListMeta, ListParams};
+use kube::api::{GetParams, ListMeta, ListParams};
 use kube::core::Request;
 use kube::{Api, Client, Resource};
 use plan::Seen;
@@ -180,6 +180,7 @@ impl<K> WideKind for K where
 pub struct Kubernetes {
     client: Client,
     bound: bool,
+    at_hand: bool,
 }
 
 impl Kubernetes {
@@ -189,6 +190,7 @@ impl Kubernetes {
         Self {
             client,
             bound: false,
+            at_hand: false,
         }
     }
 
@@ -198,6 +200,16 @@ impl Kubernetes {
         Self {
             bound: true,
             ..self
+        }
+    }
+
+    /// The same, content with what the API server has at hand of what lives in namespaces: it may be old, and has the API server ask
+    /// nobody whether it is.
+    #[must_use]
+    pub fn at_hand(&self) -> Self {
+        Self {
+            at_hand: true,
+            ..self.clone()
         }
     }
 
@@ -236,13 +248,30 @@ impl Kubernetes {
         Ok(found.map(|it| it.metadata).collect())
     }
 
-    /// Reads one object, live; `None` if there is none.
+    /// Reads one object, live unless what is [at hand](Self::at_hand) will do; `None` if there is none.
     ///
     /// # Errors
     /// [`CallError`], after a few tries.
     pub async fn find<K: Kind>(&self, namespace: &str, name: &str) -> Result<Option<K>, CallError> {
         let api = self.namespaced::<K>(namespace);
-        read(|| timed(READ_TIMEOUT, "get", object::<K>(name), api.get_opt(name))).await
+        let how = if self.at_hand {
+            GetParams::any()
+        } else {
+            GetParams::default()
+        };
+        let get = || {
+            timed(
+                READ_TIMEOUT,
+                "get",
+                object::<K>(name),
+                api.get_with(name, &how),
+            )
+        };
+        match read(get).await {
+            Ok(found) => Ok(Some(found)),
+            Err(error) if error.is_absent() => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Reads one object, live. That there is none is an error like any other, which says whether its kind is served.
@@ -254,12 +283,28 @@ impl Kubernetes {
         read(|| timed(READ_TIMEOUT, "get", object::<K>(name), api.get(name))).await
     }
 
-    /// Reads all objects of a kind that carry `labels`, live and whole, page by page.
+    /// Reads all objects of a kind that carry `labels`, whole, page by page; live unless what is [at hand](Self::at_hand) will do.
     ///
     /// # Errors
     /// [`CallError`], after a few tries of a page.
     pub async fn list<K: Kind>(&self, namespace: &str, labels: &str) -> Result<Vec<K>, CallError> {
-        list(&self.namespaced::<K>(namespace), labels).await
+        let labelled = ListParams::default().labels(labels);
+        let parameters = if self.at_hand {
+            // What is at hand comes in one page, whatever is asked for; kube leaves the version out where there is a limit.
+            labelled.match_any()
+        } else {
+            labelled.limit(PAGE)
+        };
+        list(&self.namespaced::<K>(namespace), parameters).await
+    }
+
+    /// Reads all objects of a kind in a namespace, live whatever is at hand.
+    ///
+    /// # Errors
+    /// As [`Kubernetes::list`].
+    pub(crate) async fn list_live<K: Kind>(&self, namespace: &str) -> Result<Vec<K>, CallError> {
+        let parameters = ListParams::default().limit(PAGE);
+        list(&self.namespaced::<K>(namespace), parameters).await
     }
 
     /// Looks for one object of a kind that lives in no namespace, live.
@@ -288,7 +333,8 @@ impl Kubernetes {
         if self.bound {
             return Ok(None);
         }
-        permitted(list(&self.wide::<K>(), labels).await)
+        let parameters = ListParams::default().labels(labels).limit(PAGE);
+        permitted(list(&self.wide::<K>(), parameters).await)
     }
 }
 
@@ -353,11 +399,10 @@ pub(crate) async fn names<K: Resource + Clone>(
 }
 
 /// All objects that carry `labels`, page by page.
-async fn list<K>(api: &Api<K>, labels: &str) -> Result<Vec<K>, CallError>
+async fn list<K>(api: &Api<K>, mut parameters: ListParams) -> Result<Vec<K>, CallError>
 where
     K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug,
 {
-    let mut parameters = ListParams::default().labels(labels).limit(PAGE);
     let mut all = Vec::new();
     loop {
         let of = || K::kind(&()).into_owned();

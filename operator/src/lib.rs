@@ -23,6 +23,7 @@ pub mod context;
 pub mod controller;
 pub mod footing;
 pub mod gate;
+pub mod glance;
 pub mod kubernetes;
 pub mod lease;
 pub mod members;

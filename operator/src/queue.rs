@@ -4,6 +4,7 @@
 //! - A cluster waits at most once: however many events name it, the earliest moment wins.
 //! - A cluster that is being worked on is handed to nobody else; events that arrive meanwhile are kept for afterwards.
 //! - Failures wait longer each time, up to a bound; one success forgets them.
+//! - A cluster rests from a look that found nothing in hand until somebody asks for the next one.
 //!
 //! It deliberately knows nothing about tasks, timers or why a cluster wants a look.
 
@@ -37,6 +38,10 @@ impl std::fmt::Display for Key {
 pub enum Finish {
     /// Look again after this long at the latest.
     After(Duration),
+    /// Nothing is in hand; look again after this long at the latest.
+    Rests(Duration),
+    /// It was glanced at and rests still; look again after this long at the latest.
+    Glanced(Duration),
     /// It failed; look again after the failure's wait.
     Failed,
     /// The cluster is gone.
@@ -47,10 +52,12 @@ pub enum Finish {
 enum Entry {
     Waiting {
         due: Instant,
+        rested: Option<Instant>,
     },
     Running {
         again: Option<Instant>,
         since: Instant,
+        rested: Option<Instant>,
     },
 }
 
@@ -61,6 +68,8 @@ pub struct Due {
     pub key: Key,
     /// For how long it had been due.
     pub overdue: Duration,
+    /// When it was found at rest, if nobody has asked for a look since.
+    pub rested: Option<Instant>,
 }
 
 /// The queue itself.
@@ -75,11 +84,11 @@ impl Queue {
     /// Asks for a look at `key` at `due`, or earlier if one is already wanted earlier.
     pub fn add(&mut self, key: Key, due: Instant) {
         match self.entries.get_mut(&key) {
-            Some(Entry::Waiting { due: old }) if *old <= due => {}
+            Some(Entry::Waiting { due: old, rested }) if *old <= due => *rested = None,
             Some(Entry::Running { again, .. }) => {
                 *again = Some(again.map_or(due, |old| old.min(due)));
             }
-            _ => self.wait(key, due),
+            _ => self.wait(key, due, None),
         }
     }
 
@@ -91,14 +100,21 @@ impl Queue {
             .waiting
             .pop_first()
             .expect("first() has just shown one");
-        self.entries.insert(
-            key.clone(),
-            Entry::Running {
-                again: None,
-                since: now,
-            },
-        );
-        Some(Due { key, overdue })
+        let running = |rested| Entry::Running {
+            again: None,
+            since: now,
+            rested,
+        };
+        let rested = match self.entries.insert(key.clone(), running(None)) {
+            Some(Entry::Waiting { rested, .. }) => rested,
+            _ => None,
+        };
+        self.entries.insert(key.clone(), running(rested));
+        Some(Due {
+            key,
+            overdue,
+            rested,
+        })
     }
 
     /// When the next cluster becomes due, if any waits.
@@ -109,11 +125,17 @@ impl Queue {
 
     /// Gives back a cluster that [`Queue::take`] handed out.
     pub fn finish(&mut self, key: Key, how: Finish, now: Instant) {
-        let Some(Entry::Running { again, .. }) = self.entries.remove(&key) else {
+        let Some(Entry::Running { again, rested, .. }) = self.entries.remove(&key) else {
             panic!("{key} was given back without having been taken");
         };
+        let rested = match how {
+            _ if again.is_some() => None,
+            Finish::Rests(_) => Some(now),
+            Finish::Glanced(_) => rested,
+            Finish::After(_) | Finish::Failed | Finish::Gone => None,
+        };
         let due = match how {
-            Finish::After(wait) => now + wait,
+            Finish::After(wait) | Finish::Rests(wait) | Finish::Glanced(wait) => now + wait,
             Finish::Failed => now + self.fail(&key),
             Finish::Gone => return self.forget(key, again),
         };
@@ -126,7 +148,7 @@ impl Queue {
             (Some(again), Finish::Failed) => again.max(now + BACKOFF_MIN).min(due),
             (Some(again), _) => again.min(due),
         };
-        self.wait(key, due);
+        self.wait(key, due, rested);
     }
 
     /// Every cluster the queue has heard of and that was not [`Finish::Gone`].
@@ -156,16 +178,16 @@ impl Queue {
         self.failures.remove(&key);
         // An event during the last look may be the birth of a new cluster of the same name.
         if let Some(again) = again {
-            self.wait(key, again);
+            self.wait(key, again, None);
         }
     }
 
-    fn wait(&mut self, key: Key, due: Instant) {
-        if let Some(Entry::Waiting { due }) = self.entries.get(&key) {
+    fn wait(&mut self, key: Key, due: Instant, rested: Option<Instant>) {
+        if let Some(Entry::Waiting { due, .. }) = self.entries.get(&key) {
             self.waiting.remove(&(*due, key.clone()));
         }
         self.waiting.insert((due, key.clone()));
-        self.entries.insert(key, Entry::Waiting { due });
+        self.entries.insert(key, Entry::Waiting { due, rested });
     }
 
     fn fail(&mut self, key: &Key) -> Duration {
@@ -267,6 +289,38 @@ mod tests {
         queue.finish(key("reborn"), Finish::Gone, now);
         assert_eq!(queue.known(), vec![key("reborn")]);
         assert_eq!(taken(&mut queue, now).as_deref(), Some("reborn"));
+    }
+
+    #[test]
+    fn a_cluster_rests_until_somebody_asks_for_a_look() {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let (mut queue, begun) = (Queue::default(), Instant::now());
+        let mut now = begun;
+        let mut next = |queue: &mut Queue, how| {
+            queue.finish(key("a"), how, now);
+            now = queue.next_due().expect("it waits");
+            queue.take(now).expect("it is due").rested
+        };
+        queue.add(key("a"), begun);
+        assert_eq!(queue.take(begun).expect("it is due").rested, None);
+        assert_eq!(next(&mut queue, Finish::Rests(MINUTE)), Some(begun));
+        assert_eq!(
+            next(&mut queue, Finish::Glanced(MINUTE)),
+            Some(begun),
+            "a glance is no look"
+        );
+        assert_eq!(
+            next(&mut queue, Finish::Rests(MINUTE)),
+            Some(begun + 2 * MINUTE)
+        );
+        queue.add(key("a"), begun + 9 * MINUTE);
+        assert_eq!(next(&mut queue, Finish::Glanced(MINUTE)), None, "asked");
+        assert_eq!(next(&mut queue, Finish::After(MINUTE)), None, "at work");
+        assert_eq!(next(&mut queue, Finish::Failed), None);
+        queue.finish(key("a"), Finish::Rests(MINUTE), begun);
+        queue.add(key("a"), begun + 2 * MINUTE);
+        let due = queue.take(begun + 3 * MINUTE).expect("it is due");
+        assert_eq!(due.rested, None, "asked for a later look than the next");
     }
 
     #[test]

@@ -26,6 +26,7 @@ use crate::absences::Absences;
 use crate::context::Context;
 use crate::controller::{ReconcileError, Requeue, reconcile};
 use crate::gate::Shut;
+use crate::glance::glance;
 use crate::kubernetes::{Kind, chain};
 use crate::metrics::Outcome;
 use crate::nodes;
@@ -227,7 +228,9 @@ impl Workers {
             };
             self.ctx.metrics.reconcile_began(due.overdue);
             let span = tracing::info_span!("round", cluster = %due.key);
-            let round = round(self.ctx.clone(), due.key.clone(), self.resync).instrument(span);
+            let rests = due.rested.is_some_and(|since| now - since < self.resync);
+            let round =
+                look(self.ctx.clone(), due.key.clone(), self.resync, rests).instrument(span);
             self.hands.insert(self.rounds.spawn(round).id(), due.key);
         }
     }
@@ -283,23 +286,38 @@ async fn until(due: Option<Instant>) {
     }
 }
 
-/// One round, bounded, counted and, where it failed, logged.
-async fn round(ctx: Context, key: Key, resync: Duration) -> Finish {
+/// One look, bounded, counted and, where it failed, logged: a round, or a glance if that is enough for a cluster that `rests`.
+async fn look(ctx: Context, key: Key, resync: Duration, rests: bool) -> Finish {
     let begun = ctx.clock.instant();
-    let ended = tokio::time::timeout(ROUND_MAX, reconcile(&ctx, &key.namespace, &key.name)).await;
-    let (outcome, finish) = match ended {
-        Ok(Ok(Requeue::Gone)) => (Outcome::Success, Finish::Gone),
-        Ok(Ok(Requeue::After(wait))) if wait >= resync => (Outcome::Success, Finish::After(resync)),
-        Ok(Ok(Requeue::After(wait))) => (Outcome::RequeueAfter, Finish::After(wait)),
+    let looked = async {
+        if rests && let Some(wait) = glance(&ctx, &key.namespace, &key.name).await {
+            return Ok(Finish::Glanced(wait.min(resync)));
+        }
+        let next = reconcile(&ctx, &key.namespace, &key.name).await?;
+        Ok(match next {
+            Requeue::After(wait) => Finish::After(wait.min(resync)),
+            Requeue::Rests(wait) => Finish::Rests(wait.min(resync)),
+            Requeue::Gone => Finish::Gone,
+        })
+    };
+    let finish = match tokio::time::timeout(ROUND_MAX, looked).await {
+        Ok(Ok(finish)) => finish,
         Ok(Err(error)) => {
             log(&error);
-            (Outcome::Error, Finish::Failed)
+            Finish::Failed
         }
         Err(_) => {
             tracing::error!(after = ?ROUND_MAX, "a round took too long and was cut off");
             ctx.metrics.reconcile_timed_out();
-            (Outcome::Error, Finish::Failed)
+            Finish::Failed
         }
+    };
+    let outcome = match finish {
+        Finish::Failed => Outcome::Error,
+        Finish::After(wait) | Finish::Rests(wait) | Finish::Glanced(wait) if wait < resync => {
+            Outcome::RequeueAfter
+        }
+        _ => Outcome::Success,
     };
     ctx.metrics
         .reconcile_ended(outcome, ctx.clock.instant() - begun);

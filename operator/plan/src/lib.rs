@@ -107,6 +107,12 @@ impl Plan {
     pub fn goes_on(&self) -> bool {
         self.requeue <= SOON
     }
+
+    /// Whether there is nothing to do, now or next.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        self.actions.is_empty() && self.report.work.is_none() && !self.goes_on()
+    }
 }
 
 /// A policy: the work in hand, if there is any, with its actions added to the draft.

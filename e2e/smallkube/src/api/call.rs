@@ -57,6 +57,7 @@ impl Request {
             manager
         };
         request.call.dry_run = request.parameter("dryRun") == "All";
+        request.call.at_hand = request.parameter("resourceVersion") == "0";
         request.place();
         Ok(request)
     }
