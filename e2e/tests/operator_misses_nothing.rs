@@ -7,7 +7,7 @@ use crds::RaftOperation;
 use e2e::FIGURE;
 use e2e::simulated::world::NAME;
 use e2e::simulated::{Crash, Summary, World};
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Api;
 use kube::api::DeleteParams;
 use quorate_operator::process::{Ended, live};
@@ -177,6 +177,48 @@ async fn what_there_was_none_of_is_seldom_asked_for_and_found_when_it_comes() {
     assert!(
         took <= 62,
         "it took {took} s: two looks at a quiet cluster find what no watch tells"
+    );
+    stop.cancel();
+    assert_eq!(operator.await.expect("no panic"), Ended::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_glance_at_the_past_keeps_nothing_from_being_done() {
+    let world = World::new().await;
+    let stop = CancellationToken::new();
+    let operator = started(&world, USUAL, &stop);
+    let spec = json!({ "replicas": 3, "storage": { "size": "1Gi" } });
+    world.create(spec).await;
+    seconds_until(&world, is_ready).await;
+    pass(&world, 60).await;
+    world.kube.freeze_what_is_at_hand();
+
+    world.change(json!({ "replicas": 4 })).await;
+    let took = seconds_until(&world, is_ready).await;
+    assert!(took < 60, "it took {took} s: a watch tells of the change");
+    pass(&world, 60).await;
+    world.kube.faults().forget_calls();
+    pass(&world, 600).await;
+    assert!(world.kube.faults().writes().is_empty());
+
+    // No watch tells, no member notices, and what is at hand says that all is well.
+    world.kube.freeze_what_is_at_hand();
+    world
+        .kube
+        .faults()
+        .add(Rule::drop_event(|call, _| call.client == "operator"));
+    let services: Api<Service> = Api::namespaced(world.user.clone(), "default");
+    let gone = services.delete(NAME, &DeleteParams::default()).await;
+    gone.expect("it is there");
+    let again = async |_: &World| {
+        let found = services.get_opt(NAME).await;
+        found.expect("smallkube can be read").is_some()
+    };
+    let took = seconds_until(&world, again).await;
+    let usual = u32::try_from(USUAL.as_secs()).expect("some minutes");
+    assert!(
+        took <= usual + 30,
+        "it took {took} s: each cluster has its round"
     );
     stop.cancel();
     assert_eq!(operator.await.expect("no panic"), Ended::Stopped);

@@ -270,6 +270,12 @@ impl Smallkube {
         self.objects.store.with(|state| state.forget_changes());
     }
 
+    /// From now on lists that take any version (`resourceVersion=0`) are shown things as they are now, as by a server whose cache has
+    /// lost touch.
+    pub fn freeze_what_is_at_hand(&self) {
+        self.objects.store.with(|state| state.freeze());
+    }
+
     /// The newest resourceVersion; the same number twice means that nothing was written in between.
     #[must_use]
     pub fn revision(&self) -> u64 {

@@ -32,7 +32,7 @@ pub struct Call {
     pub client: String,
     /// True when the call only tries (`dryRun=All`).
     pub dry_run: bool,
-    /// True when a read is content with any version that a server has at hand (`resourceVersion=0`); here it gets the newest.
+    /// True when a read is content with any version that a server has at hand (`resourceVersion=0`).
     pub at_hand: bool,
 }
 

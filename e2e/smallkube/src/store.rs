@@ -62,6 +62,7 @@ pub(crate) struct State {
     random: SmallRng,
     kept: usize,
     network: u8,
+    frozen: Option<u64>,
 }
 
 /// The objects behind their lock, and a bell that rings at each commit.
@@ -84,6 +85,7 @@ impl Store {
             random: SmallRng::seed_from_u64(seed),
             kept: KEPT_CHANGES,
             network: 100,
+            frozen: None,
         };
         Self {
             state: Mutex::new(state),
@@ -122,6 +124,16 @@ impl Store {
 impl State {
     pub(crate) fn revision(&self) -> u64 {
         self.revision
+    }
+
+    /// From now on, what is at hand stays as it is.
+    pub(crate) fn freeze(&mut self) {
+        self.frozen = Some(self.revision);
+    }
+
+    /// The version that whoever takes any is shown.
+    pub(crate) fn at_hand(&self) -> u64 {
+        self.frozen.unwrap_or(self.revision).max(self.compacted)
     }
 
     pub(crate) fn one(&self, key: &Key) -> Option<Arc<Value>> {

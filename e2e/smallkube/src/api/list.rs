@@ -130,6 +130,9 @@ fn moment(state: &State, request: &Request) -> Result<(u64, Option<(String, Stri
         });
         return Err(refusal);
     }
+    if request.call.at_hand {
+        return Ok((state.at_hand(), None));
+    }
     if request.parameter("resourceVersionMatch") == "Exact" && asked > 0 {
         return Ok((asked, None));
     }
