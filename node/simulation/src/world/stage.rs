@@ -293,7 +293,8 @@ impl Stage {
     pub fn end(&mut self) -> Result<Summary, Violation> {
         self.happen(|world| {
             let end = world.now + ELECTION_MS;
-            world.until(end, |world| world.leader().is_some())?;
+            // One that naps leads as well, and cannot be asked yet.
+            world.until(end, |it| it.leader().is_some_and(|id| it.is_awake(id)))?;
             let table = world.table();
             ensure(table.is_some(), LIVENESS, || "nobody leads".to_owned())?;
             world.wanted = table.map_or(0, |(_, table)| table.members.len());
