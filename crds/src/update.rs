@@ -78,7 +78,8 @@ pub enum UpdateType {
     /// Nobody: a new member of the new template takes over from each, one at a time, so that there is one voter more for the
     /// time of it and never one fewer. Each new member copies the data.
     Surge,
-    /// The user, by deleting pods: one at a time is named when it can be spared, the leader's last, after it has handed over. A pod that is not ready is replaced by the operator all the same.
+    /// The user, by deleting pods: one at a time is named when it can be spared, the leader's last, after it has handed over. A pod
+    /// that is not ready is replaced by the operator all the same.
     OnDelete,
 }
 

@@ -415,6 +415,14 @@ fn read(manifest: &str) -> Result<DynamicObject> {
     serde_saphyr::from_str(manifest).context("read the manifest")
 }
 
+/// Whose pod the operator asks the user to delete (`updateStrategy.type: OnDelete`).
+pub fn asked_to_delete(cluster: &RaftCluster) -> Option<&str> {
+    let operation = cluster.status.as_ref()?.operation.as_ref()?;
+    let mut gates = operation.blocked_by.iter();
+    let asks = gates.any(|it| it.gate == "OnDelete");
+    operation.member.as_deref().filter(|_| asks)
+}
+
 /// Whether the operator says of this very spec that all of it is there.
 pub fn is_ready(cluster: &RaftCluster) -> bool {
     let Some(status) = &cluster.status else {

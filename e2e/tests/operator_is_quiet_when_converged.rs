@@ -1,7 +1,4 @@
-//! A converged cluster costs nothing: a hundred looks at it write nothing, while its clients write all the time; and most of them
-//! ask the API server for no more than it has at hand.
-
-use std::time::Duration;
+//! A converged cluster costs nothing: a hundred looks at it write nothing, while its clients write all the time; nor does a glance.
 
 use e2e::simulated::kubelet::Processes;
 use e2e::simulated::world::NAME;
@@ -9,12 +6,7 @@ use e2e::simulated::{Crash, World};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use quorate_operator::glance::glance;
-use quorate_operator::process::{Ended, live};
-use quorate_operator::run::Scope;
-use quorate_operator::serve::Pulse;
 use serde_json::json;
-use smallkube::Record;
-use tokio_util::sync::CancellationToken;
 
 /// How often it is looked at.
 const LOOKS: usize = 100;
@@ -60,7 +52,6 @@ async fn at_rest() -> World {
     world.create(spec).await;
     let ready = world.converge(&Crash::never()).await;
     ready.expect("it becomes ready");
-    world.kube.faults().forget_calls();
     world
 }
 
@@ -96,37 +87,4 @@ async fn a_glance_notices_what_nobody_tells_of() {
     changed.delete().await;
     changed.pass_time().await;
     assert!(!rests(&changed).await, "it is gone");
-}
-
-/// How often the operator has listed pods, live and as they were at hand.
-fn lists(calls: &[Record]) -> (usize, usize) {
-    let lists = calls.iter().map(|it| &it.call);
-    let lists = lists.filter(|it| it.verb == "list" && it.resource == "pods");
-    let lists = lists.filter(|it| it.client == "operator");
-    let (at_hand, live): (Vec<_>, Vec<_>) = lists.partition(|it| it.at_hand);
-    (live.len(), at_hand.len())
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_cluster_at_rest_is_glanced_at_and_now_and_then_looked_at() {
-    let world = at_rest().await;
-    let stop = CancellationToken::new();
-    let scope = Scope {
-        namespaces: vec!["default".into()],
-        resync: Duration::from_secs(300),
-        workers: 1,
-    };
-    let ctx = world.operator(&Crash::never());
-    let operator = tokio::spawn(live(ctx, None, scope, Pulse::default(), stop.clone()));
-    for _ in 0..1_200 {
-        world.pass_time().await;
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    let (live, at_hand) = lists(&world.kube.faults().calls());
-    // One for each watch that tells of the cluster at the start, and one in five minutes.
-    assert!((4..=12).contains(&live), "{live} live lists");
-    assert!((30..=40).contains(&at_hand), "{at_hand} glances");
-    assert!(world.kube.faults().writes().is_empty());
-    stop.cancel();
-    assert_eq!(operator.await.expect("no panic"), Ended::Stopped);
 }

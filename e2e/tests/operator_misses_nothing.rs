@@ -16,7 +16,7 @@ use quorate_operator::serve::Pulse;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use serde_json::json;
-use smallkube::Rule;
+use smallkube::{Call, Rule};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -74,8 +74,7 @@ fn pods(world: &World) -> Api<Pod> {
 #[tokio::test(start_paused = true)]
 async fn a_cluster_becomes_ready_though_no_watch_ever_tells_of_its_objects() {
     let world = World::new().await;
-    let deaf =
-        |call: &smallkube::Call| call.client == "operator" && call.resource != "raftclusters";
+    let deaf = |call: &Call| call.client == "operator" && call.resource != "raftclusters";
     world
         .kube
         .faults()
@@ -129,13 +128,11 @@ async fn a_pod_that_went_while_the_watch_had_lost_its_place_is_made_again() {
     assert_eq!(operator.await.expect("no panic"), Ended::Stopped);
 }
 
-/// How often the operator has listed a kind.
-fn lists(world: &World, resource: &str) -> usize {
-    let calls = world.kube.faults().calls();
-    let of = |it: &&smallkube::Call| {
-        it.client == "operator" && it.verb == "list" && it.resource == resource
-    };
-    calls.iter().map(|it| &it.call).filter(of).count()
+/// The operator's lists of a kind.
+fn lists(world: &World, resource: &str) -> Vec<Call> {
+    let calls = world.kube.faults().calls().into_iter();
+    let of = |it: &Call| it.client == "operator" && it.verb == "list" && it.resource == resource;
+    calls.map(|it| it.call).filter(of).collect()
 }
 
 /// Asks for something, and says after how many seconds it was done.
@@ -154,9 +151,9 @@ async fn seconds_to_do(world: &World, name: &str) -> u32 {
 async fn what_there_was_none_of_is_seldom_asked_for_and_found_when_it_comes() {
     let stop = CancellationToken::new();
     let (world, operator) = running(&stop).await;
-    let rounds = lists(&world, "services");
+    let rounds = lists(&world, "services").len();
     for rare in ["raftoperations", "raftusers", "raftroles"] {
-        let asked = lists(&world, rare);
+        let asked = lists(&world, rare).len();
         assert!(
             asked * 4 < rounds,
             "{rare} listed {asked} times in {rounds} rounds"
@@ -178,6 +175,28 @@ async fn what_there_was_none_of_is_seldom_asked_for_and_found_when_it_comes() {
         took <= 62,
         "it took {took} s: two looks at a quiet cluster find what no watch tells"
     );
+    stop.cancel();
+    assert_eq!(operator.await.expect("no panic"), Ended::Stopped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cluster_at_rest_is_glanced_at_and_now_and_then_looked_at() {
+    let world = World::new().await;
+    let spec = json!({ "replicas": 3, "storage": { "size": "1Gi" } });
+    world.create(spec).await;
+    let ready = world.converge(&Crash::never()).await;
+    ready.expect("it becomes ready");
+    world.kube.faults().forget_calls();
+    let stop = CancellationToken::new();
+    let operator = started(&world, USUAL, &stop);
+    pass(&world, 1_200).await;
+    let (at_hand, live): (Vec<Call>, Vec<Call>) =
+        lists(&world, "pods").into_iter().partition(|it| it.at_hand);
+    // One for each watch that tells of the cluster at the start, and one in five minutes.
+    let (at_hand, live) = (at_hand.len(), live.len());
+    assert!((4..=12).contains(&live), "{live} live lists");
+    assert!((30..=40).contains(&at_hand), "{at_hand} glances");
+    assert!(world.kube.faults().writes().is_empty());
     stop.cancel();
     assert_eq!(operator.await.expect("no panic"), Ended::Stopped);
 }

@@ -1,12 +1,12 @@
 //! Observe: all reads of a round, and nothing else.
 //!
-//! Every list is read live from the API server (but for a glance, which acts on nothing), whole, and after the cluster itself; the members
-//! are asked last, so that what they say is the youngest fact of all. A round costs five lists and two small calls per member, and a sixth list where
-//! there may be a NetworkPolicy; three more where it is not known that the namespace holds none of what people ask for beside clusters
-//! (`absences.rs`); while volumes have to grow, one call more for each of their classes, with TLS one read of each
-//! Secret that the cluster names, and of its `Certificate` where cert-manager fills it, with authentication one more and a question
-//! to one member; and the node of the leader, those of
-//! the others while anything is in hand, and for a member that does not answer up to three reads: where it stands (`footing.rs`).
+//! Every list is read live from the API server (but for a glance, which acts on nothing), whole, and after the cluster itself;
+//! the members are asked last, so that what they say is the youngest fact of all. A round costs five lists and two small calls
+//! per member, and a sixth list where there may be a NetworkPolicy; three more where it is not known that the namespace holds
+//! none of what people ask for beside clusters (`absences.rs`); while volumes have to grow, one call more for each of their
+//! classes, with TLS one read of each Secret that the cluster names, and of its `Certificate` where cert-manager fills it, with
+//! authentication one more and a question to one member; and the node of the leader, those of the others while anything is in
+//! hand, and for a member that does not answer up to three reads: where it stands (`footing.rs`).
 //! Of the Secrets only what the operator shows to members outlives the reading.
 //!
 //! It deliberately draws no conclusion and leaves nothing out: objects of an earlier cluster of the same name are facts too.

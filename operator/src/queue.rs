@@ -100,16 +100,16 @@ impl Queue {
             .waiting
             .pop_first()
             .expect("first() has just shown one");
-        let running = |rested| Entry::Running {
+        let rested = match self.entries.get(&key) {
+            Some(Entry::Waiting { rested, .. }) => *rested,
+            _ => None,
+        };
+        let running = Entry::Running {
             again: None,
             since: now,
             rested,
         };
-        let rested = match self.entries.insert(key.clone(), running(None)) {
-            Some(Entry::Waiting { rested, .. }) => rested,
-            _ => None,
-        };
-        self.entries.insert(key.clone(), running(rested));
+        self.entries.insert(key.clone(), running);
         Some(Due {
             key,
             overdue,

@@ -238,14 +238,6 @@ impl World {
             .expect("it is there");
     }
 
-    /// Whose pod the status asks the user to delete.
-    pub(super) async fn pod_to_delete(&self) -> Option<String> {
-        let operation = self.cluster().await?.status?.operation?;
-        let mut gates = operation.blocked_by.iter();
-        let asks = gates.any(|it| it.gate == "OnDelete");
-        operation.member.filter(|_| asks)
-    }
-
     /// The user deletes a member's pod; whether it was there.
     ///
     /// # Panics

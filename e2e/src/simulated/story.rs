@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::stories::GROWS;
 use super::world::{NAME, ROOT_SECRET};
 use super::{Bug, Crash, Faults, Round, Summary, World};
+use crate::lab::asked_to_delete;
 
 /// The operation by which a recovery is asked for.
 pub(super) const RECOVERY: &str = "recover";
@@ -250,10 +251,10 @@ impl World {
         let ctx = self.operator(&fate);
         for _ in 0..LONG {
             self.rounds(&ctx, &fate, 1).await?;
-            let asked = self.pod_to_delete().await;
+            let cluster = self.cluster().await;
             // While calls fail, the status may still ask for one that is on its way already.
-            if let Some(member) = asked
-                && self.delete_pod(&member).await
+            if let Some(member) = cluster.as_ref().and_then(asked_to_delete)
+                && self.delete_pod(member).await
             {
                 return Ok(());
             }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use crds::RaftCluster;
 use e2e::kind::traffic::Remote;
+use e2e::lab::asked_to_delete;
 use futures::FutureExt;
 use serde_json::{Value, json};
 
@@ -58,9 +59,9 @@ async fn by_deletion(stage: &Stage<'_>, traffic: &Remote) -> Result<()> {
             "a pod was restarted that nobody had deleted"
         );
         for _ in 0..before.len() {
-            let asks = |it: &RaftCluster| asked_for(it).is_some();
+            let asks = |it: &RaftCluster| asked_to_delete(it).is_some();
             let asking = stage.is(NAME, "asking for a pod", asks).await?;
-            let member = asked_for(&asking).unwrap_or_default();
+            let member = asked_to_delete(&asking).unwrap_or_default();
             ensure!(
                 stage.leader().await? != member,
                 "{member} leads and is to be deleted"
@@ -74,14 +75,6 @@ async fn by_deletion(stage: &Stage<'_>, traffic: &Remote) -> Result<()> {
     });
     stage.figure(&format!("rolled by the user's hand: {}", cost.await?));
     stage.all_are_new(&before, 3).await
-}
-
-/// Whose pod the user is to delete.
-fn asked_for(cluster: &RaftCluster) -> Option<&str> {
-    let operation = cluster.status.as_ref()?.operation.as_ref()?;
-    let mut gates = operation.blocked_by.iter();
-    let asks = gates.any(|it| it.gate == "OnDelete");
-    operation.member.as_deref().filter(|_| asks)
 }
 
 async fn roll(stage: &Stage<'_>, traffic: &Remote, what: &str, spec: Value) -> Result<()> {

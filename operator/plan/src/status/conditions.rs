@@ -1,6 +1,6 @@
 //! What the conditions say: each is a verdict upon the report, in the words of people.
 //!
-//! A condition's time changes only with its truth. None says that all is well while something is not known.
+//! A condition's time changes only with its truth.
 
 use crds::{
     ConditionType, MemberPhase, MemberStatus, Operation, OperationType, RaftCluster,

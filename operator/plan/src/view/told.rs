@@ -1,6 +1,6 @@
 //! What people are told of a member: how it stands in the status, and in words why it does not run or answer.
 //!
-//! It deliberately decides nothing: no policy asks for a phase or for words.
+//! It deliberately decides nothing: policies hand its words on, and none acts by them.
 
 use crds::{MemberPhase, MemberRole, MemberStatus, RepairMode};
 use k8s_openapi::api::core::v1::Pod;
