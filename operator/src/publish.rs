@@ -145,19 +145,15 @@ pub fn news(old: &RaftClusterStatus, new: &RaftClusterStatus, done: &[Action]) -
         action: operation.to_owned(),
         note: action.to_string(),
     });
-    let turns = new
-        .conditions
-        .iter()
-        .filter(|condition| has_turned(old, condition))
-        .map(|condition| News {
-            warning: is_bad(condition),
-            reason: condition.reason.clone(),
-            action: operation.to_owned(),
-            note: format!(
-                "{} is {}: {}",
-                condition.type_, condition.status, condition.message
-            ),
-        });
+    let turns = turned(old, new).into_iter().map(|condition| News {
+        warning: is_bad(condition),
+        reason: condition.reason.clone(),
+        action: operation.to_owned(),
+        note: format!(
+            "{} is {}: {}",
+            condition.type_, condition.status, condition.message
+        ),
+    });
     let waited_for: BTreeSet<&str> = gates(old).map(|(gate, _)| gate).collect();
     let waits = gates(new)
         .filter(|(gate, _)| !waited_for.contains(gate))
@@ -203,6 +199,17 @@ fn gates(status: &RaftClusterStatus) -> impl Iterator<Item = (&str, &str)> {
         .iter()
         .flat_map(|operation| &operation.blocked_by);
     blocked.map(|gate| (gate.gate.as_str(), gate.message.as_str()))
+}
+
+/// The conditions that have turned. `Progressing` only where no other one has for the same reason: it would say the same again.
+fn turned<'a>(old: &RaftClusterStatus, new: &'a RaftClusterStatus) -> Vec<&'a Condition> {
+    const ECHO: &str = "Progressing";
+    let all = new.conditions.iter();
+    let mut turned: Vec<_> = all.filter(|it| has_turned(old, it)).collect();
+    let others = turned.iter().filter(|it| it.type_ != ECHO);
+    let reasons: BTreeSet<&str> = others.map(|it| &*it.reason).collect();
+    turned.retain(|it| it.type_ != ECHO || !reasons.contains(&*it.reason));
+    turned
 }
 
 /// A condition that is new is news only if it is bad or brings the first `Ready`.

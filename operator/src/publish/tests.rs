@@ -85,6 +85,30 @@ fn a_condition_that_turns_is_told_and_bad_ones_warn() {
 }
 
 #[test]
+fn progress_is_told_where_nothing_else_turns_for_the_same_reason() {
+    let with = |conditions: [(&str, &str, &str); 2]| RaftClusterStatus {
+        conditions: conditions
+            .map(|(kind, truth, reason)| condition(kind, truth, reason))
+            .into(),
+        ..RaftClusterStatus::default()
+    };
+    let grows = with([
+        ("Ready", "False", "ScaleUp"),
+        ("Progressing", "True", "ScaleUp"),
+    ]);
+    let rests = with([
+        ("Ready", "True", "Converged"),
+        ("Progressing", "False", "Converged"),
+    ]);
+    let stops = with([
+        ("Ready", "True", "Converged"),
+        ("Progressing", "False", "Paused"),
+    ]);
+    assert_eq!(reasons(&grows, &rests), ["Converged"]);
+    assert_eq!(reasons(&rests, &stops), ["Paused"]);
+}
+
+#[test]
 fn the_first_status_of_a_new_cluster_is_not_bad_news() {
     let first = RaftClusterStatus {
         conditions: vec![
