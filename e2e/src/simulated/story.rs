@@ -100,6 +100,13 @@ pub struct Story {
 }
 
 impl Story {
+    /// Whether something happens after so many rounds: how far what was begun has come by then is no matter of the end.
+    #[must_use]
+    pub fn waits_for_nobody(&self) -> bool {
+        let mut pairs = self.steps.windows(2);
+        pairs.any(|it| matches!(it, [Step::Rounds(_), _]))
+    }
+
     /// Tells it with these operators, the first one of this fate, to the end.
     ///
     /// # Errors

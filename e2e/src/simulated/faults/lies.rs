@@ -78,8 +78,12 @@ impl Past {
     fn oldest(&self, url: &str, answer: &Answer) -> Answer {
         let mut past = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let known = past.entry(url.to_owned()).or_default();
-        // Another member at the same address has no part in what this one said.
-        known.retain(|it| (it.cluster_id, it.member_id) == (answer.cluster_id, answer.member_id));
+        // Another member at the same address has no part in what this one said, nor a process that has begun anew since: whatever
+        // that one has not applied yet, the last one had.
+        known.retain(|it| {
+            let same = (it.cluster_id, it.member_id) == (answer.cluster_id, answer.member_id);
+            same && it.applied_index <= answer.applied_index
+        });
         known.push_back(answer.clone());
         if known.len() > KEPT {
             known.pop_front();
