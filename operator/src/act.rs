@@ -22,7 +22,8 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use plan::observed::PROBE_AGE_MAX;
 use plan::{
-    Action, Authority, Certificate, Failure, Ground, Issue, Observed, Outcome, Target, names,
+    Action, Alarm, Authority, Certificate, Entered, Failure, Ground, Issue, Observed, Outcome,
+    Target, names,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -138,7 +139,7 @@ pub async fn act(
         if outcome.failed.is_some() && action.founds() {
             break;
         }
-        let result = stage.carry_out(action).await;
+        let result = stage.carry_out(action, &mut outcome.entered).await;
         let label = result.as_ref().map_or_else(ActError::label, |()| "success");
         ctx.metrics.acted(kind(action), label);
         match result {
@@ -169,7 +170,8 @@ pub async fn act(
 }
 
 impl Stage<'_> {
-    async fn carry_out(&self, action: &Action) -> Result<(), ActError> {
+    /// Carries one action out; whom the membership took in is among those who `entered`.
+    async fn carry_out(&self, action: &Action, entered: &mut Entered) -> Result<(), ActError> {
         match action {
             Action::ApplyService(service) => self.apply(service.as_ref()).await,
             Action::ApplyBudget(budget) => self.apply(budget.as_ref()).await,
@@ -195,10 +197,12 @@ impl Stage<'_> {
             Action::DeleteMember { member } => self.delete::<RaftMember>(member).await,
             Action::DeleteClaim { claim } => self.delete::<PersistentVolumeClaim>(claim).await,
             Action::AddLearner {
-                peer_url, ground, ..
+                name,
+                peer_url,
+                ground,
             } => {
-                let via = self.stand_on(ground).await?;
-                self.sent(self.ctx.members.add_learner(&via, peer_url).await.map(drop))
+                entered.insert(name.clone(), self.add_learner(peer_url, ground).await?);
+                Ok(())
             }
             Action::Promote { id, ground, .. } => {
                 let via = self.stand_on(ground).await?;
@@ -224,10 +228,7 @@ impl Stage<'_> {
                 self.sent(self.ctx.members.defragment(&at).await)
             }
             Action::Compact { revision, ground } => self.compact(*revision, ground).await,
-            Action::Disarm { alarm, id, ground } => {
-                let via = self.stand_on(ground).await?;
-                self.sent(self.ctx.members.disarm(&via, *alarm, *id).await)
-            }
+            Action::Disarm { alarm, id, ground } => self.disarm(*alarm, *id, ground).await,
             Action::ChangeAccount { change, ground } => {
                 let via = self.stand_on(ground).await?;
                 Ok(accounts::change(self.ctx, &self.namespace, &via, change).await?)
@@ -262,6 +263,18 @@ impl Stage<'_> {
     async fn update_peer_url(&self, id: u64, url: &str, ground: &Ground) -> Result<(), ActError> {
         let via = self.stand_on(ground).await?;
         self.sent(self.ctx.members.update_peer_url(&via, id, url).await)
+    }
+
+    /// The id that the membership gave the learner.
+    async fn add_learner(&self, peer_url: &str, ground: &Ground) -> Result<u64, ActError> {
+        let via = self.stand_on(ground).await?;
+        let id = self.ctx.members.add_learner(&via, peer_url).await;
+        id.map_err(ActError::Members)
+    }
+
+    async fn disarm(&self, alarm: Alarm, id: u64, ground: &Ground) -> Result<(), ActError> {
+        let via = self.stand_on(ground).await?;
+        self.sent(self.ctx.members.disarm(&via, alarm, id).await)
     }
 
     async fn compact(&self, revision: i64, ground: &Ground) -> Result<(), ActError> {

@@ -119,9 +119,8 @@ async fn carry_out(
         "a plan of ours is unsafe; nothing of it is done"
     );
     Ok(Outcome {
-        done: Vec::new(),
-        postponed: None,
         failed: Some(Failure { action, error }),
+        ..Outcome::default()
     })
 }
 

@@ -9,7 +9,7 @@ use crds::OperationType::Bootstrap;
 
 use crate::{
     draft::{Draft, make, make_claim, moving, waiting},
-    names,
+    join, names,
     report::Work,
     view::{ClaimState, Member, Membership, View, hex},
 };
@@ -21,7 +21,10 @@ pub(crate) fn bootstrap(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
     }
     if let Some(membership) = view.membership.as_ref().filter(|it| ours(view, it)) {
         draft.memory.cluster_id = Some(hex(membership.cluster_id));
-        return Some(moving(Bootstrap, "RememberCluster", &membership.via));
+        return Some(
+            join::choose_first(view, draft)
+                .unwrap_or_else(|| moving(Bootstrap, "RememberCluster", &membership.via)),
+        );
     }
     let roster = view.roster();
     if let Some(leftover) = leftover(view, &roster) {

@@ -5,9 +5,17 @@
 //!
 //! It deliberately knows no clock: whoever asks knows when the next look is.
 
-use crds::RaftClusterStatus;
+use crds::{MemberPhase, MemberStatus, RaftClusterStatus};
 
 use crate::status::is_on_purpose;
+
+/// What of a member the next step builds upon: its id, and the uid of its volume. Of one that is to join nothing until it has an id,
+/// for nothing starts on its volume before; then both are remembered at once. The seed starts on its volume without an id.
+pub(crate) fn built_upon(member: &MemberStatus, born: bool) -> Option<(&str, &str)> {
+    let id = member.id.as_deref();
+    let uid = member.claim_uid.as_deref();
+    (id.is_some() || !born).then(|| (id.unwrap_or_default(), uid.unwrap_or_default()))
+}
 
 /// Whether the newer status says no more than how far the same work on the same member is, or that the name of a new member need
 /// not be remembered beside its id, which the next round reads from the older one as well.
@@ -32,8 +40,15 @@ fn without_course(status: &RaftClusterStatus) -> RaftClusterStatus {
     for condition in &mut status.conditions {
         condition.message.clear();
     }
+    let born = status.cluster_id.is_some();
+    status.members.retain(|it| built_upon(it, born).is_some());
+    // As many as there are members, but for learners, of whom the status tells elsewhere.
+    status.replicas = 0;
     for member in &mut status.members {
         member.lag = None;
+        if is_on_its_way(member.phase) {
+            (member.phase, member.version, member.node) = Default::default();
+        }
     }
     if let Some(operation) = &mut status.operation {
         operation.step.clear();
@@ -41,6 +56,12 @@ fn without_course(status: &RaftClusterStatus) -> RaftClusterStatus {
         operation.blocked_by.retain(is_on_purpose);
     }
     status
+}
+
+/// Whether a member of this phase has not worked yet.
+fn is_on_its_way(phase: MemberPhase) -> bool {
+    use MemberPhase::{CatchingUp, Pending, Starting};
+    matches!(phase, Pending | Starting | CatchingUp)
 }
 
 #[cfg(test)]
@@ -97,6 +118,37 @@ mod tests {
         near.members[0].lag = Some(0);
         said.conditions[0].message = "StartMember".to_owned();
         assert!(is_passing(&old, &near) && is_passing(&old, &said));
+    }
+
+    #[test]
+    fn a_member_on_its_way_passes_until_it_has_an_id_or_works() {
+        let members = |change: Value| {
+            let mut member = json!({ "name": "kv-a", "phase": "Pending", "role": "Learner" });
+            crate::overlay::merge(&mut member, &change);
+            json!({ "members": [member], "replicas": 1 })
+        };
+        let born = |change: Value| {
+            let mut all = json!({ "clusterID": "c0ffee" });
+            crate::overlay::merge(&mut all, &change);
+            status(all)
+        };
+        let none = born(json!({ "members": [], "replicas": 0 }));
+        let made = born(members(json!({ "claimUID": "u" })));
+        let entered = born(members(json!({ "claimUID": "u", "id": "1" })));
+        let follows = json!({ "claimUID": "u", "id": "1", "phase": "CatchingUp", "node": "n", "version": "1.0.0" });
+        let follows = born(members(follows));
+        let works = born(members(
+            json!({ "claimUID": "u", "id": "1", "phase": "Ready" }),
+        ));
+        let gone = born(members(
+            json!({ "claimUID": "u", "id": "1", "phase": "VolumeLost" }),
+        ));
+        assert!(is_passing(&none, &made) && is_passing(&entered, &follows));
+        assert!(!is_passing(&made, &entered) && !is_passing(&follows, &works));
+        assert!(!is_passing(&entered, &gone));
+        let seed = status(members(json!({})));
+        let founds = status(members(json!({ "claimUID": "u" })));
+        assert!(!is_passing(&seed, &founds), "the cluster is founded on it");
     }
 
     #[test]

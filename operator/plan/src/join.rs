@@ -56,6 +56,16 @@ pub(crate) fn join(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
     })
 }
 
+/// Chooses who follows on the seed in the round that remembers the cluster, if anyone does: two facts, one status.
+pub(crate) fn choose_first(view: &View<'_>, draft: &mut Draft) -> Option<Work> {
+    let short = view.seats().len() < view.spec.replicas;
+    if !short || no_quorum(view).is_some() {
+        return None;
+    }
+    let name = draft.choose(view.next_joining(false));
+    Some(moving(ScaleUp, "ChooseName", &name))
+}
+
 /// The member that is half-way in: a learner that is to vote first, so that there is never a second, then one with an identity that
 /// is not in the membership; a learner for good when all that are to vote do. A learner without an identity is on its way out, and
 /// `leave.rs` has the round.

@@ -78,7 +78,7 @@ pub use observed::{
     OperatorPods, Password, Probe, Seen,
 };
 pub use operate::operations_in_question;
-pub use report::{Failure, Outcome, Report, Support};
+pub use report::{Entered, Failure, Outcome, Report, Support};
 pub use spec::OPERATOR_VERSION;
 pub use status::status;
 pub use volume::classes_in_question;
@@ -257,14 +257,12 @@ fn rest(view: &View<'_>) -> Duration {
 
 /// Whether the status will remember something that the next step needs and the last one had not.
 fn remembers_more(view: &View<'_>, report: &Report) -> bool {
+    let born = view.born();
     let known = |name: &str| {
         let old = view.status.members.iter().find(|it| it.name == name);
-        old.map(|it| (it.id.clone(), it.claim_uid.clone()))
-            .unwrap_or_default()
+        old.and_then(|it| course::built_upon(it, born))
     };
+    let mut members = report.members.iter();
     report.memory != view.memory
-        || report
-            .members
-            .iter()
-            .any(|it| (it.id.clone(), it.claim_uid.clone()) != known(&it.name))
+        || members.any(|it| course::built_upon(it, born) != known(&it.name))
 }

@@ -3,7 +3,7 @@
 //! Conditions, `blockedBy`, events, logs and the command line all read from it. Building the status from it is
 //! `status.rs`'s work; this file deliberately holds no rule.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crds::{
     AuthStatus, BlockedBy, CertificateRotation, Joining, Leader, MemberStatus, NetworkPolicyMode,
@@ -198,11 +198,16 @@ pub struct Work {
     pub blocked_by: Vec<BlockedBy>,
 }
 
+/// Who was taken into the membership, by name, and the ids they got.
+pub type Entered = BTreeMap<String, u64>;
+
 /// How the actions of a round went.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outcome {
     /// The actions that took effect, in their order.
     pub done: Vec<Action>,
+    /// Who was taken into the membership.
+    pub entered: Entered,
     /// What a member said that will do what it was asked, but not yet: no failure, and the end of the round.
     pub postponed: Option<String>,
     /// The first that failed. Some of those after it may have been done all the same.

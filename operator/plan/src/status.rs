@@ -8,8 +8,8 @@
 mod conditions;
 
 use crds::{
-    BlockedBy, CertificatesStatus, Operation, OperationType, RaftCluster, RaftClusterStatus,
-    Reclaiming, RepairStatus,
+    BlockedBy, CertificatesStatus, MemberStatus, Operation, OperationType, RaftCluster,
+    RaftClusterStatus, Reclaiming, RepairStatus,
 };
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -21,7 +21,7 @@ use crate::{
     operate::fence,
     progress,
     report::{Learners, Outcome, Report, Work},
-    view::PUT_OFF,
+    view::{PUT_OFF, hex},
 };
 use conditions::conditions;
 
@@ -51,7 +51,7 @@ pub fn status(cluster: &RaftCluster, report: &Report, outcome: &Outcome) -> Raft
         default_image: report.memory.default_image.clone(),
         leader: report.leader.clone(),
         quorum: report.quorum,
-        members: report.members.clone(),
+        members: members(report, outcome),
         storage: report.memory.storage.clone(),
         operation,
         serial: report.memory.serial,
@@ -69,6 +69,15 @@ pub fn status(cluster: &RaftCluster, report: &Report, outcome: &Outcome) -> Raft
         recovering: report.memory.recovering.clone(),
         auth: accounts::remember(report.memory.auth.as_ref(), outcome),
     }
+}
+
+/// The members, with the ids that they got in this very round.
+fn members(report: &Report, outcome: &Outcome) -> Vec<MemberStatus> {
+    let mut members = report.members.clone();
+    for member in members.iter_mut().filter(|it| it.id.is_none()) {
+        member.id = outcome.entered.get(&member.name).map(|id| hex(*id));
+    }
+    members
 }
 
 fn learners(report: &Report) -> Option<String> {
