@@ -208,17 +208,17 @@ impl Kubelet {
             .cloned()
             .unwrap_or_default();
         let model = self.models.entry((key.0.clone(), cluster)).or_default();
-        let address = members::address(self.addresses);
+        let (listener, number) = members::listen(self.addresses).await?;
+        let address = members::address(number);
         let start = Start::of(pod, claim_uid, &members::url(address));
         if start.is_none_or(|start| model.start(&start).is_err()) {
             return Ok(None);
         }
-        self.addresses += 1;
-        let member = members::serve(model, &key.1, address).await?;
+        self.addresses = number + 1;
         let running = Running {
             uid,
             model: model.clone(),
-            _member: member,
+            _member: members::serve(model, &key.1, listener, address),
         };
         self.running.insert(key.clone(), running);
         Ok(Some(address))

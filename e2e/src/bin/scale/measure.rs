@@ -44,6 +44,8 @@ pub(crate) struct Figures {
     pub(crate) writes_answered_while_idle: Requests,
     /// From an edit to the first thing that the operator did about it, each.
     pub(crate) edit_milliseconds: Vec<f64>,
+    /// From the same edits until a watch has told of them: what the API server and this machine take by themselves.
+    pub(crate) edit_told_milliseconds: Vec<f64>,
     pub(crate) restart_seconds: f64,
 }
 
@@ -135,7 +137,7 @@ impl Bench<'_> {
         let memory_bytes_with_all = self.operator.memory_bytes()?;
         let memory_bytes_at_most = self.operator.memory_bytes_at_most()?;
         let (writes_while_idle, writes_answered_while_idle) = self.idle().await?;
-        let edit_milliseconds = self.edits().await?;
+        let (edit_told_milliseconds, edit_milliseconds) = self.edits().await?;
         self.foreign_pods().await?;
         let restart_seconds = self.restart().await?;
         eprintln!("all looked at {restart_seconds:.1} s after a restart");
@@ -159,6 +161,7 @@ impl Bench<'_> {
             writes_while_idle,
             writes_answered_while_idle,
             edit_milliseconds,
+            edit_told_milliseconds,
             restart_seconds,
         })
     }
@@ -265,10 +268,10 @@ impl Bench<'_> {
         Ok(writes.map(|(_, count)| count).sum())
     }
 
-    /// Edits one cluster after another; each time, how long it takes until the operator has written about it. What follows on an
-    /// edit is waited for, so that no edit is measured beside the work of another.
-    async fn edits(&mut self) -> Result<Vec<f64>> {
-        let mut milliseconds = Vec::new();
+    /// Edits one cluster after another; each time, how long it takes until a watch tells of it, and until the operator has written
+    /// about it. What follows on an edit is waited for, so that no edit is measured beside the work of another.
+    async fn edits(&mut self) -> Result<(Vec<f64>, Vec<f64>)> {
+        let (mut told, mut milliseconds) = (Vec::new(), Vec::new());
         for number in 0..self.arguments.edits {
             let (namespace, name) = self.place(number % self.arguments.clusters);
             let api = Api::<RaftCluster>::namespaced(self.client.clone(), &namespace);
@@ -279,17 +282,22 @@ impl Bench<'_> {
                 .patch(&name, &PatchParams::default(), &Patch::Merge(patch))
                 .await?;
             let generation = edited.metadata.generation;
-            while self.clusters.observed(&namespace, &name) < generation {
-                if begun.elapsed() > self.patience() {
-                    bail!("nothing was done about an edit of {namespace}/{name}");
+            for (reached, after) in [
+                (Clusters::generation as fn(&_, &_, &_) -> _, &mut told),
+                (Clusters::observed, &mut milliseconds),
+            ] {
+                while reached(&self.clusters, &namespace, &name) < generation {
+                    if begun.elapsed() > self.patience() {
+                        bail!("nothing was done about an edit of {namespace}/{name}");
+                    }
+                    self.clusters.hear(LOOK_EVERY).await?;
                 }
-                self.clusters.hear(LOOK_EVERY).await?;
+                after.push(begun.elapsed().as_secs_f64() * 1_000.0);
             }
-            milliseconds.push(begun.elapsed().as_secs_f64() * 1_000.0);
             self.all_ready().await?;
             tokio::time::sleep(AT_REST).await;
         }
-        Ok(milliseconds)
+        Ok((told, milliseconds))
     }
 
     async fn foreign_pods(&self) -> Result<()> {
@@ -358,6 +366,7 @@ struct Clusters {
 #[derive(Clone, Copy, Default)]
 struct Seen {
     ready: bool,
+    generation: Option<i64>,
     observed: Option<i64>,
 }
 
@@ -402,6 +411,7 @@ impl Clusters {
             .filter(|it| it.observed_generation == cluster.metadata.generation);
         let seen = Seen {
             ready: ready.is_some_and(|it| it.status == "True"),
+            generation: cluster.metadata.generation,
             observed: ready.and(cluster.metadata.generation),
         };
         self.seen.insert(key, seen);
@@ -411,10 +421,15 @@ impl Clusters {
         self.seen.values().filter(|it| it.ready).count()
     }
 
+    /// The newest generation.
+    fn generation(&self, namespace: &str, name: &str) -> Option<i64> {
+        let seen = self.seen.get(&(namespace.to_owned(), name.to_owned()));
+        seen?.generation
+    }
+
     /// The newest generation that the operator has said something about.
     fn observed(&self, namespace: &str, name: &str) -> Option<i64> {
-        self.seen
-            .get(&(namespace.to_owned(), name.to_owned()))?
-            .observed
+        let seen = self.seen.get(&(namespace.to_owned(), name.to_owned()));
+        seen?.observed
     }
 }

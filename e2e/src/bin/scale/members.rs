@@ -2,10 +2,11 @@
 //!
 //! It deliberately serves nothing else of etcd: nobody reads or writes keys here.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -41,16 +42,30 @@ pub(crate) fn url(address: Ipv4Addr) -> String {
     format!("http://{address}:{}", names::CLIENT_PORT)
 }
 
-/// Serves the model's member at `address`.
-pub(crate) async fn serve(model: &Model, member: &str, address: Ipv4Addr) -> Result<Member> {
+/// Listens at the first address from this number on that nobody has taken.
+pub(crate) async fn listen(number: u32) -> Result<(TcpListener, u32)> {
+    const TRIES: u32 = 16;
     let port = u16::try_from(names::CLIENT_PORT)?;
-    let listener = TcpListener::bind(SocketAddr::new(address.into(), port)).await;
-    let listener = listener.with_context(|| format!("listen on {address}:{port}"))?;
+    for number in number..number + TRIES {
+        let address = address(number);
+        match TcpListener::bind(SocketAddr::new(address.into(), port)).await {
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {}
+            bound => {
+                let bound = bound.with_context(|| format!("listen on {address}:{port}"))?;
+                return Ok((bound, number));
+            }
+        }
+    }
+    bail!("{TRIES} addresses from {} on are taken", address(number))
+}
+
+/// Serves the model's member at the address of `listener`.
+pub(crate) fn serve(model: &Model, member: &str, listener: TcpListener, at: Ipv4Addr) -> Member {
     let answers = Arc::new(Answers {
         members: model.members(Crash::never()),
         at: Endpoint {
             member: member.to_owned(),
-            url: url(address),
+            url: url(at),
             tls: None,
         },
     });
@@ -62,7 +77,7 @@ pub(crate) async fn serve(model: &Model, member: &str, address: Ipv4Addr) -> Res
     // As etcd and quorate-node answer; else the end of an answer waits for the kernel's delayed acknowledgement of its beginning.
     let incoming = tonic::transport::server::TcpIncoming::from(listener).with_nodelay(Some(true));
     let task = tokio::spawn(async move { server.serve_with_incoming(incoming).await });
-    Ok(Member(task.abort_handle()))
+    Member(task.abort_handle())
 }
 
 /// What one member answers.
