@@ -14,6 +14,8 @@
 //!
 //! It deliberately repeats nothing and repairs nothing: a round that failed is followed by one that looks again.
 
+mod membership;
+
 use crds::{RaftMember, RaftOperation};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Secret};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -22,8 +24,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, ResourceExt};
 use plan::observed::PROBE_AGE_MAX;
 use plan::{
-    Action, Alarm, Authority, Certificate, Entered, Failure, Ground, Issue, Observed, Outcome,
-    Target, names,
+    Action, Authority, Certificate, Entered, Failure, Issue, Observed, Outcome, Target, names,
 };
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -33,8 +34,7 @@ use crate::certificates::{self, CertificateError};
 use crate::context::{Context, WriteError};
 use crate::gate::Shut;
 use crate::kubernetes::{Kind, chain, object};
-use crate::members::{Credentials, Endpoint, MembersError};
-use crate::observe::endpoint;
+use crate::members::{Credentials, MembersError};
 
 /// An action that did not take effect, or whose effect is not known.
 #[derive(Debug, thiserror::Error)]
@@ -260,28 +260,6 @@ impl Stage<'_> {
         self.merge::<PersistentVolumeClaim>(claim, growth).await
     }
 
-    async fn update_peer_url(&self, id: u64, url: &str, ground: &Ground) -> Result<(), ActError> {
-        let via = self.stand_on(ground).await?;
-        self.sent(self.ctx.members.update_peer_url(&via, id, url).await)
-    }
-
-    /// The id that the membership gave the learner.
-    async fn add_learner(&self, peer_url: &str, ground: &Ground) -> Result<u64, ActError> {
-        let via = self.stand_on(ground).await?;
-        let id = self.ctx.members.add_learner(&via, peer_url).await;
-        id.map_err(ActError::Members)
-    }
-
-    async fn disarm(&self, alarm: Alarm, id: u64, ground: &Ground) -> Result<(), ActError> {
-        let via = self.stand_on(ground).await?;
-        self.sent(self.ctx.members.disarm(&via, alarm, id).await)
-    }
-
-    async fn compact(&self, revision: i64, ground: &Ground) -> Result<(), ActError> {
-        let via = self.stand_on(ground).await?;
-        self.sent(self.ctx.members.compact(&via, revision).await)
-    }
-
     fn api<K: Kind>(&self) -> Api<K> {
         self.ctx.kubernetes.namespaced(&self.namespace)
     }
@@ -411,41 +389,6 @@ impl Stage<'_> {
         written.map(drop).map_err(ActError::Write)
     }
 
-    /// Makes sure that the membership is still the planned one and that this process may still write; says through whom.
-    async fn stand_on(&self, ground: &Ground) -> Result<Endpoint, ActError> {
-        let via = self.way_to(&ground.via)?;
-        let found = self
-            .ctx
-            .members
-            .membership(&via)
-            .await
-            .map_err(ActError::Members)?;
-        let members = found
-            .members
-            .iter()
-            .map(|listed| (listed.id, listed.is_learner));
-        if !ground.holds(found.cluster_id, members) {
-            return Err(ActError::GroundLost);
-        }
-        self.ctx
-            .pass()
-            .map_err(|why| ActError::Write(WriteError::Shut(why)))?;
-        Ok(via)
-    }
-
-    /// Where a member is asked.
-    fn way_to(&self, name: &str) -> Result<Endpoint, ActError> {
-        let of_it = |pod: &&Pod| {
-            let member = pod.labels().get(names::MEMBER_LABEL);
-            member.is_some_and(|it| it == name)
-        };
-        let mut pods = self.observed.pods.iter().filter(of_it);
-        let way = pods.find_map(|pod| endpoint(pod, self.credentials));
-        way.ok_or_else(|| ActError::NoWay {
-            via: name.to_owned(),
-        })
-    }
-
     /// Slow calls may have come before: others may be down by now that answered then.
     fn still_fresh(&self) -> Result<(), ActError> {
         let age = self.ctx.clock.now().duration_since(self.observed.taken_at);
@@ -453,10 +396,6 @@ impl Stage<'_> {
             return Err(ActError::Outdated);
         }
         Ok(())
-    }
-
-    fn sent(&self, answer: Result<(), MembersError>) -> Result<(), ActError> {
-        answer.map_err(ActError::Members)
     }
 }
 
