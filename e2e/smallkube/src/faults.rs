@@ -26,6 +26,8 @@ pub struct Call {
     pub namespace: String,
     /// Name of the object, empty for lists and creations by `generateName`.
     pub name: String,
+    /// The label and field selectors of a list or watch, one after the other; empty when it is of all there is.
+    pub selector: String,
     /// Field manager of a write: the parameter, else the first word of the user agent.
     pub manager: String,
     /// Which client called: the name given to the in-process client, else the user agent.

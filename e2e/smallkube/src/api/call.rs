@@ -57,6 +57,8 @@ impl Request {
             manager
         };
         request.call.dry_run = request.parameter("dryRun") == "All";
+        let selectors = ["labelSelector", "fieldSelector"].map(|it| request.parameter(it));
+        request.call.selector = selectors.concat();
         request.call.at_hand = request.parameter("resourceVersion") == "0";
         request.place();
         Ok(request)
@@ -227,6 +229,9 @@ mod tests {
             ("get", "namespaces", "n")
         );
         assert_eq!(call("GET", "/api/v1/pods?watch=1").verb, "watch");
+        assert_eq!(call("GET", "/api/v1/pods").selector, "");
+        let chosen = call("GET", "/api/v1/pods?labelSelector=a%3Db");
+        assert_eq!(chosen.selector, "a=b");
         assert_eq!(call("GET", "/version").verb, "");
     }
 }

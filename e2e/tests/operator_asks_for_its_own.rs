@@ -1,5 +1,8 @@
-//! An operator for one namespace asks for nothing outside of it: a Role there is all that it needs.
+//! An operator asks for nothing that is others': one for a namespace for nothing outside of it, so that a Role there is all that it
+//! needs; one for all namespaces for no kind that others have as well without saying which of it is its own, so that its memory is
+//! no matter of what lies beside.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crds::{RaftCluster, RaftClusterSpec};
@@ -13,6 +16,7 @@ use quorate_operator::process::{Election, Ended, live};
 use quorate_operator::run::Scope;
 use quorate_operator::serve::Pulse;
 use serde_json::{Value, json};
+use smallkube::Call;
 use tokio_util::sync::CancellationToken;
 
 /// Where the world's cluster is, and the operator.
@@ -37,10 +41,8 @@ async fn elsewhere(world: &World) -> Api<RaftCluster> {
     clusters
 }
 
-#[tokio::test(start_paused = true)]
-async fn every_call_is_within_the_namespace() {
-    let world = World::new().await;
-    let others = elsewhere(&world).await;
+/// All calls of an operator for these namespaces, or for all, from the beginning of a cluster to its end.
+async fn calls(world: &World, namespaces: Vec<String>) -> Vec<Call> {
     let stop = CancellationToken::new();
     let mut ctx = world.operator(&Crash::never());
     ctx.gate = Gate::leased();
@@ -51,7 +53,7 @@ async fn every_call_is_within_the_namespace() {
         timing: Timing::default(),
     };
     let scope = Scope {
-        namespaces: vec![NAMESPACE.into()],
+        namespaces,
         resync: Duration::from_secs(300),
         workers: 1,
     };
@@ -74,13 +76,38 @@ async fn every_call_is_within_the_namespace() {
     world.pass_time().await;
     stop.cancel();
     assert_eq!(operator.await.expect("no panic"), Ended::Stopped);
+    let calls = world.kube.faults().calls().into_iter();
+    let ours: Vec<Call> = calls
+        .map(|it| it.call)
+        .filter(|it| it.client == "operator")
+        .collect();
+    assert!(ours.len() > 50, "it has worked");
+    ours
+}
 
-    let calls = world.kube.faults().calls();
-    let ours = calls.iter().filter(|it| it.call.client == "operator");
-    assert!(ours.clone().count() > 50, "it has worked");
-    for call in ours.map(|record| &record.call) {
+#[tokio::test(start_paused = true)]
+async fn every_call_is_within_the_namespace() {
+    let world = World::new().await;
+    let others = elsewhere(&world).await;
+    for call in calls(&world, vec![NAMESPACE.into()]).await {
         assert_eq!(call.namespace, NAMESPACE, "{call:?}");
     }
     let other = others.get("other").await.expect("it is still there");
     assert_eq!(other.status.map(|it| it.members.len()), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_what_others_have_it_asks_for_its_own_alone() {
+    let world = World::new().await;
+    let mut kinds = BTreeSet::new();
+    for call in calls(&world, Vec::new()).await {
+        let many = matches!(call.verb.as_str(), "list" | "watch");
+        if many && call.group != "quorate.io" {
+            assert_ne!(call.selector, "", "{call:?}");
+            kinds.insert(call.resource);
+        }
+    }
+    for kind in ["pods", "persistentvolumeclaims", "services", "nodes"] {
+        assert!(kinds.contains(kind), "{kind} is not among {kinds:?}");
+    }
 }
