@@ -1,7 +1,7 @@
 //! Promise: whatever is asked of the operator, and wherever it dies, no write is lost that a client was told is done.
 //!
 //! The members are real: the node's own driver, `raft` and `store`, on a simulated network, disk and clock, and clients that go on
-//! all the while. One number draws everything: how bad the wires are, when members crash, which volumes and nodes are lost, in which
+//! all the while. One number draws everything: how bad the wires are, whom they are cut between, when members crash, which volumes and nodes are lost, in which
 //! order members roll, grow, hibernate and come and go, at which of its writes the operator dies. `WRITES_SEEDS=n` runs more, `WRITES_FIRST=n` begins elsewhere, `WRITES_SEED=n` runs one.
 
 use std::time::Instant;
@@ -27,7 +27,7 @@ const PLANTED: u64 = 4;
 const WRITES: u64 = 25;
 
 /// What must have happened in some of the seeds, or they prove nothing.
-const EVERYTHING: [&str; 8] = [
+const EVERYTHING: [&str; 10] = [
     "puts done",
     "linearizable reads done",
     "members added",
@@ -35,6 +35,8 @@ const EVERYTHING: [&str; 8] = [
     "members removed",
     "hand-overs",
     "crashes",
+    "cuts in two",
+    "cuts of one",
     "whole histories",
 ];
 

@@ -99,12 +99,11 @@ impl Profile {
     }
 
     /// The dangers of a run whose members somebody else starts, stops and takes the disks of: wires and clocks that are as bad as in any
-    /// other run, pauses and crashes, and no disk that fails by itself.
+    /// other run, cuts, pauses and crashes, and no disk that fails by itself.
     pub(crate) fn of_stage(rng: &mut SmallRng) -> Self {
         Self {
             members: 0,
             watchers: 0,
-            cuts: false,
             disks: false,
             flips: false,
             ..Self::draw(rng)
