@@ -1,5 +1,5 @@
 //! Promise: a bad spec, applied at whatever step of a cluster's creation and reverted later,
-//! never takes down what serves already, and its revert heals with no other hand.
+//! never takes down what serves already, and its revert heals with no other hand; nor do members that fail meanwhile stay away.
 
 use std::pin::pin;
 
@@ -8,16 +8,64 @@ use crds::RaftCluster;
 use e2e::FIGURE;
 use e2e::engine::Engine;
 use e2e::lab::{Lab, PATIENCE, told};
+use e2e::simulated::{Crash, World};
 use e2e::traffic::{Mix, Traffic};
 use e2e::verdict::judge;
 use e2e::wait;
 use futures::{StreamExt, TryStreamExt, stream};
+use k8s_openapi::api::core::v1::Pod;
+use kube::Api;
+use kube::api::ListParams;
 use serde_json::json;
 
 /// More steps than a creation has; the test ends when a cluster was Ready before its turn came.
 const STEPS_AT_MOST: usize = 60;
 /// Clusters side by side: most of their time they wait, for elections, for probes, for etcd's strict check.
 const AT_ONCE: usize = 3;
+
+/// So many rounds after a pod has failed it is back.
+const ROUNDS: u32 = 30;
+
+/// How many of the world's pods run and are ready.
+async fn ready_pods(world: &World) -> usize {
+    let pods: Api<Pod> = Api::namespaced(world.user.clone(), "default");
+    let pods = pods.list(&ListParams::default()).await;
+    let is_ready = |pod: &&Pod| {
+        let Some(status) = &pod.status else {
+            return false;
+        };
+        let mut conditions = status.conditions.iter().flatten();
+        let ready = conditions.any(|it| it.type_ == "Ready" && it.status == "True");
+        ready && status.phase.as_deref() == Some("Running")
+    };
+    let pods = pods.expect("smallkube can be read").items;
+    pods.iter().filter(is_ready).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn pods_come_back_as_they_were_while_the_spec_cannot_be_followed() {
+    let world = World::new().await;
+    let operator = Crash::never();
+    world
+        .create(json!({ "replicas": 3, "storage": { "size": "1Gi" } }))
+        .await;
+    let ready = world.converge(&operator).await;
+    ready.expect("it becomes ready");
+    let misspelt = json!({ "podTemplate": { "spec": { "nodeSelectr": { "disk": "fast" } } } });
+    world.change(misspelt).await;
+    let ctx = world.operator(&operator);
+    for member in 0..3 {
+        world.fail_pod(member).await;
+        assert_eq!(ready_pods(&world).await, 2, "the kubelet has ended it");
+        let safe = world.rounds(&ctx, &operator, ROUNDS).await;
+        safe.expect("every plan is safe");
+        assert_eq!(ready_pods(&world).await, 3, "member {member} is back");
+    }
+    world.change(json!({ "podTemplate": null })).await;
+    let reverted = world.converge(&operator).await;
+    reverted.expect("it becomes ready again");
+    assert_eq!(world.model.violations(), Vec::<String>::new());
+}
 
 e2e::on_each_engine!(a_bad_spec_is_survived_and_its_revert_heals_at_every_step_of_creation);
 

@@ -191,6 +191,10 @@ pub fn plan(cluster: &RaftCluster, observed: &Observed, now: Timestamp) -> Plan 
         draft.memory = view.memory.clone();
         progress::interrupt(&mut draft);
         upkeep::release(&view, &mut draft);
+        if hands_off.is_none() && upkeep::may_hold(&view) {
+            upkeep::hold(&view, &mut draft);
+            disruption::budget(&view, None, &mut draft);
+        }
     }
     draft.memory.network_policy = network_policy::remembered(&view);
     draft.memory.tls_default = tls::remember(cluster, &view);

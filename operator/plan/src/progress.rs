@@ -60,10 +60,16 @@ fn remembered<'v>(view: &'v View<'_>) -> Option<&'v RolloutStatus> {
     known(&view.spec, &view.asked, &view.memory)
 }
 
-/// What a member's pod is made from: the template in force, or the last that worked, where the one in force is not trusted yet.
+/// What a member's pod is made from: the template in force, or the last that worked, where the one in force is not trusted yet or
+/// cannot be followed.
 pub(crate) fn template<'v>(view: &'v View<'_>, member: &Member<'_>) -> &'v Spec {
-    let last = view.last.as_ref().filter(|_| is_held_back(view, member));
-    last.unwrap_or(&view.spec)
+    let gives_way = |_: &&Spec| !view.invalid.is_empty() || is_held_back(view, member);
+    view.last.as_ref().filter(gives_way).unwrap_or(&view.spec)
+}
+
+/// Whether pods can be made of the template on which the cluster last converged, whatever the spec asks for now.
+pub(crate) fn can_fall_back(view: &View<'_>) -> bool {
+    view.last.is_some() || is_revert(view)
 }
 
 /// Whether a pod gives way to one that would be made now, if it is of no use.

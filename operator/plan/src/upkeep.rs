@@ -43,6 +43,9 @@ pub(crate) const CHANCE: SignedDuration = SignedDuration::from_secs(30);
 /// Why a pod of no use that is not of the template in force is deleted.
 const OUTDATED: &str = "it is not ready, and its template is an old one";
 
+/// Why a pod that has ended is deleted.
+const ENDED: &str = "it has ended and its kind is never restarted in place";
+
 /// Keeps everything in order; `leaving` is the member on its way out, whose pod counts as a voter's no more.
 pub(crate) fn upkeep(view: &View<'_>, leaving: Option<&str>, draft: &mut Draft) {
     services(view, draft);
@@ -62,6 +65,30 @@ pub(crate) fn upkeep(view: &View<'_>, leaving: Option<&str>, draft: &mut Draft) 
     }
     if !hibernate::wanted(view) {
         end_one_that_answers(view, draft);
+    }
+}
+
+/// Whether what there is can be kept though the spec cannot be followed: not where that is about certificates, with which every pod
+/// is made.
+pub(crate) fn may_hold(view: &View<'_>) -> bool {
+    let mut faults = view.invalid.iter();
+    let of_tls = faults.any(|it| it.field.starts_with("spec.tls"));
+    let idle = recover::is_under_way(view) || hibernate::wanted(view);
+    !of_tls && !idle && progress::can_fall_back(view)
+}
+
+/// Keeps what there is while the spec cannot be followed: pods that have ended or are gone are made again, of the template on which
+/// the cluster last converged.
+pub(crate) fn hold(view: &View<'_>, draft: &mut Draft) {
+    for member in view.members.values() {
+        let ended = member.identity.is_some() && member.pod_ended() && rested(view, member);
+        if let Some(pod) = member
+            .pod_target()
+            .filter(|_| ended && !member.pod_ending())
+        {
+            draft.actions.push(delete_pod(pod, ENDED));
+        }
+        make_pod(view, member, draft);
     }
 }
 
@@ -158,9 +185,7 @@ fn end_pod(view: &View<'_>, member: &Member<'_>, draft: &mut Draft) {
     let idle = !member.pod_ready() && !member.good && !corruption::explains(view, member);
     let at_once = member.is_learner() || !speaks(view, member);
     let why = match () {
-        () if member.pod_ended() && rested(view, member) => {
-            "it has ended and its kind is never restarted in place"
-        }
+        () if member.pod_ended() && rested(view, member) => ENDED,
         () if member.pod_ended() => return,
         () if idle && at_once && progress::is_outdated(view, member) => OUTDATED,
         () if idle && misled(view, member) => "the membership changed before it could join",

@@ -3,7 +3,8 @@
 //!
 //! - What the API server refuses is refused with the field's name and changes nothing at all.
 //! - What it takes, the operator's own types can read.
-//! - What only the planner can see to be wrong is held: a condition names the field, no pod, member or volume is touched.
+//! - What only the planner can see to be wrong is held: a condition names the field, no pod, member or volume is touched, and none but
+//!   pods that are missing are made.
 //! - At every moment no rule of the members' model is broken; a majority goes on serving.
 //! - The end of a sequence is that of its last spec, applied to a fresh cluster; after the revert it is that of the first.
 //! - A cluster that has arrived writes nothing.
@@ -307,7 +308,7 @@ impl Play {
         };
         self.tally.held += 1;
         let touched = |it: &&String| {
-            it.contains("/pods") || it.contains("/raftmembers") || it.contains(" through ")
+            it.contains("/pods/") || it.contains("/raftmembers") || it.contains(" through ")
         };
         if let Some(write) = self.operator.writes()[before..].iter().find(touched) {
             return Err(format!(

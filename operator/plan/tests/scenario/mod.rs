@@ -442,14 +442,7 @@ fn templates(head: &Words<'_>, now: Timestamp, status: &mut RaftClusterStatus) {
 
 /// What a cluster with this image remembers when it has converged.
 fn template(head: &Words<'_>, image: Option<&str>) -> Option<StableTemplate> {
-    let kept = [
-        "learners=",
-        "engine=",
-        "version=",
-        "overlay=",
-        "resources=",
-        "size=",
-    ];
+    let kept = ["learners=", "engine=", "version=", "resources=", "size="];
     let kept = head
         .0
         .iter()
