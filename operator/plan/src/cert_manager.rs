@@ -25,7 +25,7 @@ use crate::{
         self,
         certificate::{Certificate, CertificateCondition, certificate},
     },
-    observed::{CertificateSeen, Keyring},
+    observed::{Keyring, Sought},
     peers,
     spec::Spec,
     view::View,
@@ -141,10 +141,10 @@ pub(crate) fn keep(view: &View<'_>, draft: &mut Draft) {
     }
     for name in left {
         match view.observed.certificates.get(name) {
-            Some(CertificateSeen::There(found)) if is_ours(view, found) => {
+            Some(Sought::There(found)) if is_ours(view, found) => {
                 draft.actions.extend(deletion(found));
             }
-            Some(CertificateSeen::Forbidden) | None => {}
+            Some(Sought::Forbidden) | None => {}
             Some(_) => {
                 draft.memory.requested.remove(name);
             }
@@ -155,12 +155,12 @@ pub(crate) fn keep(view: &View<'_>, draft: &mut Draft) {
 /// Whether it has to be applied, and may be.
 fn is_due(view: &View<'_>, request: &Request, wanted: &Certificate) -> bool {
     let differs = match view.observed.certificates.get(&request.name) {
-        Some(CertificateSeen::Absent) => true,
-        Some(CertificateSeen::There(found)) => {
+        Some(Sought::Absent) => true,
+        Some(Sought::There(found)) => {
             let ending = found.metadata.deletion_timestamp.is_some();
             is_ours(view, found) && !ending && !covers(found, wanted)
         }
-        Some(CertificateSeen::Forbidden | CertificateSeen::Unserved) | None => false,
+        Some(Sought::Forbidden | Sought::Unserved) | None => false,
     };
     differs && stranger(view, request).is_none() && splits(view, request).is_none()
 }
@@ -192,7 +192,7 @@ fn is_mounted(view: &View<'_>, secret: &str) -> bool {
 fn stranger(view: &View<'_>, request: &Request) -> Option<String> {
     let name = &request.name;
     let certificate = match view.observed.certificates.get(name) {
-        Some(CertificateSeen::There(found)) => !is_ours(view, found),
+        Some(Sought::There(found)) => !is_ours(view, found),
         _ => false,
     };
     let made_for = |it: &Keyring| it.certificate.as_ref() == Some(name);
@@ -266,23 +266,23 @@ fn waits(view: &View<'_>, request: &Request, missing: Option<String>) -> String 
     let (name, issuer) = (&request.name, said(&request.issuer));
     let field = request.surface.field();
     let found = match view.observed.certificates.get(name) {
-        Some(CertificateSeen::Forbidden) => {
+        Some(Sought::Forbidden) => {
             return format!(
                 "the operator may not ask cert-manager for certificates, as spec.tls.{field} wants; install its chart with \
                  certManager.enabled=true, or choose another mode"
             );
         }
-        Some(CertificateSeen::Unserved) => {
+        Some(Sought::Unserved) => {
             return format!(
                 "cert-manager, which spec.tls.{field} wants, is not installed: the API server knows no Certificate of \
                  cert-manager.io/v1; install it, or choose another mode"
             );
         }
-        Some(CertificateSeen::Absent) => {
+        Some(Sought::Absent) => {
             return format!("waits for Certificate {name}, which is not there yet");
         }
         None => return format!("waits for Certificate {name}, which could not be read"),
-        Some(CertificateSeen::There(found)) => found,
+        Some(Sought::There(found)) => found,
     };
     let why = match (trouble(found), missing) {
         (Some(why), _) => why,
@@ -328,7 +328,7 @@ fn trouble(found: &Certificate) -> Option<String> {
 /// A renewal that has not come.
 pub(crate) fn notice(view: &View<'_>, request: &Request, found: &Keyring) -> Option<String> {
     let certificate = match view.observed.certificates.get(&request.name)? {
-        CertificateSeen::There(certificate) => certificate,
+        Sought::There(certificate) => certificate,
         _ => return None,
     };
     let due = certificate.status.as_ref()?.renewal_time.as_ref()?.0;

@@ -74,8 +74,8 @@ pub use objects::certificate::{
     Certificate, CertificateCondition, CertificateSpec, CertificateStatus,
 };
 pub use observed::{
-    Accounts, Answer, CertificateSeen, Footing, Handshake, Keyring, Listed, Listing, Observed,
-    OperatorPods, Password, Probe, Seen,
+    Accounts, Answer, Footing, Handshake, Keyring, Listed, Listing, Observed, OperatorPods,
+    Password, Probe, Seen, Sought,
 };
 pub use operate::operations_in_question;
 pub use report::{Entered, Failure, Outcome, Report, Support};

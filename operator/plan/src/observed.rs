@@ -57,7 +57,7 @@ pub struct Observed {
     /// is not among them.
     ///
     /// [`in_question`]: crate::cert_manager::in_question
-    pub certificates: BTreeMap<String, CertificateSeen>,
+    pub certificates: BTreeMap<String, Sought<Certificate>>,
     /// How members shook hands, or, in words for a person, why they did not; asked for only while [`watched`] says so.
     ///
     /// [`watched`]: crate::rotation::watched
@@ -231,9 +231,9 @@ pub enum Seen<T> {
     There(T),
 }
 
-/// What came of looking for a `Certificate` of cert-manager.
+/// What came of looking for an object of a kind that need not be installed.
 #[derive(Clone, Debug, PartialEq)]
-pub enum CertificateSeen {
+pub enum Sought<T> {
     /// The operator is not permitted to look.
     Forbidden,
     /// The API server does not know such objects.
@@ -241,7 +241,7 @@ pub enum CertificateSeen {
     /// It is not there.
     Absent,
     /// It is there.
-    There(Box<Certificate>),
+    There(Box<T>),
 }
 
 /// One member asked once.

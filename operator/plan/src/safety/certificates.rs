@@ -7,7 +7,7 @@ use super::{Facts, Violation, holds, is_dead, refuse};
 use crate::action::Target;
 use crate::certificates::{Authority, Issue};
 use crate::objects::certificate::Certificate;
-use crate::observed::{CertificateSeen, Keyring};
+use crate::observed::{Keyring, Sought};
 
 /// Another CA may sign when all members believe in it, and the old one may go when no member shows a certificate of it.
 pub(super) fn replace(
@@ -57,7 +57,7 @@ pub(super) fn apply(facts: &Facts<'_>, wanted: &Certificate) -> Result<(), Viola
         let owners = it.metadata.owner_references.iter().flatten();
         owners.map(|it| it.uid.clone()).collect()
     };
-    if let Some(CertificateSeen::There(found)) = found
+    if let Some(Sought::There(found)) = found
         && !uids(wanted).iter().all(|it| uids(found).contains(it))
     {
         return refuse(3, format!("Certificate {name} is somebody else's"));
@@ -87,7 +87,7 @@ pub(super) fn delete(facts: &Facts<'_>, target: &Target) -> Result<(), Violation
         return refuse(1, sentence);
     }
     let seen = match facts.observed.certificates.get(&target.name) {
-        Some(CertificateSeen::There(found)) => found.metadata.uid.as_ref() == Some(&target.uid),
+        Some(Sought::There(found)) => found.metadata.uid.as_ref() == Some(&target.uid),
         _ => false,
     };
     if seen {

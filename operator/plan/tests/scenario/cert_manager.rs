@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use crds::RaftCluster;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use plan::{Action, Certificate, CertificateSeen, Keyring, Observed};
+use plan::{Action, Certificate, Keyring, Observed, Sought};
 use serde_json::json;
 
 use super::{Situation, UID, Words};
@@ -38,9 +38,9 @@ pub(super) fn read(situation: &mut Situation, head: &Words<'_>) {
     }
     for name in &names {
         let seen = match state {
-            "unserved" => CertificateSeen::Unserved,
-            "forbidden" => CertificateSeen::Forbidden,
-            "absent" => CertificateSeen::Absent,
+            "unserved" => Sought::Unserved,
+            "forbidden" => Sought::Forbidden,
+            "absent" => Sought::Absent,
             state => there(situation, head, name, state),
         };
         let certificates = &mut situation.observed.certificates;
@@ -53,10 +53,10 @@ pub(super) fn read(situation: &mut Situation, head: &Words<'_>) {
         let metadata =
             json!({"name": name, "uid": format!("uid-{name}"), "ownerReferences": owner});
         let seen = match state {
-            "unserved" => CertificateSeen::Unserved,
-            "forbidden" => CertificateSeen::Forbidden,
-            "absent" => CertificateSeen::Absent,
-            _ => CertificateSeen::There(Box::new(
+            "unserved" => Sought::Unserved,
+            "forbidden" => Sought::Forbidden,
+            "absent" => Sought::Absent,
+            _ => Sought::There(Box::new(
                 serde_json::from_value(json!({"metadata": metadata})).expect("a certificate"),
             )),
         };
@@ -66,7 +66,12 @@ pub(super) fn read(situation: &mut Situation, head: &Words<'_>) {
 }
 
 /// One that is there, and what is in its Secret.
-fn there(situation: &mut Situation, head: &Words<'_>, name: &str, state: &str) -> CertificateSeen {
+fn there(
+    situation: &mut Situation,
+    head: &Words<'_>,
+    name: &str,
+    state: &str,
+) -> Sought<Certificate> {
     let is = |word: &str| head.value(word) == Some(name);
     let mut found = wanted(&situation.cluster, situation.now)
         .remove(name)
@@ -97,7 +102,7 @@ fn there(situation: &mut Situation, head: &Words<'_>, name: &str, state: &str) -
         let keyring = keyring(&found, head, situation.now);
         situation.observed.keyrings.push(keyring);
     }
-    CertificateSeen::There(Box::new(found))
+    Sought::There(Box::new(found))
 }
 
 /// As the planner itself would have them made.
@@ -107,7 +112,7 @@ fn wanted(cluster: &RaftCluster, now: Timestamp) -> BTreeMap<String, Certificate
     let names = plan::cert_manager::in_question(cluster);
     status.certificates.get_or_insert_default().requested = names.iter().cloned().collect();
     let mut observed = Observed::empty(now);
-    let absent = names.into_iter().map(|it| (it, CertificateSeen::Absent));
+    let absent = names.into_iter().map(|it| (it, Sought::Absent));
     observed.certificates = absent.collect();
     let actions = plan::plan(&bare, &observed, now).actions;
     let applied = actions.into_iter().filter_map(|it| match it {
