@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::kind::nodes::{self, Stopped};
 use futures::FutureExt;
 
@@ -25,21 +25,28 @@ async fn acts(stage: &Stage<'_>) -> Result<()> {
     stage.founded(3).await?;
     let traffic = stage.traffic().await?;
     let (lost, node) = follower_on_a_worker(stage).await?;
+    let mut paused = None;
     let cost = stage.cost(&traffic, async || {
         stage.say(&format!("pause {node} and delete it, with {lost} on it"));
-        let paused = Stopped::paused(&node)?;
+        paused = Some(Stopped::paused(&node)?);
         let delete = ["delete", "node", &node, "--wait=false"];
         stage.kubectl(&delete).await?;
-        stage.is_without(&lost).await?;
-        stage.say("let the node come back");
-        paused.end()?;
-        nodes::register_again(&node)
+        stage.is_without(&lost).await
     });
+    let cost = cost.await?;
     stage.figure(&format!(
-        "a follower's node deleted with its volume: {}",
-        cost.await?
+        "a follower's node deleted with its volume: {cost}"
     ));
-    stage.judge(&traffic).await
+    let members = stage.pod_names().await?;
+    for member in members.iter().filter(|it| **it != lost) {
+        let pod = stage.pod(member).await?;
+        let elsewhere = node_of(&pod).is_some_and(|it| it != node);
+        ensure!(elsewhere, "{member} is on {node}, which is gone");
+    }
+    stage.judge(&traffic).await?;
+    stage.say("let the node come back");
+    paused.map_or(Ok(()), Stopped::end)?;
+    nodes::register_again(&node)
 }
 
 /// A follower that is not on the control plane, and its node.
