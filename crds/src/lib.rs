@@ -59,7 +59,7 @@ pub use operation::{
 };
 pub use overlay::{OverlayMetadata, PodOverlay};
 pub use protection::{DeletionProtection, Disruption, SingleMemberEviction};
-pub use quorum::{LostMember, RecoverQuorum, Recovering, RecoveryPlan, Survivor};
+pub use quorum::{LostMember, RecoverQuorum, Recovering, RecoveryPlan, Survivor, VolumeSnapshots};
 pub use recovery::Recovery;
 pub use repair::{
     MaxReplacements, RepairCause, RepairMode, RepairPolicy, RepairStatus, Replacement, Suspect,

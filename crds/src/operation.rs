@@ -61,7 +61,7 @@ use crate::{
     validation = Rule::new("[has(self.transferLeader), has(self.restart), has(self.replaceMember), has(self.defragment), has(self.compact), has(self.rotateCertificates), has(self.fence), has(self.recoverQuorum)].filter(it, it).size() == 1")
         .message("spec: name exactly one of transferLeader, restart, replaceMember, defragment, compact, rotateCertificates, fence and recoverQuorum; create a RaftOperation for each thing that is to be done"),
     validation = Rule::new("has(self.recoverQuorum) && has(oldSelf.recoverQuorum) ? self.clusterName == oldSelf.clusterName && self.dryRun == oldSelf.dryRun && has(self.ttlSecondsAfterFinished) == has(oldSelf.ttlSecondsAfterFinished) && (!has(self.ttlSecondsAfterFinished) || self.ttlSecondsAfterFinished == oldSelf.ttlSecondsAfterFinished) && has(self.recoverQuorum.survivor) == has(oldSelf.recoverQuorum.survivor) && (!has(self.recoverQuorum.survivor) || self.recoverQuorum.survivor == oldSelf.recoverQuorum.survivor) : self == oldSelf")
-        .message("spec of a RaftOperation cannot be changed, but for recoverQuorum.acknowledge: delete it to end what is not done yet, and create another"),
+        .message("spec of a RaftOperation cannot be changed, but for recoverQuorum.acknowledge and recoverQuorum.volumeSnapshots: delete it to end what is not done yet, and create another"),
 )]
 pub struct RaftOperationSpec {
     /// Name of the `RaftCluster` in the same namespace. While there is none, nobody looks at the operation.

@@ -6,6 +6,8 @@
 //!
 //! This file deliberately decides nothing: see `plan`'s `operate/recover.rs`.
 
+use std::collections::BTreeMap;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,20 @@ pub struct RecoverQuorum {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub acknowledge: Option<String>,
+    /// Whether volumes are snapshotted before anything is restored. It can be changed while that is waited for.
+    #[serde(default)]
+    pub volume_snapshots: VolumeSnapshots,
+}
+
+/// Whether the volumes of survivors are snapshotted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum VolumeSnapshots {
+    /// A `VolumeSnapshot` is made of each whose storage class has a `VolumeSnapshotClass`, once its member has stopped, and
+    /// nothing is restored before all are taken. They stay until somebody deletes them.
+    #[default]
+    WhereSupported,
+    /// None is made, and none is waited for.
+    Never,
 }
 
 /// What a recovery would keep, and what it may lose.
@@ -58,6 +74,9 @@ pub struct Survivor {
     pub last_index: i64,
     /// Revision of the last write that it has.
     pub last_revision: i64,
+    /// The `VolumeSnapshotClass` by which its volume is snapshotted before anything is restored; absent where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume_snapshot_class: Option<String>,
 }
 
 /// A member that does not answer.
@@ -95,4 +114,7 @@ pub struct Recovering {
     /// Of a survivor that was rebuilt before: by which pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored_before: Option<String>,
+    /// Of which members' volumes snapshots are taken first, each with the `VolumeSnapshotClass`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub snapshots: BTreeMap<String, String>,
 }

@@ -318,7 +318,7 @@ pub struct Joining {
 fn conditions(generator: &mut SchemaGenerator) -> Schema {
     let schema = json!({
         "type": "array",
-        "description": "Ready, Available, Progressing, Degraded, Quorate.",
+        "description": "Ready, Available, Progressing, Degraded, Quorate, Supported.",
         "x-kubernetes-list-type": "map",
         "x-kubernetes-list-map-keys": ["type"],
         "items": generator.subschema_for::<Condition>(),

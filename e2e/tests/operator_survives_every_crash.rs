@@ -92,6 +92,8 @@ impl Deed {
                 world.converge(&Crash::never()).await
             }
             Self::LoseQuorum => {
+                // Of the class that grows, and of no other.
+                world.install_snapshots().await;
                 world.lose_quorum_and_agree().await?;
                 // How new members join is told by other stories.
                 world.change(json!({ "replicas": 1 })).await;
@@ -666,6 +668,21 @@ async fn recovering_from_quorum_loss() {
         deed: Deed::LoseQuorum,
         writes_min: 12,
     };
+    story.survives_every_crash().await;
+}
+
+#[tokio::test]
+async fn recovering_from_quorum_loss_with_volumes_snapshotted_first() {
+    let mut before = spec(3);
+    before["storage"]["storageClassName"] = json!("elastic");
+    let story = Story {
+        before: Some(before),
+        deed: Deed::LoseQuorum,
+        writes_min: 13,
+    };
+    let told = story.tell().await.expect("nobody dies");
+    let mut kinds = told.objects.keys().map(String::as_str);
+    assert!(kinds.any(|it| it.starts_with("VolumeSnapshot ")));
     story.survives_every_crash().await;
 }
 

@@ -37,6 +37,7 @@ pub mod publish;
 pub mod queue;
 pub mod run;
 pub mod serve;
+mod snapshots;
 mod sought;
 pub mod telemetry;
 pub mod watch;

@@ -30,6 +30,7 @@ use crate::context::Context;
 use crate::footing::{footings, nodes};
 use crate::kubernetes::{CallError, chain};
 use crate::members::{Credentials, Door, Endpoint, Secured};
+use crate::snapshots;
 
 /// Reads all that the plan for `cluster` is made from.
 ///
@@ -60,6 +61,8 @@ pub async fn observe(
         roots,
     } = secrets(ctx, cluster, &namespace).await?;
     let requested = cert_manager::seen(ctx, cluster).await;
+    let snapshot_classes = snapshots::classes(ctx, cluster, &claims, &operations).await?;
+    let snapshots = snapshots::seen(ctx, cluster).await;
     let uid = cluster.uid();
     let ours = |pod: &&Pod| pod.annotations().get(names::CLUSTER_UID) == uid.as_ref();
     let watched = plan::rotation::watched(cluster, &operations, ctx.clock.now());
@@ -88,6 +91,8 @@ pub async fn observe(
         classes,
         keyrings,
         certificates: requested,
+        snapshot_classes,
+        snapshots,
         handshakes,
         declarations,
         accounts,

@@ -25,7 +25,8 @@ pub enum Place {
     Clusters,
     /// In the operator's own namespace.
     Own,
-    /// On objects of no namespace. Granted only where the operator sees all namespaces; elsewhere it does without.
+    /// On objects of no namespace, and on what is of no use without them. Granted only where the operator sees all namespaces;
+    /// elsewhere it does without.
     Whole,
 }
 
@@ -188,9 +189,33 @@ pub const CERT_MANAGER: &[Permission] = &[Permission {
     why: "of clusters with spec.tls mode CertManager: each is read by its name, applied server-side, and deleted when it is not wanted any more",
 }];
 
+/// Rights of an operator that may snapshot volumes before a lost cluster is rebuilt, as the chart's `volumeSnapshots.enabled` grants them.
+/// Without them, or where it is bound to namespaces, a recovery does without, and its plan shows no class.
+pub const SNAPSHOTS: &[Permission] = &[
+    Permission {
+        group: "snapshot.storage.k8s.io",
+        resource: "volumesnapshots",
+        verbs: &["create", "get"],
+        // Of no use without the other one.
+        place: Place::Whole,
+        why: "of survivors' volumes, before a lost cluster is rebuilt; each is read by its name, and none is ever deleted",
+    },
+    Permission {
+        group: "snapshot.storage.k8s.io",
+        resource: "volumesnapshotclasses",
+        verbs: &["list"],
+        place: Place::Whole,
+        why: "by which class a volume can be snapshotted",
+    },
+];
+
 /// Every right there is a use for.
 pub fn all() -> impl Iterator<Item = &'static Permission> {
-    PERMISSIONS.iter().chain(SIGHTS).chain(CERT_MANAGER)
+    PERMISSIONS
+        .iter()
+        .chain(SIGHTS)
+        .chain(CERT_MANAGER)
+        .chain(SNAPSHOTS)
 }
 
 /// Whether a call is among the permitted ones.

@@ -47,6 +47,15 @@ rules:
     resources: [certificates]
     verbs: [create, delete, get, patch]
   {{- end }}
+  {{- if and .Values.volumeSnapshots.enabled (not .Values.watchNamespaces) }}
+  # Before a cluster that has lost its quorum is rebuilt.
+  - apiGroups: [snapshot.storage.k8s.io]
+    resources: [volumesnapshots]
+    verbs: [create, get]
+  - apiGroups: [snapshot.storage.k8s.io]
+    resources: [volumesnapshotclasses]
+    verbs: [list]
+  {{- end }}
   - apiGroups: [events.k8s.io]
     resources: [events]
     verbs: [create]

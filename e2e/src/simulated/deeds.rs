@@ -18,8 +18,12 @@ use serde_json::{Value, json};
 
 use super::World;
 use super::nodes::node_of;
+use super::snapshots;
 use super::world::{NAME, NAMESPACE, ROOT_SECRET};
 use crate::secured::plain;
+
+/// Whose volumes those of classes that grow are.
+const PROVISIONER: &str = "example.com/none";
 
 impl World {
     /// The administrator makes a storage class whose volumes can grow in place.
@@ -28,13 +32,22 @@ impl World {
     /// If it is refused.
     pub async fn class_that_grows(&self, name: &str) {
         let class = json!({
-            "metadata": { "name": name }, "provisioner": "example.com/none", "allowVolumeExpansion": true,
+            "metadata": { "name": name }, "provisioner": PROVISIONER, "allowVolumeExpansion": true,
         });
         let class: StorageClass = serde_json::from_value(class).expect("a class");
         let made = Api::all(self.kube.client("test"))
             .create(&PostParams::default(), &class)
             .await;
         made.expect("the class is made");
+    }
+
+    /// The administrator has volumes of classes that grow be snapshotted.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn install_snapshots(&self) {
+        let installed = snapshots::install(&self.kube.client("test"), PROVISIONER).await;
+        installed.expect("the kinds of snapshots are installed");
     }
 
     /// There are so many nodes, and volumes are tied to them.

@@ -17,6 +17,7 @@ pub mod faults;
 pub mod kubelet;
 mod nodes;
 mod real;
+mod snapshots;
 pub mod stories;
 pub mod story;
 pub mod summary;

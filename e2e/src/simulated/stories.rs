@@ -260,8 +260,9 @@ fn falls() -> [Story; 4] {
 }
 
 /// With the quorum lost, and with a recovery asked for that there is no reason for.
-fn recoveries() -> [Story; 2] {
+fn recoveries() -> [Story; 3] {
     let three = || Some(spec(3));
+    let elastic = json!({ "storage": { "size": "1Gi", "storageClassName": GROWS } });
     [
         story(
             "a recovery in vain",
@@ -272,6 +273,17 @@ fn recoveries() -> [Story; 2] {
             "a lost quorum",
             three(),
             &[
+                Step::LoseQuorum,
+                Step::AskRecovery,
+                Step::Rounds(20),
+                Step::Agree,
+            ],
+        ),
+        story(
+            "a lost quorum, of which volumes are snapshotted",
+            Some(with(spec(3), elastic)),
+            &[
+                Step::InstallSnapshots,
                 Step::LoseQuorum,
                 Step::AskRecovery,
                 Step::Rounds(20),

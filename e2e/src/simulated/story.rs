@@ -48,6 +48,8 @@ pub enum Step {
     Trust,
     /// All volumes but one are destroyed, and their pods with them.
     LoseQuorum,
+    /// The administrator has volumes that can grow be snapshotted, too.
+    InstallSnapshots,
     /// The user asks for a recovery from quorum loss.
     AskRecovery,
     /// He agrees to what it would be.
@@ -203,6 +205,7 @@ impl World {
             Step::Corrupt(count) => self.model.corrupt(*count),
             Step::Trust => self.model.trust(),
             Step::LoseQuorum => self.lose_quorum().await,
+            Step::InstallSnapshots => self.install_snapshots().await,
             Step::AskRecovery => self.ask_recovery().await,
             Step::Agree => return self.agree_when_shown().await,
             Step::Withdraw => self.withdraw(RECOVERY).await,

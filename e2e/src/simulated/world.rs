@@ -24,6 +24,7 @@ use super::faults::Faults;
 use super::kubelet::{Kubelet, Processes};
 use super::nodes::Nodes;
 use super::real::Real;
+use super::snapshots;
 use super::summary::{self, Summary};
 
 /// The namespace of the one cluster.
@@ -295,6 +296,9 @@ impl World {
             .step()
             .await
             .expect("kubelets may do what they do");
+        snapshots::step(&self.kube.client("snapshotter"))
+            .await
+            .expect("snapshotters may do what they do");
         self.processes().step();
         self.settle().await;
         self.clock.0.fetch_add(1, Ordering::Relaxed);

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
-use quorate_operator::permissions::{CERT_MANAGER, PERMISSIONS, Place, SIGHTS};
+use quorate_operator::permissions::{CERT_MANAGER, PERMISSIONS, Place, SIGHTS, SNAPSHOTS};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -77,8 +77,37 @@ fn granted(documents: &[Value]) -> BTreeSet<Right> {
     rights
 }
 
-/// All that the code needs, in these namespaces, with cert-manager or without.
-fn needed(namespaces: &[String], asks_cert_manager: bool) -> BTreeSet<Right> {
+/// What the values of a chart grant beside what is always needed.
+#[derive(Clone, Copy)]
+struct Wishes {
+    cert_manager: bool,
+    snapshots: bool,
+}
+
+impl Wishes {
+    /// Those of the chart itself.
+    const DEFAULT: Self = Self {
+        cert_manager: false,
+        snapshots: true,
+    };
+
+    /// Those of a case.
+    fn of(case: &str) -> Self {
+        let values = read(&format!("charts/quorate/ci/{case}-values.yaml"));
+        let values = documents(&values);
+        let says = |key: &str, otherwise: bool| {
+            let said = values.iter().find_map(|it| it[key]["enabled"].as_bool());
+            said.unwrap_or(otherwise)
+        };
+        Self {
+            cert_manager: says("certManager", Self::DEFAULT.cert_manager),
+            snapshots: says("volumeSnapshots", Self::DEFAULT.snapshots),
+        }
+    }
+}
+
+/// All that the code needs, in these namespaces, by these wishes.
+fn needed(namespaces: &[String], wishes: Wishes) -> BTreeSet<Right> {
     let everywhere = || {
         if namespaces.is_empty() {
             vec![None]
@@ -108,14 +137,16 @@ fn needed(namespaces: &[String], asks_cert_manager: bool) -> BTreeSet<Right> {
             .flat_map(|place| verbs.iter().map(move |verb| right(place, verb)))
             .collect::<Vec<_>>()
     };
-    let asked = CERT_MANAGER.iter().filter(|_| asks_cert_manager);
+    let asked = CERT_MANAGER.iter().filter(|_| wishes.cert_manager);
+    let snapshots = SNAPSHOTS.iter().filter(|_| wishes.snapshots);
     let all = PERMISSIONS.iter().chain(SIGHTS).chain(asked);
+    let all = all.chain(snapshots);
     all.flat_map(of).collect()
 }
 
-fn are_those_needed(of: &str, documents: &[Value], asks_cert_manager: bool) {
+fn are_those_needed(of: &str, documents: &[Value], wishes: Wishes) {
     let config = flags(documents);
-    let needed = needed(&config.namespaces, asks_cert_manager);
+    let needed = needed(&config.namespaces, wishes);
     let granted = granted(documents);
     let missing: Vec<_> = needed.difference(&granted).collect();
     let excess: Vec<_> = granted.difference(&needed).collect();
@@ -135,15 +166,7 @@ fn are_those_needed(of: &str, documents: &[Value], asks_cert_manager: bool) {
 
 #[test]
 fn the_plain_manifest_grants_what_the_code_needs_and_nothing_else() {
-    are_those_needed("deploy/quorate.yaml", &plain(), false);
-}
-
-/// Whether the values of a case say so.
-fn asks_cert_manager(case: &str) -> bool {
-    let values = read(&format!("charts/quorate/ci/{case}-values.yaml"));
-    documents(&values)
-        .iter()
-        .any(|it| it["certManager"]["enabled"] == true)
+    are_those_needed("deploy/quorate.yaml", &plain(), Wishes::DEFAULT);
 }
 
 #[test]
@@ -156,11 +179,7 @@ fn the_chart_grants_what_the_code_needs_where_it_watches_and_nothing_else() {
     let matrix = helm.matrix();
     for rendered in matrix.iter().filter(of_rights) {
         let documents = rendered.documents();
-        are_those_needed(
-            &rendered.case,
-            &documents,
-            asks_cert_manager(&rendered.case),
-        );
+        are_those_needed(&rendered.case, &documents, Wishes::of(&rendered.case));
         let scoped = !flags(&documents).namespaces.is_empty();
         let wide = one::<Value>(&documents, "ClusterRole").is_some()
             || one::<Value>(&documents, "ClusterRoleBinding").is_some();
@@ -170,11 +189,15 @@ fn the_chart_grants_what_the_code_needs_where_it_watches_and_nothing_else() {
             rendered.case
         );
     }
-    let asking = matrix.iter().filter(|it| asks_cert_manager(&it.case));
+    let wishes = |it: fn(&Wishes) -> bool| {
+        let mut cases = matrix.iter().filter(|case| it(&Wishes::of(&case.case)));
+        cases.by_ref().count()
+    };
     assert!(
-        asking.count() >= 2,
+        wishes(|it| it.cert_manager) >= 2,
         "cases with a ClusterRole and with Roles"
     );
+    assert!(wishes(|it| !it.snapshots) >= 1, "a case without snapshots");
     let single = matrix
         .iter()
         .find(|it| it.case == "single")

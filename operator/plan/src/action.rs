@@ -18,6 +18,7 @@ use crate::accounts::AccountChange;
 use crate::certificates::Issue;
 use crate::names::Role;
 use crate::objects::certificate::Certificate;
+use crate::objects::snapshot::VolumeSnapshot;
 
 /// One call to the API server or to a member.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +44,8 @@ pub enum Action {
     /// Make keys and certificates and keep them in a Secret: created, which fails if the name is taken, or replaced by a merge
     /// patch that carries the uid.
     IssueCertificates(Box<Issue>),
+    /// Create; fails if the name is taken.
+    CreateSnapshot(Box<VolumeSnapshot>),
     /// Create; fails if the name is taken.
     CreateMember(Box<RaftMember>),
     /// Create; fails if the name is taken.
@@ -283,6 +286,7 @@ impl fmt::Display for Action {
                 write!(f, "delete certificate {}", certificate.name)
             }
             Self::IssueCertificates(it) => about(f, "issue certificates in", &it.secret.metadata),
+            Self::CreateSnapshot(it) => about(f, "create volume snapshot", &it.metadata),
             Self::CreateMember(it) => about(f, "create member", &it.metadata),
             Self::CreateClaim(it) => about(f, "create claim", &it.metadata),
             Self::CreatePod(it) => about(f, "create pod", &it.metadata),

@@ -73,11 +73,16 @@ pub use footing::is_about_to_be_emptied;
 pub use objects::certificate::{
     Certificate, CertificateCondition, CertificateSpec, CertificateStatus,
 };
+pub use objects::snapshot::{
+    VolumeSnapshot, VolumeSnapshotClass, VolumeSnapshotError, VolumeSnapshotSource,
+    VolumeSnapshotSpec, VolumeSnapshotStatus,
+};
 pub use observed::{
     Accounts, Answer, Footing, Handshake, Keyring, Listed, Listing, Observed, OperatorPods,
     Password, Probe, Seen, Sought,
 };
 pub use operate::operations_in_question;
+pub use operate::recover::{classes_to_snapshot, snapshot_class, snapshots_in_question};
 pub use report::{Entered, Failure, Outcome, Report, Support};
 pub use spec::OPERATOR_VERSION;
 pub use status::status;

@@ -202,6 +202,12 @@ pub fn claim(member: &str) -> String {
     format!("data-{member}")
 }
 
+/// Name of the `VolumeSnapshot` that a recovery by this plan has made of a claim.
+#[must_use]
+pub fn snapshot(claim: &str, plan: &str) -> String {
+    format!("{claim}-{plan}")
+}
+
 /// Name of the service for clients.
 #[must_use]
 pub fn client_service(cluster: &str) -> String {

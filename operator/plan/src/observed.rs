@@ -18,6 +18,7 @@ use crate::accounts::{Declarations, Keys};
 use crate::action::Target;
 use crate::names::Surface;
 use crate::objects::certificate::Certificate;
+use crate::objects::snapshot::VolumeSnapshot;
 
 /// How old an answer of a member may be and still count. A round takes less than a second; what is older was read before
 /// something that mattered.
@@ -58,6 +59,16 @@ pub struct Observed {
     ///
     /// [`in_question`]: crate::cert_manager::in_question
     pub certificates: BTreeMap<String, Sought<Certificate>>,
+    /// By which `VolumeSnapshotClass` the volumes of a storage class are snapshotted, by the class's name; asked for only while
+    /// [`classes_to_snapshot`] says so.
+    ///
+    /// [`classes_to_snapshot`]: crate::classes_to_snapshot
+    pub snapshot_classes: BTreeMap<String, String>,
+    /// What came of looking for the `VolumeSnapshot`s that [`snapshots_in_question`] names, by name. One that could not be read is not
+    /// among them.
+    ///
+    /// [`snapshots_in_question`]: crate::snapshots_in_question
+    pub snapshots: BTreeMap<String, Sought<VolumeSnapshot>>,
     /// How members shook hands, or, in words for a person, why they did not; asked for only while [`watched`] says so.
     ///
     /// [`watched`]: crate::rotation::watched
@@ -93,6 +104,8 @@ impl Observed {
             classes: BTreeMap::new(),
             keyrings: Vec::new(),
             certificates: BTreeMap::new(),
+            snapshot_classes: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
             handshakes: BTreeMap::new(),
             declarations: Declarations {
                 users: Vec::new(),

@@ -101,6 +101,7 @@ pub fn check(observed: &Observed, actions: &[Action]) -> Result<(), Violation> {
         | Action::ApplyBudget(_)
         | Action::ApplyNetworkPolicy(_)
         | Action::DeleteNetworkPolicy { .. }
+        | Action::CreateSnapshot(_)
         | Action::CreateMember(_)
         | Action::LabelPod { .. }
         | Action::ChangeAccount { .. }

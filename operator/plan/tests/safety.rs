@@ -688,3 +688,33 @@ fn a_voter_goes_only_when_no_other_may_be_evicted() {
     let down = parse(ONE_DOWN).observed;
     check(&down, &[stop(3)]).unwrap();
 }
+
+/// A recovery from quorum loss that is about to restore, with the snapshot of the survivor's volume so far.
+fn rebuilding(snapshot: &str, wish: &str) -> String {
+    let spec = format!(r#"{{"recoverQuorum":{{"acknowledge":"p","volumeSnapshots":"{wish}"}}}}"#);
+    let recovery = r#"{"name":"p","survivor":"m1","survivors":[],"lost":[],"mayLose":"nothing"}"#;
+    let plan = format!(r#"{{"steps":[],"recovery":{recovery}}}"#);
+    let uid = "c1c1c1c1-0000-4000-8000-000000000001";
+    let status = format!(r#"{{"phase":"Running","clusterUID":"{uid}","plan":{plan}}}"#);
+    format!(
+        "cluster replicas=3 required=2 recovering=m1 snapshots=m1 snapshot={snapshot}\n\
+         m1 pod=none\nm2 claim=lost pod=none\nm3 claim=lost pod=none\n\
+         operation one spec={spec} status={status}"
+    )
+}
+
+#[test]
+fn nothing_is_restored_before_the_snapshot_that_was_agreed_to() {
+    let taken = parse(&rebuilding("taken", "WhereSupported"));
+    let actions = plan::plan(&taken.cluster, &taken.observed, taken.now).actions;
+    let restores = |it: &Action| matches!(it, Action::CreatePod(_));
+    assert!(actions.iter().any(restores), "{actions:?}");
+    check(&taken.observed, &actions).expect("it is taken");
+    for snapshot in ["absent", "waiting", "failed", "forbidden", "unread"] {
+        let seen = parse(&rebuilding(snapshot, "WhereSupported")).observed;
+        let violation = check(&seen, &actions).expect_err(snapshot);
+        assert!(violation.sentence.ends_with("is not snapshotted"));
+        let unwanted = parse(&rebuilding(snapshot, "Never")).observed;
+        check(&unwanted, &actions).expect("nobody wants one");
+    }
+}

@@ -8,6 +8,7 @@ mod scenario;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use crds::Survivor;
 use plan::{Action, Outcome, Plan, names, safety};
 use scenario::{Situation, parse, real};
 
@@ -97,6 +98,11 @@ fn transcript(situation: &Situation, outcome: &Outcome) -> String {
         .to_owned()
 }
 
+fn snapshotted(survivor: &Survivor) -> String {
+    let class = survivor.volume_snapshot_class.as_ref();
+    class.map_or_else(String::new, |it| format!(", snapshotted by {it}"))
+}
+
 fn describe(plan: &Plan) -> String {
     let mut text = String::new();
     for action in &plan.actions {
@@ -112,8 +118,12 @@ fn describe(plan: &Plan) -> String {
             for it in recovery.iter().flat_map(|it| &it.survivors) {
                 let _ = writeln!(
                     text,
-                    "  survives {}: term {}, index {}, revision {}",
-                    it.member, it.term, it.last_index, it.last_revision
+                    "  survives {}: term {}, index {}, revision {}{}",
+                    it.member,
+                    it.term,
+                    it.last_index,
+                    it.last_revision,
+                    snapshotted(it)
                 );
             }
             for it in recovery.iter().flat_map(|it| &it.lost) {

@@ -2,7 +2,7 @@
 //!
 //! It deliberately does not get around the operator's safety check: an action that is refused there is noticed there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use crds::{DeletionPolicy, OperationPhase, RaftCluster, Recovering};
@@ -273,6 +273,7 @@ pub(super) fn rebuilds(cluster: &RaftCluster, observed: &Observed, plan: &mut Pl
         claim_uid: claim.and_then(ResourceExt::uid).unwrap_or_default(),
         lost_cluster_id: status.cluster_id.unwrap_or_default(),
         restored_before: None,
+        snapshots: BTreeMap::new(),
     });
 }
 

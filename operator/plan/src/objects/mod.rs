@@ -14,6 +14,7 @@ pub(crate) mod pod;
 pub(crate) mod restore;
 pub(crate) mod secret;
 pub(crate) mod service;
+pub(crate) mod snapshot;
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
 //! Recovery from quorum loss: a new cluster is made of what one member has, after a person has read what that may lose.
 //!
 //! ```text
-//! plan in status ─► acknowledged ─► latched ─► all pods stopped ─► restored beside the old data ─► claim marked
-//!                                     └─ given up, nothing changed ─┘        ─► the survivor runs alone ─► the rest is as ever
+//! plan in status ─► acknowledged ─► latched ─► all pods stopped ─► volumes snapshotted ─► restored beside the old data ─► claim marked
+//!                                     └───────────── given up, nothing changed ────────────┘     ─► the survivor runs alone ─► the rest is as ever
 //! ```
 //!
 //! Invariants:
@@ -19,8 +19,10 @@
 
 mod facts;
 mod rebuild;
+mod snapshots;
 
 pub(crate) use rebuild::go_on;
+pub use snapshots::{classes_to_snapshot, snapshot_class, snapshots_in_question};
 
 use crds::OperationType::Requested;
 use crds::{
@@ -139,12 +141,15 @@ fn steps(plan: RecoveryPlan) -> OperationPlan {
         member: member.cloned(),
         ..OperationStep::default()
     };
+    let snapshots = !snapshots::of_plan(&plan).is_empty();
+    let steps = [
+        Some(step("StopMembers", None)),
+        snapshots.then(|| step("SnapshotVolumes", None)),
+        Some(step("RestoreData", Some(&plan.survivor))),
+        Some(step("StartMember", Some(&plan.survivor))),
+    ];
     OperationPlan {
-        steps: vec![
-            step("StopMembers", None),
-            step("RestoreData", Some(&plan.survivor)),
-            step("StartMember", Some(&plan.survivor)),
-        ],
+        steps: steps.into_iter().flatten().collect(),
         recovery: Some(plan),
         ..OperationPlan::default()
     }
@@ -165,6 +170,7 @@ fn begin(
         claim_uid: claim.map(|it| it.uid).unwrap_or_default(),
         lost_cluster_id: view.memory.cluster_id.clone().unwrap_or_default(),
         restored_before: survivor.and_then(Member::restored).map(ToOwned::to_owned),
+        snapshots: snapshots::of_plan(&plan),
     };
     let standing = Standing {
         phase: OperationPhase::Running,

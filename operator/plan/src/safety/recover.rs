@@ -3,12 +3,13 @@
 //! It believes the resource about which recovery is under way, and the operation itself about whether a person has agreed to it;
 //! it deliberately does not judge whether the survivor was well chosen, which the person could see.
 
-use crds::{OperationPhase, RaftOperation, Recovering};
+use crds::{OperationPhase, RaftOperation, Recovering, VolumeSnapshots};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 
 use super::volume::{annotation, args, label, mounts, volumes};
 use super::{Facts, Violation, is_dead, refuse};
 use crate::action::Target;
+use crate::observed::Sought;
 
 const RESTORED: &str = "quorate.io/restored";
 
@@ -62,6 +63,11 @@ fn restore(facts: &Facts<'_>, pod: &Pod, mark: Option<&str>) -> Result<(), Viola
     }
     if mark != latch.restored_before.as_deref() {
         return no("its volume was rebuilt already");
+    }
+    if let Some(missing) = facts.without_snapshot(latch) {
+        return no(&format!(
+            "the volume of member {missing} is not snapshotted"
+        ));
     }
     if facts.list.is_some() || facts.answers.values().any(|it| it.leader_id != 0) {
         return no("a majority may work");
@@ -120,6 +126,24 @@ pub(super) fn mark(
 }
 
 impl Facts<'_> {
+    /// The first member whose volume is there and was to be snapshotted, and is not.
+    fn without_snapshot(&self, latch: &Recovering) -> Option<String> {
+        let named = |it: &&RaftOperation| it.metadata.uid.as_ref() == Some(&latch.operation_uid);
+        let operation = self.observed.operations.iter().find(named)?;
+        let asked = operation.spec.recover_quorum.as_ref()?;
+        let taken = |member: &str| {
+            let name = format!("data-{member}-{}", latch.plan);
+            let found = self.observed.snapshots.get(&name);
+            matches!(found, Some(Sought::There(it)) if it.is_taken())
+        };
+        let there = |member: &str| self.claim(&format!("data-{member}")).is_some();
+        let mut members = latch.snapshots.keys();
+        let missing = members.find(|it| there(it) && !taken(it));
+        missing
+            .filter(|_| asked.volume_snapshots != VolumeSnapshots::Never)
+            .cloned()
+    }
+
     fn claim(&self, name: &str) -> Option<&PersistentVolumeClaim> {
         let mut claims = self.observed.claims.iter();
         claims.find(|it| it.metadata.name.as_deref() == Some(name))

@@ -75,6 +75,8 @@ impl World {
                 .into(),
             keyrings: self.keyrings.values().cloned().collect(),
             certificates: BTreeMap::new(),
+            snapshot_classes: BTreeMap::new(),
+            snapshots: BTreeMap::new(),
             handshakes: self.handshakes(),
             declarations: plan::Declarations::default(),
             accounts: None,

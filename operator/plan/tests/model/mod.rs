@@ -220,7 +220,9 @@ impl World {
             }
             Action::ApplyNetworkPolicy(it) => self.apply_network_policy(*it),
             Action::DeleteNetworkPolicy { policy } => self.delete_network_policy(&policy)?,
-            Action::ApplyCertificate(_) | Action::DeleteCertificate { .. } => unasked(),
+            Action::ApplyCertificate(_)
+            | Action::DeleteCertificate { .. }
+            | Action::CreateSnapshot(_) => unasked(),
             Action::IssueCertificates(it) => self.issue(&it)?,
             Action::CreateMember(it) => {
                 create(&mut self.uids, &mut self.members, *it, |o| &mut o.metadata)?
@@ -273,11 +275,14 @@ impl World {
                 unreachable!("nobody asks for authentication here")
             }
             Action::TellOperation(told) => self.tell_operation(&told)?,
-            Action::DeleteOperation { operation } => {
-                find(&mut self.operations, &operation, |o| &o.metadata)?;
-                self.operations.remove(&operation.name);
-            }
+            Action::DeleteOperation { operation } => self.delete_operation(&operation)?,
         }
+        Ok(())
+    }
+
+    fn delete_operation(&mut self, operation: &Target) -> Result<(), String> {
+        find(&mut self.operations, operation, |o| &o.metadata)?;
+        self.operations.remove(&operation.name);
         Ok(())
     }
 

@@ -42,7 +42,8 @@
 //! for it, and `network-untold` that it is not remembered; the operator knows its own pods unless it is `unknown`.
 //! `required=2` is the majority that is remembered, `recovering=m1` a recovery from quorum loss by plan `p`
 //! that operation `one` asks for, of the cluster `lost=dead` if not of the one that is remembered; `restored` says which pod has rebuilt a cluster of a volume, `alone` that the member answers for one
-//! of another id; in an operation `PLAN` stands for the plan of now, which the operation shows then.
+//! of another id; `snapshottable` volumes can be snapshotted, `snapshots=m1,m3` of whom that is latched, and `snapshot` how far it is (`absent`,
+//! `forbidden`, `unserved`, `unread`, `waiting`, `failed`, or else taken); in an operation `PLAN` stands for the plan of now, which the operation shows then.
 
 mod accounts;
 mod cert_manager;
@@ -63,12 +64,14 @@ use plan::certificates::{AUTHORITY_LASTS, LEAF_LASTS};
 use plan::names::Surface;
 use plan::{
     Action, Answer, Authority, Footing, Handshake, Issue, Keyring, Listed, Observed, OperatorPods,
-    Probe, Seen, names,
+    Probe, Seen, Sought, names,
 };
 use serde_json::{Value, json};
 
 /// The uid of the cluster in every situation.
 const UID: &str = "c1c1c1c1-0000-4000-8000-000000000001";
+/// Of which storage class volumes are, where nothing else is said.
+const STORAGE_CLASS: &str = "standard";
 /// Id of the etcd cluster.
 const CLUSTER_ID: u64 = 0xc0ffee;
 
@@ -168,6 +171,7 @@ pub(crate) fn parse(text: &str) -> Situation {
         .status
         .as_ref()
         .and_then(|it| it.recovering.clone());
+    snapshots(&head, &mut situation.observed);
     acknowledge(&mut situation);
     situation
 }
@@ -472,7 +476,46 @@ fn recovering(head: &Words<'_>) -> Option<Recovering> {
         claim_uid: format!("claim-{serial}"),
         lost_cluster_id: lost.map_or_else(|| format!("{CLUSTER_ID:x}"), ToOwned::to_owned),
         restored_before: None,
+        snapshots: snapshotted(head)
+            .map(|it| (it, SNAPSHOT_CLASS.to_owned()))
+            .collect(),
     })
+}
+
+/// By which class volumes are snapshotted, where they can be.
+const SNAPSHOT_CLASS: &str = "csi-snapshots";
+
+/// Of whose volumes snapshots are latched.
+fn snapshotted(head: &Words<'_>) -> impl Iterator<Item = String> {
+    let named = head.value("snapshots").unwrap_or_default().split(',');
+    named
+        .filter(|it| !it.is_empty())
+        .map(|it| real(it[1..].parse().expect("a member")))
+}
+
+/// Whether volumes can be snapshotted, and how far that is.
+fn snapshots(head: &Words<'_>, observed: &mut Observed) {
+    if head.has("snapshottable") {
+        let by = (STORAGE_CLASS.to_owned(), SNAPSHOT_CLASS.to_owned());
+        observed.snapshot_classes.extend([by]);
+    }
+    let status = match head.value("snapshot") {
+        Some("waiting") => json!({}),
+        Some("failed") => json!({"error": {"message": "the driver is away"}}),
+        _ => json!({"creationTime": "2026-11-18T11:06:30Z"}),
+    };
+    for member in snapshotted(head) {
+        let name = names::snapshot(&names::claim(&member), "p");
+        let made = json!({"metadata": {"name": name}, "status": status});
+        let seen = match head.value("snapshot") {
+            Some("absent") => Sought::Absent,
+            Some("forbidden") => Sought::Forbidden,
+            Some("unserved") => Sought::Unserved,
+            Some("unread") => continue,
+            _ => Sought::There(serde_json::from_value(made).expect("a snapshot")),
+        };
+        observed.snapshots.insert(name, seen);
+    }
 }
 
 /// What the status remembers.
@@ -858,7 +901,7 @@ fn size(
     let class = line.value("volume-class").map(ToOwned::to_owned);
     annotations.extend(class.map(|it| (names::CLASS.to_owned(), it)));
     let spec = json!({
-        "storageClassName": line.value("volume-class").unwrap_or("standard"),
+        "storageClassName": line.value("volume-class").unwrap_or(STORAGE_CLASS),
         "resources": {"requests": {"storage": request}},
     });
     claim.spec = Some(serde_json::from_value(spec).expect("a claim's spec"));

@@ -14,6 +14,7 @@ use std::cmp::Reverse;
 use crds::{LostMember, MemberRole, RecoverQuorum, RecoveryPlan, Survivor};
 use serde_json::json;
 
+use super::snapshots;
 use crate::{
     footing::{self, Fall},
     names, spec,
@@ -29,7 +30,8 @@ pub(super) fn plan(view: &View<'_>, asked: &RecoverQuorum) -> Result<RecoveryPla
     let candidates = candidates(view);
     let lost = lost(view, &candidates);
     refuse_while_enough(view, &candidates, &lost)?;
-    let survivors: Vec<Survivor> = candidates.iter().copied().filter_map(survivor).collect();
+    let kept = candidates.iter().copied();
+    let survivors: Vec<Survivor> = kept.filter_map(|it| survivor(view, it, asked)).collect();
     let survivor = choose(&survivors, asked)?.clone();
     // How a member might come back is told in words that move; that it might is a fact.
     let gone: Vec<_> = lost.iter().map(|it| (&it.member, it.may_return)).collect();
@@ -88,14 +90,16 @@ fn is_candidate(member: &Member<'_>) -> bool {
         && id == member.known_id
 }
 
-fn survivor(member: &Member<'_>) -> Option<Survivor> {
+fn survivor(view: &View<'_>, member: &Member<'_>, asked: &RecoverQuorum) -> Option<Survivor> {
     let answer = member.answer?;
+    let snapshotted = snapshots::wanted(asked);
     let number = |it: u64| i64::try_from(it).unwrap_or(i64::MAX);
     Some(Survivor {
         member: member.name.clone(),
         term: number(answer.term),
         last_index: number(answer.raft_index),
         last_revision: answer.revision,
+        volume_snapshot_class: snapshots::of(view, member).filter(|_| snapshotted),
     })
 }
 

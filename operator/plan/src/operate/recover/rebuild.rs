@@ -7,6 +7,7 @@ use crds::{OperationPhase, RaftOperation, Recovering};
 use k8s_openapi::api::core::v1::Pod;
 
 use super::super::{Standing, phase, tell};
+use super::snapshots;
 use crate::{
     action::Action,
     draft::{Draft, moving, waiting},
@@ -15,7 +16,7 @@ use crate::{
         self,
         pod::{Beginning, Data},
     },
-    observed::PROBE_AGE_MAX,
+    observed::{PROBE_AGE_MAX, Sought},
     progress,
     report::Work,
     retention, upkeep,
@@ -63,7 +64,10 @@ impl<'v, 'a> Rebuilding<'v, 'a> {
         }
         match self.futile() {
             Some(why) => self.give_up(draft, &why),
-            None => self.stop(draft).unwrap_or_else(|| self.restore(draft)),
+            None => {
+                let first = self.stop(draft).or_else(|| self.snapshot(draft));
+                first.unwrap_or_else(|| self.restore(draft))
+            }
         }
     }
 
@@ -158,6 +162,63 @@ impl<'v, 'a> Rebuilding<'v, 'a> {
 
     fn is_survivor(&self, member: &Member<'_>) -> bool {
         member.name == self.latch.survivor
+    }
+
+    /// Has every volume snapshotted that the plan says; no work when all are taken, when the person wants none of it any more, or
+    /// when the restoring has begun.
+    fn snapshot(&self, draft: &mut Draft) -> Option<Work> {
+        const STEP: &str = "SnapshotVolumes";
+        let asked = self
+            .operation
+            .and_then(|it| it.spec.recover_quorum.as_ref());
+        let begun = self.survivor.is_some_and(|it| it.pod.is_some());
+        if begun || !asked.is_some_and(snapshots::wanted) {
+            return None;
+        }
+        let mut work = None;
+        for (member, class) in &self.latch.snapshots {
+            let claim = self.view.members.get(member).map(|it| &it.claim);
+            if !matches!(claim, Some(ClaimState::Present(_))) {
+                continue;
+            }
+            let wanted =
+                objects::snapshot::snapshot(&self.view.spec, member, class, &self.latch.plan);
+            let name = wanted.metadata.name.clone().unwrap_or_default();
+            let why = match self.view.observed.snapshots.get(&name) {
+                Some(Sought::There(found)) if found.is_taken() => continue,
+                Some(Sought::Absent) => {
+                    draft.actions.push(Action::CreateSnapshot(Box::new(wanted)));
+                    work.get_or_insert(moving(Requested, STEP, member));
+                    continue;
+                }
+                Some(Sought::There(found)) => match found.trouble() {
+                    Some(trouble) => format!(
+                        "VolumeSnapshot {name} has failed, and is tried again by its driver: {trouble}"
+                    ),
+                    None => format!("VolumeSnapshot {name} is not taken yet"),
+                },
+                Some(Sought::Forbidden) => {
+                    format!(
+                        "VolumeSnapshot {name} cannot be read: the operator may not get volumesnapshots.snapshot.storage.k8s.io"
+                    )
+                }
+                Some(Sought::Unserved) => format!(
+                    "VolumeSnapshot {name} cannot be made: the API server serves no such kind any more"
+                ),
+                None => format!("VolumeSnapshot {name} could not be read"),
+            };
+            let why = format!("{why}. {}", self.without_snapshots());
+            work.get_or_insert_with(|| waiting(Requested, STEP, member, "Snapshot", why));
+        }
+        work
+    }
+
+    /// How the recovery goes on without them.
+    fn without_snapshots(&self) -> String {
+        format!(
+            "To go on without: kubectl -n {} patch raftoperation {} --type=merge -p '{{\"spec\":{{\"recoverQuorum\":{{\"volumeSnapshots\":\"Never\"}}}}}}'",
+            self.view.spec.namespace, self.latch.operation
+        )
     }
 
     /// Has the survivor's data restored beside themselves, and marks the claim when that is done.
@@ -271,6 +332,25 @@ impl<'v, 'a> Rebuilding<'v, 'a> {
         (alone && id != self.latch.lost_cluster_id).then_some(id)
     }
 
+    /// What was snapshotted before, and is a person's to delete.
+    fn kept(&self) -> String {
+        let claims = self.latch.snapshots.keys().map(|it| names::claim(it));
+        let names = claims.map(|it| names::snapshot(&it, &self.latch.plan));
+        let asked = self
+            .operation
+            .and_then(|it| it.spec.recover_quorum.as_ref());
+        let names: Vec<String> = names
+            .filter(|_| asked.is_some_and(snapshots::wanted))
+            .collect();
+        if names.is_empty() {
+            return String::new();
+        }
+        format!(
+            "; what was before is in VolumeSnapshot {}, until you delete it",
+            names.join(" and ")
+        )
+    }
+
     /// Retires all other members, says how it ended, and lets go of the cluster once that is said.
     fn end(&self, draft: &mut Draft) -> Work {
         if let Some(work) = self.retire(draft) {
@@ -279,10 +359,11 @@ impl<'v, 'a> Rebuilding<'v, 'a> {
         match self.operation.filter(|it| !phase(it).is_final()) {
             Some(operation) => {
                 let id = self.view.memory.cluster_id.as_deref().unwrap_or_default();
-                let message = format!(
+                let mut message = format!(
                     "cluster {id} goes on with the data of member {}; cluster {} is no more",
                     self.latch.survivor, self.latch.lost_cluster_id
                 );
+                message += &self.kept();
                 let mut plan = self.running(String::new()).plan;
                 let steps = plan.iter_mut().flat_map(|it| &mut it.steps);
                 steps.for_each(|it| it.done = true);
