@@ -117,7 +117,9 @@ pub struct StorageStatus {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("!has(self.replacedTTLSeconds) || (has(self.whenReplaced) && self.whenReplaced == 'Retain')")
-        .message("spec.storage.retentionPolicy.replacedTTLSeconds goes with whenReplaced Retain only: set whenReplaced to Retain, or drop the field")
+        .message("spec.storage.retentionPolicy.replacedTTLSeconds goes with whenReplaced Retain only: set whenReplaced to Retain, or drop the field"),
+    validation = Rule::new("!has(self.scaledTTLSeconds) || (has(self.whenScaled) && self.whenScaled == 'Retain')")
+        .message("spec.storage.retentionPolicy.scaledTTLSeconds goes with whenScaled Retain only: set whenScaled to Retain, or drop the field")
 )]
 pub struct RetentionPolicy {
     /// When the cluster is deleted: the volumes of its members then. Those that were kept before stay.
@@ -138,6 +140,14 @@ pub struct RetentionPolicy {
     )]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub replaced_ttl_seconds: Option<i64>,
+    /// The same for the volume of a member that was taken away because fewer are wanted.
+    #[serde(
+        default,
+        rename = "scaledTTLSeconds",
+        skip_serializing_if = "Option::is_none"
+    )]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub scaled_ttl_seconds: Option<i64>,
 }
 
 /// How volumes may be changed after they were made.

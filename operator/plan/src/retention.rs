@@ -30,8 +30,10 @@ pub(crate) struct Retention {
     scaled: DeletionPolicy,
     /// Of members that others have taken over from.
     replaced: DeletionPolicy,
-    /// How long those of the latter are kept, if not for good.
-    ttl: Option<SignedDuration>,
+    /// How long volumes of the one kind are kept, if not for good.
+    scaled_ttl: Option<SignedDuration>,
+    /// And of the other.
+    replaced_ttl: Option<SignedDuration>,
 }
 
 impl Retention {
@@ -44,13 +46,23 @@ impl Retention {
             deleted: or_all(named.when_deleted),
             scaled: or_all(named.when_scaled),
             replaced: or_all(named.when_replaced),
-            ttl: named.replaced_ttl_seconds.map(SignedDuration::from_secs),
+            scaled_ttl: named.scaled_ttl_seconds.map(SignedDuration::from_secs),
+            replaced_ttl: named.replaced_ttl_seconds.map(SignedDuration::from_secs),
         }
     }
 
     /// Whether it matters why a member left.
     fn tells_apart(&self) -> bool {
-        self.scaled != self.replaced || self.ttl.is_some()
+        self.scaled != self.replaced || self.scaled_ttl != self.replaced_ttl
+    }
+
+    /// How long a claim is kept, if not for good. Of one that nobody can tell the reason of, as long as for either.
+    fn ttl(&self, claim: &PersistentVolumeClaim) -> Option<SignedDuration> {
+        match annotation(claim, names::LEFT) {
+            Some(SCALED) => self.scaled_ttl,
+            Some(REPLACED) => self.replaced_ttl,
+            _ => self.scaled_ttl.filter(|_| !self.tells_apart()),
+        }
     }
 
     /// What it says of a claim.
@@ -99,10 +111,7 @@ pub(crate) fn last(view: &View<'_>, member: &Member<'_>) -> Option<Action> {
     if !keeps(view, seen) {
         return Some(Action::DeleteClaim { claim });
     }
-    let ttl = view.spec.retention.ttl?;
-    if annotation(seen, names::LEFT) != Some(REPLACED) {
-        return None;
-    }
+    let ttl = view.spec.retention.ttl(seen)?;
     let since = annotation(seen, names::KEPT_SINCE).and_then(|it| it.parse::<Timestamp>().ok());
     match since {
         // Whole seconds, as the API server writes times.

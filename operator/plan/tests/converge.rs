@@ -258,14 +258,16 @@ fn retention(number: i32) -> Option<crds::RetentionPolicy> {
         1 => (delete, retain, None),
         2 => (retain, delete, None),
         3 => (delete, retain, Some(3)),
-        4 => (None, retain, Some(60)),
+        4 => (retain, retain, Some(60)),
         _ => return None,
     };
+    let scaled_ttl = (when_scaled == retain).then_some(5);
     Some(crds::RetentionPolicy {
         when_deleted: None,
         when_scaled,
         when_replaced,
         replaced_ttl_seconds: ttl,
+        scaled_ttl_seconds: scaled_ttl,
     })
 }
 

@@ -177,7 +177,9 @@ impl Play {
 
     /// Sees that a cluster which has arrived writes nothing; where volumes are kept for a time only, after the last one's.
     async fn rest(&self) -> Result<(), String> {
-        let ends = !self.spec["storage"]["retentionPolicy"]["replacedTTLSeconds"].is_null();
+        let policy = &self.spec["storage"]["retentionPolicy"];
+        let times = ["replacedTTLSeconds", "scaledTTLSeconds"];
+        let ends = times.iter().any(|it| !policy[it].is_null());
         let takes_volume =
             |it: &String| it.starts_with("DELETE ") && it.contains("/persistentvolumeclaims/");
         loop {

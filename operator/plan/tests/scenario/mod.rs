@@ -7,7 +7,7 @@
 //!         [listeners=http:2380+https:2382]
 //!         [network=JSON [network-remembered] [network-was=JSON [network-untold]] [operator=unknown]]
 //!         [windows=JSON] [run=Hibernated] [joining=4 [joining-learner]] [serial=4] [operation=Rollout/m2/900] [overlay=JSON] [size=..] [not-yet]
-//!         [grow=80/20%/8Gi/3600] [grown=4Gi/5Gi/900] [when-scaled=Delete] [when-replaced=Retain] [ttl=60] [class=fast] [change=Deny] [classes=fast/yes,slow/no]
+//!         [grow=80/20%/8Gi/3600] [grown=4Gi/5Gi/900] [when-scaled=Delete] [when-replaced=Retain] [ttl=60] [scaled-ttl=60] [class=fast] [change=Deny] [classes=fast/yes,slow/no]
 //!         [update=JSON] [stable=IMAGE] [begun=30 [soaking=20] [soaked] [fell] [of-another]]
 //! m1 leader
 //! m2 index=10 pod=notready template=old age=10
@@ -171,7 +171,7 @@ pub(crate) fn parse(text: &str) -> Situation {
         .status
         .as_ref()
         .and_then(|it| it.recovering.clone());
-    snapshots(&head, &mut situation.observed);
+    snapshots(head, &mut situation.observed);
     acknowledge(&mut situation);
     situation
 }
@@ -273,6 +273,7 @@ fn cluster(head: &Words<'_>) -> RaftCluster {
                 "whenScaled": head.value("when-scaled"),
                 "whenReplaced": head.value("when-replaced"),
                 "replacedTTLSeconds": head.number("ttl"),
+                "scaledTTLSeconds": head.number("scaled-ttl"),
             },
         },
         "paused": head.has("paused"),
