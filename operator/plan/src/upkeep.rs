@@ -81,12 +81,8 @@ pub(crate) fn may_hold(view: &View<'_>) -> bool {
 /// the cluster last converged.
 pub(crate) fn hold(view: &View<'_>, draft: &mut Draft) {
     for member in view.members.values() {
-        let ended = member.identity.is_some() && member.pod_ended() && rested(view, member);
-        if let Some(pod) = member
-            .pod_target()
-            .filter(|_| ended && !member.pod_ending())
-        {
-            draft.actions.push(delete_pod(pod, ENDED));
+        if member.pod_ended() {
+            end_pod(view, member, draft);
         }
         make_pod(view, member, draft);
     }

@@ -239,10 +239,7 @@ impl World {
             Action::GrowClaim { claim, size } => self.grow_claim(&claim, &size)?,
             Action::MarkClaim { claim, key, value } => self.mark_claim(&claim, key, value)?,
             Action::DeletePod { pod, .. } => self.delete_pod(&pod)?,
-            Action::DeleteMember { member } => {
-                find(&mut self.members, &member, |o| &o.metadata)?;
-                self.members.remove(&member.name);
-            }
+            Action::DeleteMember { member } => self.delete_member(&member)?,
             Action::DeleteClaim { claim } => self.delete_claim(&claim)?,
             Action::AddLearner {
                 name,
@@ -277,6 +274,12 @@ impl World {
             Action::TellOperation(told) => self.tell_operation(&told)?,
             Action::DeleteOperation { operation } => self.delete_operation(&operation)?,
         }
+        Ok(())
+    }
+
+    fn delete_member(&mut self, member: &Target) -> Result<(), String> {
+        find(&mut self.members, member, |o| &o.metadata)?;
+        self.members.remove(&member.name);
         Ok(())
     }
 
@@ -564,7 +567,7 @@ fn find<'a, T>(
 
 /// What no spec of this world asks for.
 fn unasked() {
-    unreachable!("nobody here has a mode with cert-manager")
+    unreachable!("nobody here asks for what others have to install")
 }
 
 /// A volume as large as the claim asks for, in the class it asks for.

@@ -168,11 +168,8 @@ impl<'v, 'a> Rebuilding<'v, 'a> {
     /// when the restoring has begun.
     fn snapshot(&self, draft: &mut Draft) -> Option<Work> {
         const STEP: &str = "SnapshotVolumes";
-        let asked = self
-            .operation
-            .and_then(|it| it.spec.recover_quorum.as_ref());
         let begun = self.survivor.is_some_and(|it| it.pod.is_some());
-        if begun || !asked.is_some_and(snapshots::wanted) {
+        if begun || !self.wants_snapshots() {
             return None;
         }
         let mut work = None;
@@ -211,6 +208,13 @@ impl<'v, 'a> Rebuilding<'v, 'a> {
             work.get_or_insert_with(|| waiting(Requested, STEP, member, "Snapshot", why));
         }
         work
+    }
+
+    /// Whether the person who asked for the recovery still wants them.
+    fn wants_snapshots(&self) -> bool {
+        let asked = self.operation.map(|it| &it.spec);
+        let asked = asked.and_then(|it| it.recover_quorum.as_ref());
+        asked.is_some_and(snapshots::wanted)
     }
 
     /// How the recovery goes on without them.
@@ -334,15 +338,8 @@ impl<'v, 'a> Rebuilding<'v, 'a> {
 
     /// What was snapshotted before, and is a person's to delete.
     fn kept(&self) -> String {
-        let claims = self.latch.snapshots.keys().map(|it| names::claim(it));
-        let names = claims.map(|it| names::snapshot(&it, &self.latch.plan));
-        let asked = self
-            .operation
-            .and_then(|it| it.spec.recover_quorum.as_ref());
-        let names: Vec<String> = names
-            .filter(|_| asked.is_some_and(snapshots::wanted))
-            .collect();
-        if names.is_empty() {
+        let names: Vec<String> = snapshots::names_of(&self.latch).collect();
+        if names.is_empty() || !self.wants_snapshots() {
             return String::new();
         }
         format!(

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crds::{RaftCluster, RaftOperation, RecoverQuorum, RecoveryPlan, VolumeSnapshots};
+use crds::{RaftCluster, RaftOperation, RecoverQuorum, Recovering, RecoveryPlan, VolumeSnapshots};
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 
 use super::super::phase;
@@ -54,11 +54,13 @@ pub fn snapshots_in_question(cluster: &RaftCluster) -> BTreeSet<String> {
         .status
         .as_ref()
         .and_then(|it| it.recovering.as_ref());
-    let names = latch.iter().flat_map(|latch| {
-        let members = latch.snapshots.keys();
-        members.map(|it| names::snapshot(&names::claim(it), &latch.plan))
-    });
-    names.collect()
+    latch.into_iter().flat_map(names_of).collect()
+}
+
+/// Names of the `VolumeSnapshot`s that are latched.
+pub(super) fn names_of(latch: &Recovering) -> impl Iterator<Item = String> {
+    let members = latch.snapshots.keys();
+    members.map(|it| names::snapshot(&names::claim(it), &latch.plan))
 }
 
 /// The class of this driver by which volumes are snapshotted: the one that says so, or else the first by name.
